@@ -1,0 +1,98 @@
+"""What a written loss really weighs.
+
+For a squared error, everything that a pair of weights can do is one number, the water level s = beta * sigma^2: at fixed
+sigma the optimum depends on (beta, sigma) only through s (noted by Higgins 2017, Lucas 2019 (1911.02469) and Rybkin 2021
+(2006.13202)). ``canonical`` finds it for a loss as somebody wrote it, in [0, 1] pixel units.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+_RECON = ("squared_error", "half_squared_error", "bce")
+_REDUCTIONS = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
+
+
+class Convention(NamedTuple):
+    """What a loss weighs, on [0, 1] pixels.
+
+    Attributes:
+      water_level: s = beta sigma^2; None for "bce", which has no global noise level.
+      beta: the KL weight at sigma = 1 (for "bce": of the Bernoulli ELBO).
+      beta_norm: beta * latent_dim / data_dim (Higgins 2017).
+      sigma: the decoder's noise that the loss implies at beta = 1, sqrt(s); None for "bce".
+    """
+
+    water_level: float | None
+    beta: float
+    beta_norm: float
+    sigma: float | None
+
+
+def beta_norm(beta, data_dim: int, latent_dim: int):
+    """Higgins' normalised weight, beta * M / D (Higgins 2017, ICLR, section 4); D counts channels."""
+    return beta * latent_dim / data_dim
+
+
+def beta_from_norm(normalised, data_dim: int, latent_dim: int):
+    """The beta of a normalised weight, the inverse of ``beta_norm``."""
+    return normalised * data_dim / latent_dim
+
+
+def canonical(
+    recon: str,
+    recon_reduction: str,
+    kl_reduction: str,
+    weight: float,
+    data_dim: int,
+    latent_dim: int,
+    recon_weight: float = 1.0,
+    batch_size: int = 1,
+    pixel_scale: float = 1.0,
+) -> Convention:
+    """What ``recon_weight * reduce(recon) + weight * reduce(KL)`` really weighs.
+
+    Args:
+      recon: "squared_error", "half_squared_error" or "bce".
+      recon_reduction: over the event, "sum" or "mean"; "+batch_sum" where the batch is summed, not averaged.
+      kl_reduction: the same over the latents.
+      weight, recon_weight: the factors b and a before the two terms.
+      data_dim, latent_dim: D (channels counted) and M.
+      batch_size: matters only where one term is summed over the batch and the other averaged.
+      pixel_scale: c where the loss saw c times the [0, 1] pixels (255 for 0..255, 2 for [-1, 1]).
+
+    Returns:
+      A ``Convention``, all of it in [0, 1] pixel units.
+
+    Raises:
+      ValueError: for an unknown name, a dimension below 1, or a weight that is negative or not finite.
+
+    Example:
+      >>> canonical("squared_error", "mean", "sum", 1.0, data_dim=784, latent_dim=20).water_level
+      392.0
+    """
+    if recon not in _RECON:
+        raise ValueError(f"recon must be one of {', '.join(_RECON)}, not {recon!r}")
+    for name, value in (("recon_reduction", recon_reduction), ("kl_reduction", kl_reduction)):
+        if value not in _REDUCTIONS:
+            raise ValueError(f"{name} must be one of {', '.join(_REDUCTIONS)}, not {value!r}")
+    if min(data_dim, latent_dim, batch_size) < 1:
+        raise ValueError("data_dim, latent_dim and batch_size must be at least 1")
+    if not (math.isfinite(weight) and weight >= 0):
+        raise ValueError(f"the KL's weight must be finite and not negative, not {weight}")
+    if not (math.isfinite(recon_weight) and recon_weight > 0 and math.isfinite(pixel_scale) and pixel_scale > 0):
+        raise ValueError("recon_weight and pixel_scale must be finite and positive")
+    if recon == "bce" and pixel_scale != 1.0:
+        raise ValueError("a BCE is defined on [0, 1] pixels only: pixel_scale must be 1")
+
+    kl = weight / (latent_dim if kl_reduction.startswith("mean") else 1)
+    error = recon_weight / (data_dim if recon_reduction.startswith("mean") else 1)
+    kl *= batch_size if kl_reduction.endswith("batch_sum") else 1
+    error *= batch_size if recon_reduction.endswith("batch_sum") else 1
+    if recon == "bce":
+        return Convention(None, kl / error, beta_norm(kl / error, data_dim, latent_dim), None)
+    # A Gaussian's exponent is SSE / (2 sigma^2): a squared error without its half is sigma^2 = 1/2.
+    half = 1.0 if recon == "half_squared_error" else 2.0
+    s = kl / (half * error) / pixel_scale**2
+    return Convention(s, s, beta_norm(s, data_dim, latent_dim), math.sqrt(s))

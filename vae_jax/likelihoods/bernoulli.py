@@ -1,0 +1,36 @@
+"""The Bernoulli likelihood of binary pixels."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.types import Likelihood
+
+
+def cross_entropy_with_logits(x, logits):
+    """x l - softplus(l), elementwise, in nats: log Bernoulli(x) for x in {0, 1}, minus the BCE for grey x.
+
+    Written so that nothing large cancels: the value keeps its relative precision, and value and gradient are finite,
+    for every logit.
+    """
+    return (
+        x * jnp.minimum(logits, 0.0) - (1.0 - x) * jnp.maximum(logits, 0.0) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    )
+
+
+def bernoulli() -> Likelihood:
+    """Independent Bernoulli pixels, theta the logits ``[event]``; x in {0, 1}.
+
+    On grey x the same expression is the BCE loss, whose floor is the entropy of x and which is no density: use
+    ``continuous_bernoulli`` there.
+    """
+    return Likelihood(
+        init=lambda event: {},
+        theta_shape=lambda event: tuple(event),
+        log_prob=lambda own, theta, x: jnp.sum(cross_entropy_with_logits(x, theta)),
+        mean=lambda own, theta: jax.nn.sigmoid(theta),
+        sample=lambda own, theta, key: jax.random.bernoulli(key, jax.nn.sigmoid(theta)).astype(theta.dtype),
+        variance=lambda own, theta: jax.nn.sigmoid(theta) * jax.nn.sigmoid(-theta),
+        support="binary",
+    )

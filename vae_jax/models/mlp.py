@@ -1,0 +1,39 @@
+"""The fully connected encoder and decoder, of one example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+
+class Encoder(nn.Module):
+    """``x[event] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range."""
+
+    latent_dim: int
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x):
+        """One example."""
+        h = jnp.reshape(x, -1) - 0.5
+        for width in self.hidden:
+            h = nn.relu(nn.Dense(width)(h))
+        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+
+
+class Decoder(nn.Module):
+    """``z[d] -> theta[theta_shape]``, no squashing: each likelihood takes unconstrained numbers."""
+
+    theta_shape: Sequence[int]
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, z):
+        """One latent vector."""
+        h = z
+        for width in self.hidden:
+            h = nn.relu(nn.Dense(width)(h))
+        return jnp.reshape(nn.Dense(math.prod(self.theta_shape), name="theta")(h), self.theta_shape)

@@ -1,0 +1,129 @@
+"""The nouns of the package, and the legend of its axes.
+
+Axis letters, used in every shape comment and docstring:
+
+    b  batch        s  Monte Carlo sample of z      d  latent dimension
+    k  mixture component or class                   r  run of a sweep       t  token
+
+"event" is the shape of one datum (``(28, 28, 1)`` for an MNIST digit, ``(f,)`` for a row of a table).
+Information is in nats per example everywhere inside the package; bits appear at the edge only.
+
+An extension point is a function type or a ``NamedTuple`` of pure functions, made by a plain function:
+nothing is subclassed and nothing registers itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from vae_jax.gaussian import DiagGaussian
+
+Array = jax.Array
+Params = Any  # a pytree of arrays
+Event = tuple[int, ...]  # the shape of one datum
+
+Schedule = Callable[[Any], Any]  # step -> scalar, the same type as optax.Schedule
+
+
+class VAE(NamedTuple):
+    """An encoder and a decoder of one example, as pure functions of their parameters.
+
+    Attributes:
+      init: ``key -> params``.
+      encode: ``(params, x[event]) -> DiagGaussian[d]``, the approximate posterior q(z|x).
+      decode: ``(params, z[d]) -> theta``, the likelihood's parameters, of shape ``likelihood.theta_shape(event)``.
+    """
+
+    init: Callable[[Array], Params]
+    encode: Callable[[Params, Array], DiagGaussian]
+    decode: Callable[[Params, Array], Array]
+
+
+class Likelihood(NamedTuple):
+    """A family p(x | theta) of one example, every normalising constant kept.
+
+    Attributes:
+      init: ``event -> own``, the family's own parameters ({} where it has none), e.g. a log precision.
+      theta_shape: ``event -> shape`` of what the decoder has to output.
+      log_prob: ``(own, theta, x[event]) -> scalar``, in nats, summed over the event.
+      mean: ``(own, theta) -> [event]``, E[x|z]; for the continuous Bernoulli this is not lambda.
+      sample: ``(own, theta, key) -> [event]``, a draw of x.
+      variance: ``(own, theta) -> [event]``, Var[x|z].
+      support: where x may lie: ``"real"``, ``"unit"`` ([0, 1]) or ``"binary"`` ({0, 1}).
+      sigma: ``own -> scalar``, the one standard deviation of the whole family; None where there is no such number.
+      refit: ``(own, theta[b, s, ...], x[b, ...], all_mean) -> own``, a closed-form update of ``own`` from the
+        global batch, done before each step in place of a gradient; None where ``own`` is learned by gradient or
+        fixed. ``all_mean`` averages over devices.
+      frozen: True where ``own`` must receive neither gradient nor update.
+      sigma_bound: the smallest standard deviation the family can express, None where there is no such bound.
+    """
+
+    init: Callable[[Event], Params]
+    theta_shape: Callable[[Event], tuple[int, ...]]
+    log_prob: Callable[[Params, Array, Array], Array]
+    mean: Callable[[Params, Array], Array]
+    sample: Callable[[Params, Array, Array], Array]
+    variance: Callable[[Params, Array], Array]
+    support: str
+    sigma: Callable[[Params], Array] | None = None
+    refit: Callable[..., Params] | None = None
+    frozen: bool = False
+    sigma_bound: float | None = None
+
+
+class Terms(NamedTuple):
+    """Everything the bounds need of one example; ``vmap`` puts ``[b]`` in front.
+
+    Attributes:
+      q: the approximate posterior, fields ``[d]``.
+      z: the samples ``[s, d]``.
+      log_px_z, log_pz, log_qz: log p(x|z), log p(z) and log q(z|x) at the samples, ``[s]``, nats.
+    """
+
+    q: DiagGaussian
+    z: Array  # [s, d]
+    log_px_z: Array  # [s]
+    log_pz: Array  # [s]
+    log_qz: Array  # [s]
+
+
+Objective = Callable[[Terms, Any], Array]  # (terms batched [b, ...], weight) -> scalar to be maximised
+
+
+class KLWeight(NamedTuple):
+    """Where beta comes from. A schedule is the stateless case (``weighting.from_schedule``).
+
+    Attributes:
+      init: ``() -> state``, arrays saved and resumed with the run.
+      value: ``(state, step) -> beta``, the weight that update ``step`` applies.
+      update: ``(state, step, metrics) -> state``, after the update; ``metrics`` holds rate and distortion.
+    """
+
+    init: Callable[[], Any]
+    value: Callable[[Any, Array], Array]
+    update: Callable[[Any, Array, dict[str, Array]], Any]
+
+
+class TrainState(NamedTuple):
+    """All that training must save: arrays only.
+
+    Attributes:
+      step: int32 scalar, the number of updates done, and the index of the next one.
+      params: ``{"model": ..., "likelihood": ...}``.
+      opt_state: the optimiser's state.
+      weight_state: the ``KLWeight``'s state.
+      key: the run's typed key; never split, only folded (by purpose, step and example).
+    """
+
+    step: Array
+    params: Params
+    opt_state: Any
+    weight_state: Any
+    key: Array
+
+
+class UserError(Exception):
+    """What was asked cannot be done. Its message is one line for a person; binaries exit with status 2."""
