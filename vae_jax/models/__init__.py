@@ -41,14 +41,14 @@ def from_linen(encoder, decoder, event: Event, latent_dim: int) -> VAE:
 
 def mlp(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (512, 512)) -> VAE:
     """Fully connected, one ReLU layer for each number in ``hidden``; the decoder mirrors the encoder."""
-    from vae_jax.models.mlp import Decoder, Encoder
+    from vae_jax.models.fully_connected import Decoder, Encoder
 
     return from_linen(Encoder(latent_dim, hidden), Decoder(theta_shape, hidden[::-1]), event, latent_dim)
 
 
 def conv(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (256,)) -> VAE:
     """Strided convolutions for images whose sides are divisible by 4 (the architecture of Burgess 2018, 1804.03599)."""
-    from vae_jax.models.conv import Decoder, Encoder, check_event, num_levels
+    from vae_jax.models.convolutional import Decoder, Encoder, check_event, num_levels
 
     check_event(event)
     levels = num_levels(event)
