@@ -86,13 +86,13 @@ def canonical(
     if recon == "bce" and pixel_scale != 1.0:
         raise ValueError("a BCE is defined on [0, 1] pixels only: pixel_scale must be 1")
 
-    kl = weight / (latent_dim if kl_reduction.startswith("mean") else 1)
-    error = recon_weight / (data_dim if recon_reduction.startswith("mean") else 1)
-    kl *= batch_size if kl_reduction.endswith("batch_sum") else 1
-    error *= batch_size if recon_reduction.endswith("batch_sum") else 1
+    beta = weight / recon_weight
+    beta *= data_dim if recon_reduction.startswith("mean") else 1
+    beta /= latent_dim if kl_reduction.startswith("mean") else 1
+    beta *= batch_size if kl_reduction.endswith("batch_sum") else 1
+    beta /= batch_size if recon_reduction.endswith("batch_sum") else 1
     if recon == "bce":
-        return Convention(None, kl / error, beta_norm(kl / error, data_dim, latent_dim), None)
+        return Convention(None, beta, beta_norm(beta, data_dim, latent_dim), None)
     # A Gaussian's exponent is SSE / (2 sigma^2): a squared error without its half is sigma^2 = 1/2.
-    half = 1.0 if recon == "half_squared_error" else 2.0
-    s = kl / (half * error) / pixel_scale**2
+    s = beta / (1.0 if recon == "half_squared_error" else 2.0) / pixel_scale**2
     return Convention(s, s, beta_norm(s, data_dim, latent_dim), math.sqrt(s))

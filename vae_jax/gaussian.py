@@ -49,6 +49,7 @@ class DiagGaussian(NamedTuple):
 
 def kl_divergence(q: DiagGaussian, p: DiagGaussian) -> jax.Array:
     """KL(q || p) of two diagonal Gaussians per dimension, ``[..., d]``, nats."""
+    q, p = (DiagGaussian(*map(at_least_float32, g)) for g in (q, p))
     difference = q.logvar - p.logvar
     shift = jnp.square(q.mean - p.mean) * jnp.exp(-p.logvar)
     return 0.5 * (shift + jnp.maximum(jnp.expm1(difference) - difference, 0.0))
@@ -56,4 +57,4 @@ def kl_divergence(q: DiagGaussian, p: DiagGaussian) -> jax.Array:
 
 def standard_normal_log_prob(z: jax.Array) -> jax.Array:
     """log N(z; 0, I) in nats, summed over the last axis: ``[..., d] -> [...]``."""
-    return -0.5 * jnp.sum(jnp.square(z) + LOG_2PI, axis=-1)
+    return -0.5 * jnp.sum(jnp.square(at_least_float32(z)) + LOG_2PI, axis=-1)

@@ -41,26 +41,20 @@ def _spectrum(eigenvalues) -> np.ndarray:
 
 
 def learned_variance(eigenvalues, beta: float, latent_dim: int) -> float:
-    """The decoder's variance that a linear VAE of weight ``beta`` learns: the one root of SSE(beta v) = D v.
+    """The decoder's variance that a linear VAE of weight ``beta`` learns: the largest root of SSE(beta v) = D v.
 
-    With q latents active, v = sum of the other eigenvalues / (D - beta q); exactly one q is consistent. At beta = 1 it is
-    the maximum likelihood of probabilistic PCA (Tipping and Bishop 1999, eq. 8).
+    SSE(beta v) is the least, over the number q of active latents, of beta q v + (sum of the other eigenvalues), so the
+    root is the least of (that sum) / (D - beta q) over the q with beta q < D. At beta = 1 it is the maximum likelihood of
+    probabilistic PCA (Tipping and Bishop 1999, eq. 8).
 
     Returns:
       The variance; 0.0 where the data lie in so few dimensions that the loss is unbounded below.
     """
     values = _spectrum(eigenvalues)
     dim, most = values.size, min(latent_dim, values.size)
-    tail = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])
-    for q in range(most + 1):
-        if beta * q >= dim:
-            break
-        v = tail[q] / (dim - beta * q)
-        inside = q == 0 or values[q - 1] > beta * v
-        outside = q == most or values[q] <= beta * v
-        if inside and outside:
-            return float(v)
-    return 0.0
+    tail = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])[: most + 1]
+    share = dim - beta * np.arange(most + 1)
+    return float(np.min(tail[share > 0] / share[share > 0]))
 
 
 def predict(eigenvalues, beta: float, sigma2: float | None, latent_dim: int) -> Prediction:

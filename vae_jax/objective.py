@@ -27,9 +27,7 @@ def score(likelihood: Likelihood, own: Params, x: Array, q, z: Array, theta: Arr
     return Terms(q, z, log_px_z, standard_normal_log_prob(z), q.log_prob(z))
 
 
-def terms(
-    vae: VAE, likelihood: Likelihood, params: Params, x: Array, key: Array, num_samples: int = 1
-) -> Terms:
+def terms(vae: VAE, likelihood: Likelihood, params: Params, x: Array, key: Array, num_samples: int = 1) -> Terms:
     """The terms of the bound for one example; ``vmap`` over ``x`` and ``key`` for a batch.
 
     Args:

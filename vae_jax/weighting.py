@@ -7,4 +7,6 @@ from vae_jax.types import KLWeight, Schedule
 
 def from_schedule(schedule: Schedule) -> KLWeight:
     """The stateless weight: beta is a function of the step alone."""
-    return KLWeight(init=lambda: (), value=lambda state, step: schedule(step), update=lambda state, step, metrics: state)
+    return KLWeight(
+        init=lambda: (), value=lambda state, step: schedule(step), update=lambda state, step, metrics: state
+    )

@@ -8,9 +8,10 @@ from vae_jax.likelihoods.continuous_bernoulli import (
     continuous_bernoulli_mean,
     continuous_bernoulli_variance,
 )
-from vae_jax.likelihoods.gaussian import gaussian
+from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
 
 __all__ = [
+    "PRECISIONS",
     "bernoulli",
     "continuous_bernoulli",
     "continuous_bernoulli_inverse_mean",

@@ -40,7 +40,7 @@ def from_linen(encoder, decoder, event: Event, latent_dim: int) -> VAE:
 
 
 def mlp(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (512, 512)) -> VAE:
-    """Fully connected, one ReLU layer for each number in ``hidden``; the decoder mirrors the encoder."""
+    """Fully connected, one SiLU layer for each number in ``hidden``; the decoder mirrors the encoder."""
     from vae_jax.models.fully_connected import Decoder, Encoder
 
     return from_linen(Encoder(latent_dim, hidden), Decoder(theta_shape, hidden[::-1]), event, latent_dim)

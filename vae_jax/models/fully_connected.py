@@ -1,4 +1,8 @@
-"""The fully connected encoder and decoder, of one example."""
+"""The fully connected encoder and decoder, of one example.
+
+SiLU, not ReLU: a unit that rounding switches on or off sends Adam a whole learning rate another way, so with ReLU one
+device and eight drifted 7e-3 apart in 20 steps; a smooth unit keeps them equal, and trains faster.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ class Encoder(nn.Module):
         """One example."""
         h = jnp.reshape(x, -1) - 0.5
         for width in self.hidden:
-            h = nn.relu(nn.Dense(width)(h))
+            h = nn.silu(nn.Dense(width)(h))
         return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
 
 
@@ -35,5 +39,5 @@ class Decoder(nn.Module):
         """One latent vector."""
         h = z
         for width in self.hidden:
-            h = nn.relu(nn.Dense(width)(h))
+            h = nn.silu(nn.Dense(width)(h))
         return jnp.reshape(nn.Dense(math.prod(self.theta_shape), name="theta")(h), self.theta_shape)

@@ -1,0 +1,275 @@
+"""A run, assembled: data -> model -> step -> loop -> evaluation -> report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import signal
+import sys
+import threading
+import time
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments import train as choices
+from vae_jax import data, weighting
+from vae_jax.checkpoint import Checkpoints
+from vae_jax.config import claim_workdir, write_json
+from vae_jax.conventions import beta_norm
+from vae_jax.data.check import check
+from vae_jax.data.pixels import bits_offset, preprocess
+from vae_jax.data.spectrum import eigenvalues
+from vae_jax.evaluation import make_scorer, summarise
+from vae_jax.evaluation.pictures import pictures
+from vae_jax.headline import headline, predict_run
+from vae_jax.logs import MetricsLog, Progress
+from vae_jax.optimizers import adam, learning_rate_schedule
+from vae_jax.parallel import Parallel, parallel
+from vae_jax.randomness import SPECTRUM, TEST, TRAIN, example_keys, purpose_key
+from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step
+from vae_jax.types import VAE, KLWeight, Likelihood, Schedule, TrainState, UserError
+
+# What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
+CONVENTION = "nats per example, summed over the event, all constants; version 1"
+TRAIN_LIMIT = 60_000  # training examples scored at the end
+
+
+class Run(NamedTuple):
+    """Everything that a configuration and its data decide, before anything is computed or written."""
+
+    config: Any
+    dataset: data.dataset.Dataset
+    vae: VAE
+    likelihood: Likelihood
+    preprocess: Any
+    beta: float
+    schedule: Schedule
+    weight: KLWeight
+    learning_rate: Schedule
+    optimizer: Any
+    spread: Parallel
+    warnings: list[str]
+
+    @property
+    def key(self) -> jax.Array:
+        """The run's key, a fresh one each time: training consumes the buffer that it is given."""
+        return jax.random.key(self.config.seed)
+
+    @property
+    def data_dim(self) -> int:
+        """D, channels counted."""
+        return math.prod(self.dataset.event)
+
+
+def build(config, warnings: list[str]) -> Run:
+    """Loads the data, checks it against the likelihood, and makes the pieces.
+
+    Raises:
+      UserError: what was asked cannot be done.
+    """
+    dataset = data.load(config.dataset, config.data_dir)
+    event = dataset.event
+    if config.batch_size > len(dataset.train):
+        raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
+    likelihood = choices.LIKELIHOODS[config.likelihood](config)
+    said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
+    config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
+    widths = choices.widths(config.hidden)
+    vae = choices.MODELS[config.model](event, likelihood.theta_shape(event), config.latent_dim, widths)
+    beta, schedule, late = choices.kl_schedule(config, math.prod(event))
+    learning_rate = learning_rate_schedule(config.lr_schedule, config.learning_rate, config.num_steps)
+    return Run(
+        config=config,
+        dataset=dataset,
+        vae=vae,
+        likelihood=likelihood,
+        preprocess=preprocess(config.pixels, dataset.levels),
+        beta=beta,
+        schedule=schedule,
+        weight=weighting.from_schedule(schedule),
+        learning_rate=learning_rate,
+        optimizer=adam(learning_rate, likelihood, clip_norm=config.clip_norm),
+        spread=parallel(config.parallel, config.batch_size),
+        warnings=[*warnings, *said, *late],
+    )
+
+
+def run(config, warnings: list[str]) -> None:
+    """Trains, or continues, evaluates and reports."""
+    started = time.perf_counter()
+    r = build(config, warnings)
+    config, workdir = r.config, Path(config.workdir)
+    claim_workdir(workdir, config)
+    spectrum, line = weigh(r)
+    print(line)
+    for warning in r.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    results_path = workdir / "results.json"
+    if results_path.exists() and json.loads(results_path.read_text()).get("step") == config.num_steps:
+        print(f"this run is finished: all {config.num_steps} steps are done")
+    else:
+        train, test = (r.spread.place(a) for a in (r.dataset.train, r.dataset.test))
+        scores = make_scorer(r.vae, r.likelihood, r.preprocess, max(16, min(250, 200_000 // r.data_dim)))
+        state, clock = train_and_save(r, workdir, train, test, scores)
+        if state is None:
+            print(f"interrupted; the same command continues this run: --workdir={workdir}")
+            sys.exit(130)
+        print("evaluating")
+        results = evaluate(r, state, train, test, scores, spectrum) | {"headline": line}
+        results["clipped"] = _clipped_share(workdir)
+        results["examples_per_second"] = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
+        results["seconds"] = time.perf_counter() - started
+        drawn = pictures(
+            r.vae, r.likelihood, r.preprocess, state.params, test, purpose_key(r.key, TEST), config.latent_dim
+        )
+        np.savez(workdir / "pictures.npz", **drawn)
+        write_json(results_path, results)
+    finish(workdir)
+
+
+def finish(workdir: Path) -> None:
+    """Draws the report of a finished run and says in words what it holds."""
+    from vae_jax.report import summary_lines, write_report
+
+    page = write_report(workdir)
+    print(*summary_lines(json.loads((workdir / "results.json").read_text())), sep="\n")
+    print(f"report: {page}")
+
+
+def weigh(r: Run) -> tuple[np.ndarray, str]:
+    """The spectrum of the data as the model will see it, and the line that says what is weighed."""
+    n = len(r.dataset.train)
+    rows = np.arange(n) if r.data_dim <= 2000 else np.random.default_rng(0).permutation(n)[:2000]
+    view = jax.jit(lambda raw, rows: jax.vmap(r.preprocess)(example_keys(purpose_key(r.key, SPECTRUM), rows), raw))
+    parts = [np.asarray(view(r.dataset.train[part], part)) for part in np.array_split(rows, -(-len(rows) // 10_000))]
+    spectrum = eigenvalues(np.concatenate(parts))
+    c = r.config
+    precision = c.precision if c.likelihood == "gaussian" else None
+    return spectrum, headline(spectrum, r.beta, c.latent_dim, precision, c.sigma, c.likelihood)
+
+
+def train_and_save(r: Run, workdir: Path, train, test, scores):
+    """Runs the loop from the last good checkpoint; the state is None where a person interrupted it."""
+    c = r.config
+    step = make_train_step(
+        r.vae,
+        r.likelihood,
+        r.optimizer,
+        r.weight,
+        choices.OBJECTIVES[c.objective],
+        c.num_samples,
+        r.preprocess,
+        r.spread.all_mean,
+        c.clip_norm,
+    )
+    chunk = r.spread.compile(make_chunk(step, len(train), c.batch_size, r.spread.split))
+    state = r.spread.place(init_state(r.vae, r.likelihood, r.optimizer, r.weight, r.dataset.event, r.key))
+    note = {"convention": CONVENTION, "data": zlib.crc32(r.dataset.train.tobytes()), "beta": r.beta}
+    with Checkpoints(workdir / "checkpoints", c.keep_checkpoints, note) as checkpoints:
+        found = checkpoints.restore_latest(state)
+        first, state = found or (0, state)
+        if found:
+            print(f"continuing from step {first}")
+        every = Every(c.log_every, c.eval_every, c.checkpoint_every)
+        with MetricsLog(workdir, first) as log, Progress(first, c.num_steps) as bar, Interruption() as stop:
+
+            def on_log(first, metrics):
+                length = len(metrics["loss"])
+                # The first update of each chunk, and the run's last: each line is one update, so its identities hold.
+                for i in {0, length - 1} if first + length == c.num_steps else {0}:
+                    row = {k: float(v[i]) for k, v in metrics.items()}
+                    row["learning_rate"] = float(r.learning_rate(first + i))
+                    log.write(first + i, "train", row | {"clipped": float(np.mean(metrics["clipped"]))})
+                bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
+
+            def on_evaluate(state):
+                summary = summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
+                keys = ("elbo", "rate", "distortion", "mse", "active_units")
+                log.write(int(state.step), "test", {k: summary[k] for k in keys})
+                bar.say(f"step {int(state.step)}: test elbo {summary['elbo']:.4f} nats")
+
+            hooks = Hooks(on_log, on_evaluate, lambda s: checkpoints.save(int(s.step), s), stop.requested)
+            state, clock = fit(state, lambda s, length: chunk(s, train, length), c.num_steps, every, hooks)
+            done = int(state.step) == c.num_steps
+            if done:
+                on_evaluate(state)
+    return (state if done else None), clock
+
+
+def evaluate(r: Run, state: TrainState, train, test, scores, spectrum: np.ndarray) -> dict[str, Any]:
+    """The contract's numbers, without the timings: exact means over every test example, z sampled, beta = 1."""
+    c, dim = r.config, r.data_dim
+    own = state.params["likelihood"]
+    held_out = summarise(scores(state.params, test, purpose_key(r.key, TEST), c.iw_samples), dim)
+    fitted = summarise(scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT), dim)
+    gaussian = r.likelihood.support == "real"
+    sigma = None
+    if gaussian:
+        sigma = fitted["sigma"] if r.likelihood.sigma is None else float(r.likelihood.sigma(own))
+    else:
+        for summary in (held_out, fitted):
+            summary["calibration"] = summary["sigma_at_bound"] = None
+    held_out.pop("sigma")
+    last = float(r.schedule(c.num_steps - 1))
+    beta = r.beta if math.isclose(last, r.beta, rel_tol=1e-6) else last
+    offset = None if c.soft_targets and r.likelihood.support == "binary" else 0.0
+    if offset is not None and r.likelihood.support != "binary":
+        offset = bits_offset(c.pixels, r.dataset.levels)
+    prediction = predict_run(spectrum, r.beta, c.latent_dim, c.precision if gaussian else None, c.sigma)
+    return {
+        "step": int(state.step),
+        **held_out,
+        "iw_samples": c.iw_samples,
+        "bits_per_dim": None if offset is None else -held_out["elbo"] / (dim * math.log(2)) + offset,
+        "beta": beta,
+        "beta_norm": beta_norm(beta, dim, c.latent_dim),
+        "sigma": sigma,
+        "water_level": None if sigma is None else beta * sigma**2,
+        "data_dim": dim,
+        "latent_dim": c.latent_dim,
+        "lambda_max": float(spectrum[0]),
+        "predicted_active": None if prediction is None else prediction.active,
+        "train": {k: fitted[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
+        "warnings": r.warnings,
+        "protocol": (
+            f"{r.dataset.name}, pixels {c.pixels}, all {len(test)} test examples, one sample of z per example, beta = 1; "
+            f"iw_nll with {c.iw_samples} importance samples; mse of E[x|z] in the units of x; active units: variance of "
+            f"the posterior mean over the test split > 0.01; training numbers over {min(len(train), TRAIN_LIMIT)} "
+            f"examples; float32 products at full precision; seed {c.seed}"
+        ),
+    }
+
+
+def _clipped_share(workdir: Path) -> float:
+    rows = (json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines())
+    return float(np.mean([row["clipped"] for row in rows if row["split"] == "train"]))
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM as a flag that the loop looks at once a chunk; a second Ctrl-C stops at once."""
+
+    def __enter__(self):
+        self._flag, self._before = threading.Event(), {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number, frame):
+        if self._flag.is_set():
+            raise KeyboardInterrupt
+        self._flag.set()
+        print("stopping: saving a checkpoint first (again to stop at once)", file=sys.stderr)
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> bool:
+        """Whether somebody asked for a stop."""
+        return self._flag.is_set()

@@ -1,0 +1,189 @@
+"""The main job: train a VAE whose weight you can trust; resume, evaluate, report.
+
+    python -m experiments.train --workdir=runs/digits                       about half a minute on two CPU cores
+    python -m experiments.train --workdir=runs/mnist --dataset=mnist --pixels=dequantised
+    python -m experiments.train --workdir=runs/binary --dataset=binarized_mnist --model=mlp --latent_dim=50 \
+        --num_steps=10000 --batch_size=128 --likelihood=bernoulli            test elbo about -95 nats, 4 minutes
+
+The same command again continues a run that was stopped. Names become functions in the tables below: to add a likelihood, a
+weighting, an objective or a model, write it in a file of its own and give it a name here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from vae_jax import likelihoods, models, objective, schedules
+from vae_jax.config import launch, option
+from vae_jax.types import UserError
+
+LIKELIHOODS = {
+    "gaussian": lambda c: likelihoods.gaussian(c.precision, c.sigma, c.min_sigma),
+    "bernoulli": lambda c: likelihoods.bernoulli(),
+    "continuous_bernoulli": lambda c: likelihoods.continuous_bernoulli(),
+}
+SCHEDULES = {  # (config, final beta) -> schedule
+    "constant": lambda c, beta: schedules.constant(beta),
+    "linear": lambda c, beta: schedules.linear(beta, c.warmup_steps),
+    # Bowman's logistic ramp, centred, from 0.2% to 99.8% of beta over the warm-up.
+    "sigmoid": lambda c, beta: schedules.sigmoid(beta, c.warmup_steps / 2, 12.5 / max(c.warmup_steps, 1)),
+    "cosine": lambda c, beta: schedules.cosine(beta, c.warmup_steps),
+    "cyclical": lambda c, beta: schedules.cyclical(beta, c.warmup_steps, c.cycles, c.ratio),
+}
+OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
+MODELS = {"mlp": models.mlp, "conv": models.conv}
+# Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
+HIDDEN = {"mlp": lambda dim: "512,512" if dim >= 256 else "128,128", "conv": lambda dim: "256"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every flag of the binary; ``config.json`` holds them as run."""
+
+    workdir: str | None = option(
+        None, "where the run lives; default: runs/ and a name made of the flags", identity=False
+    )
+    dataset: str = option(
+        "digits", "digits | sprites | a TFDS name | FILE.npz with train and test | a folder of images"
+    )
+    data_dir: str | None = option(
+        None,
+        "where prepared TFDS data sets are (default: VAE_JAX_DATA_DIR, then TFDS's own place)",
+        identity=False,
+    )
+    pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
+    soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
+    likelihood: str = option("gaussian", "the family of p(x|z)", tuple(LIKELIHOODS))
+    precision: str = option("learned", "where a Gaussian's sigma comes from", likelihoods.PRECISIONS)
+    sigma: float = option(0.1, "the fixed or initial standard deviation of a Gaussian, in [0, 1] pixel units")
+    min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed")
+    weighting: str = option("constant", "where beta comes from", tuple(SCHEDULES))
+    beta: float | None = option(None, "the final KL weight (default 1)")
+    beta_norm: float | None = option(None, "the final KL weight in Higgins' units, beta * latent_dim / data_dim")
+    warmup_steps: int | None = option(
+        None, "steps of a ramp (default: a fifth of the run), or of all cycles (default: the whole run)"
+    )
+    cycles: int = option(4, "cycles of the cyclical weighting")
+    ratio: float = option(0.5, "the share of a cycle that ramps")
+    objective: str = option("elbo", "what is maximised", tuple(OBJECTIVES))
+    num_samples: int = option(1, "samples of z per example")
+    model: str = option("mlp", "the encoder and decoder", tuple(MODELS))
+    latent_dim: int = option(20, "the number of latents")
+    hidden: str | None = option(
+        None, "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256 for conv)"
+    )
+    num_steps: int = option(3000, "updates")
+    batch_size: int = option(128, "examples per update, over all devices")
+    learning_rate: float = option(1e-3, "Adam's, at its highest")
+    lr_schedule: str = option("cosine", "cosine falls to zero over the run", ("cosine", "constant"))
+    clip_norm: float | None = option(None, "clip the gradient to this global norm (default: no clipping)")
+    seed: int = option(0, "of everything random")
+    parallel: str = option("jit", "how several devices are used", ("jit", "pmap"))
+    log_every: int = option(100, "steps between lines of metrics.jsonl")
+    eval_every: int = option(1000, "steps between evaluations on the test split")
+    checkpoint_every: int = option(1000, "steps between checkpoints")
+    keep_checkpoints: int = option(3, "how many of the last checkpoints stay")
+    iw_samples: int = option(64, "importance samples of the final iw_nll")
+
+
+def resolve(config: Config) -> tuple[Config, list[str]]:
+    """Fills in the defaults that depend on other flags, and refuses what cannot be.
+
+    Returns:
+      The configuration as it will run, and warnings.
+
+    Raises:
+      UserError: naming the flag.
+    """
+    for name in ("latent_dim", "num_steps", "batch_size", "num_samples", "cycles", "log_every", "eval_every"):
+        _at_least(config, name, 1)
+    for name in ("checkpoint_every", "keep_checkpoints", "iw_samples"):
+        _at_least(config, name, 1)
+    for name in ("beta", "beta_norm", "warmup_steps", "seed"):
+        _at_least(config, name, 0)
+    for name in ("learning_rate", "sigma", "min_sigma", "clip_norm"):
+        value = getattr(config, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UserError(f"--{name}={value} must be positive")
+    if config.beta is not None and config.beta_norm is not None:
+        raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
+    if config.likelihood == "gaussian" and config.precision != "fixed" and config.sigma <= config.min_sigma:
+        raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
+    if not 0 < config.ratio <= 1:
+        raise UserError(f"--ratio={config.ratio} must be in (0, 1]: the share of a cycle that ramps")
+    warnings = []
+    if config.weighting == "constant" and config.warmup_steps is not None:
+        warnings.append(f"--warmup_steps={config.warmup_steps} does nothing with --weighting=constant")
+    beta = 1.0 if config.beta is None and config.beta_norm is None else config.beta
+    whole = config.num_steps if config.weighting == "cyclical" else config.num_steps // 5
+    warmup = whole if config.warmup_steps is None else config.warmup_steps
+    if config.weighting == "cyclical" and warmup < config.cycles:
+        raise UserError(
+            f"{config.cycles} cycles do not fit into {warmup} steps; lower --cycles or raise --warmup_steps"
+        )
+    if config.hidden is not None:
+        widths(config.hidden)
+    config = dataclasses.replace(config, beta=beta, warmup_steps=warmup)
+    return dataclasses.replace(config, workdir=config.workdir or _default_workdir(config)), warnings
+
+
+def _at_least(config: Config, name: str, least: int) -> None:
+    value = getattr(config, name)
+    if value is not None and not (math.isfinite(value) and value >= least):
+        raise UserError(f"--{name}={value} must be at least {least}")
+
+
+def widths(hidden: str) -> tuple[int, ...]:
+    """``"512,512" -> (512, 512)``."""
+    try:
+        values = tuple(int(v) for v in hidden.split(","))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 1:
+        raise UserError(f"--hidden={hidden} must be positive widths separated by commas, such as 512,512")
+    return values
+
+
+def _default_workdir(config: Config) -> str:
+    import hashlib
+    from pathlib import Path
+
+    identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata["identity"]}
+    digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
+    return f"runs/{Path(config.dataset).stem}_{config.model}_{config.likelihood}_{digest}"
+
+
+def kl_schedule(config: Config, data_dim: int) -> tuple[float, schedules.Schedule, list[str]]:
+    """The final beta, its schedule, and warnings about one that does not reach its end."""
+    from vae_jax.conventions import beta_from_norm
+
+    beta = config.beta if config.beta is not None else beta_from_norm(config.beta_norm, data_dim, config.latent_dim)
+    schedule = SCHEDULES[config.weighting](config, beta)
+    warnings = []
+    last = float(schedule(config.num_steps - 1))
+    if config.weighting not in ("constant", "cyclical") and config.warmup_steps > config.num_steps:
+        warnings.append(
+            f"the warm-up of {config.warmup_steps} steps ends after the last step {config.num_steps}: beta will reach "
+            f"{last:.3g}, never {beta:.3g}"
+        )
+    elif abs(last - beta) > 0.01 * beta:
+        warnings.append(f"beta is {last:.3g} at the last step, not {beta:.3g}")
+    if config.weighting == "cyclical" and config.warmup_steps % config.cycles:
+        warnings.append(
+            f"{config.cycles} cycles do not divide {config.warmup_steps} steps: the last one is shorter than the others"
+        )
+    if beta != 1 and config.objective == "iwae":
+        warnings.append("with a beta other than 1 the importance-weighted objective bounds nothing")
+    return beta, schedule, warnings
+
+
+def main(config: Config) -> None:
+    """Trains, or continues, evaluates and reports one run."""
+    from experiments.run import run
+
+    run(*resolve(config))
+
+
+if __name__ == "__main__":
+    launch(main, Config)

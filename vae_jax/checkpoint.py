@@ -1,0 +1,159 @@
+"""Checkpoints: the only place that imports Orbax.
+
+Orbax writes atomically but keeps no checksum: a flipped bit restores as wrong numbers, and an empty folder with a number
+for a name counts as the latest step. So each checkpoint carries a crc32 of every leaf, and restoring walks back over the
+steps to the newest one that verifies.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vae_jax.types import UserError
+
+
+def checksums(tree: Any) -> dict[str, int]:
+    """crc32 of every leaf's bytes, by the leaf's path; typed keys by their data."""
+    sums = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.ascontiguousarray(jax.device_get(leaf))
+        sums[jax.tree_util.keystr(path)] = zlib.crc32(array.tobytes(), zlib.crc32(str(array.dtype).encode()))
+    return sums
+
+
+class Checkpoints:
+    """The checkpoints of one run, in ``folder``; a context manager.
+
+    Args:
+      folder: made if it is not there.
+      keep: how many of the last checkpoints stay.
+      note: a dict that is stored with each checkpoint and has to be equal when one is restored: what the numbers mean.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3, note: dict[str, Any] | None = None):
+        import orbax.checkpoint as ocp
+
+        # Orbax reports what it does at every save; a person wants to hear of failures only.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.folder = Path(folder).resolve()  # a relative path fails late, in a background thread
+        self.note = note or {}
+        self._ocp = ocp
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        )
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise UserError(f"cannot use {folder} for checkpoints: {error}") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._manager.close()
+
+    def save(self, step: int, state: Any) -> None:
+        """Saves ``state`` as ``step``, all or nothing.
+
+        Raises:
+          UserError: a value is not finite, or the disk refuses; the earlier checkpoints stay as they were.
+        """
+        if step in self._manager.all_steps():
+            return  # the same run wrote the same state before
+        _check_finite(step, state)
+        ocp = self._ocp
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    meta=ocp.args.JsonSave({"checksums": checksums(state), "note": self.note}),
+                ),
+            )
+            self._manager.check_for_errors()
+        except Exception as error:  # Orbax and TensorStore raise what they like for a full disk
+            last = self._newest(before=step)
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"cannot save a checkpoint of step {step} in {self.folder}: {reason[:300]}; "
+                + (f"the checkpoint of step {last} is kept" if last is not None else "there is no earlier one")
+                + ". Make room or choose another --workdir, then run the same command again"
+            ) from error
+
+    def _newest(self, before: int) -> int | None:
+        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit() and int(p.name) < before]
+        return max(steps, default=None)
+
+    def restore_latest(self, like: Any) -> tuple[int, Any] | None:
+        """The newest checkpoint that verifies, as ``(step, state)``; None where there is none at all.
+
+        Args:
+          like: a state of the same structure, shapes, types and placement.
+
+        Raises:
+          UserError: there are checkpoints and none can be used, or one belongs to another convention.
+        """
+        abstract = jax.tree.map(_abstract, like)
+        damaged = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state = self._restore(step, abstract)
+            except UserError:
+                raise
+            except Exception as error:  # whatever a torn file makes Orbax raise
+                damaged.append(step)
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                print(f"warning: the checkpoint of step {step} cannot be used ({reason[:160]}); trying an older one")
+                continue
+            self._drop(damaged)
+            return step, state
+        if damaged:
+            raise UserError(
+                f"none of the checkpoints in {self.folder} can be read; remove that folder to start again from step 0"
+            )
+        return None
+
+    def _restore(self, step: int, abstract: Any) -> Any:
+        args = self._ocp.args
+        meta = self._manager.restore(step, args=args.Composite(meta=args.JsonRestore()))["meta"]
+        if meta["note"] != self.note:
+            differing = sorted(k for k in {*meta["note"], *self.note} if meta["note"].get(k) != self.note.get(k))
+            raise UserError(
+                f"the checkpoint of step {step} in {self.folder} was made with another "
+                + ", ".join(f"{k} ({meta['note'].get(k)} there, {self.note.get(k)} now)" for k in differing)
+                + "; choose another --workdir"
+            )
+        restored = self._manager.restore(step, args=args.Composite(state=args.StandardRestore(abstract)))["state"]
+        if checksums(restored) != meta["checksums"]:
+            raise ValueError("its checksum does not match")
+        return restored
+
+    def _drop(self, steps: list[int]) -> None:
+        # Out of the way, so that the run can save these steps again.
+        for step in steps:
+            shutil.rmtree(self.folder / str(step), ignore_errors=True)
+        if steps:
+            self._manager.reload()
+
+
+def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    """Shape, type and placement of a leaf, without its data."""
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _check_finite(step: int, state: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating) and not np.all(np.isfinite(jax.device_get(leaf))):
+            raise UserError(
+                f"training diverged: {jax.tree_util.keystr(path)} is not finite after step {step}; nothing was saved "
+                "of it. Lower --learning_rate or set --clip_norm, in a new --workdir"
+            )

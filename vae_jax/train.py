@@ -1,0 +1,229 @@
+"""Training: the state, one step, many steps in one call, and the loop around them.
+
+The step is one pure function of (state, batch); ``parallel.py`` compiles it for one device or many.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vae_jax import objective as bounds
+from vae_jax.randomness import INIT, LATENT, PIXELS, batch_rows, example_keys, purpose_key
+from vae_jax.types import VAE, Array, Event, KLWeight, Likelihood, Objective, TrainState, UserError
+
+
+def init_state(
+    vae: VAE,
+    likelihood: Likelihood,
+    optimizer: optax.GradientTransformation,
+    weight: KLWeight,
+    event: Event,
+    key: Array,
+) -> TrainState:
+    """The state before the first update.
+
+    Args:
+      vae, likelihood, optimizer, weight: what will be trained, and how.
+      event: the shape of one example.
+      key: the run's typed key, kept in the state.
+    """
+    params = {"model": vae.init(purpose_key(key, INIT)), "likelihood": likelihood.init(event)}
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), weight.init(), key)
+
+
+def make_train_step(
+    vae: VAE,
+    likelihood: Likelihood,
+    optimizer: optax.GradientTransformation,
+    weight: KLWeight,
+    objective: Objective = bounds.elbo,
+    num_samples: int = 1,
+    preprocess: Callable[[Array, Array], Array] = lambda key, raw: raw,
+    all_mean: Callable[[Any], Any] = lambda value: value,
+    clip_norm: float | None = None,
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """One update as a pure function ``(state, raw[b, *event], index[b]) -> (state, metrics)``.
+
+    Args:
+      vae, likelihood, optimizer, weight: the model, and how it is trained.
+      objective: a function of the batch's terms and the weight, maximised.
+      num_samples: samples of z for each example.
+      preprocess: ``(key, raw[event]) -> x[event]``, e.g. a fresh binarisation.
+      all_mean: the mean over devices of a pytree; the identity where one program sees the global batch.
+      clip_norm: the optimiser's clipping norm, to report when it is active.
+
+    Returns:
+      The step. ``index`` is the global position of each example in the batch (``arange(b)`` if left out): noise is keyed by
+      (run key, step, index), so it does not depend on the number of devices. ``metrics`` are scalars of this update,
+      before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``, ``distortion`` (nats, weight 1), ``beta`` (applied),
+      ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where the family has one.
+    """
+
+    def loss_fn(params, x, keys, beta):
+        infer = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key, num_samples))
+        q, z, theta = infer(x, keys)
+        own = kept = params["likelihood"]
+        if likelihood.refit is not None:
+            own, kept = likelihood.refit(own, theta, x, all_mean)
+        score = jax.vmap(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))
+        t = score(x, q, z, theta)
+        loss = -objective(t, beta)
+        metrics = {
+            "loss": loss,
+            "elbo": bounds.elbo(t),
+            "rate": jnp.mean(bounds.rate(t)),
+            "distortion": jnp.mean(bounds.distortion(t)),
+        }
+        if likelihood.sigma is not None:
+            metrics["sigma"] = likelihood.sigma(own)
+        return loss, (metrics, kept)
+
+    def step(state: TrainState, raw: Array, index: Array | None = None):
+        index = jnp.arange(raw.shape[0]) if index is None else index
+        x = jax.vmap(preprocess)(example_keys(purpose_key(state.key, PIXELS, state.step), index), raw)
+        keys = example_keys(purpose_key(state.key, LATENT, state.step), index)
+        beta = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
+        grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, beta)
+        grads, metrics = all_mean((grads, metrics))
+        grad_norm = optax.tree.norm(grads)
+        clipped = jnp.zeros(()) if clip_norm is None else (grad_norm > clip_norm).astype(jnp.float32)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        if likelihood.refit is not None:
+            params = {**params, "likelihood": kept}
+        weight_state = weight.update(state.weight_state, state.step, metrics)
+        metrics = {**metrics, "beta": beta, "grad_norm": grad_norm, "clipped": clipped}
+        return TrainState(state.step + 1, params, opt_state, weight_state, state.key), metrics
+
+    return step
+
+
+def make_chunk(
+    step: Callable, num_examples: int, batch_size: int, split: Callable[[Array], tuple[Array, Array]]
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """Many updates as one program: ``(state, data[n, *event], length) -> (state, metrics [length])``.
+
+    The data stays on the device; the batches of the whole chunk are arithmetic on the state's step and key.
+
+    Args:
+      step: one update.
+      num_examples, batch_size: of the data; the batch is the global one.
+      split: ``rows[b] -> (rows, index)`` of this device (``parallel.py``).
+    """
+
+    def chunk(state: TrainState, data: Array, length: int):
+        rows = batch_rows(state.key, state.step, length, num_examples, batch_size)
+
+        def body(state, rows):
+            rows, index = split(rows)
+            return step(state, data[rows], index)
+
+        return jax.lax.scan(body, state, rows)
+
+    return chunk
+
+
+class Every(NamedTuple):
+    """Intervals in steps; each also ends a chunk, so they decide what is compiled, never what is computed."""
+
+    log: int
+    evaluate: int
+    checkpoint: int
+
+
+class Hooks(NamedTuple):
+    """What the loop calls. ``state`` is valid only during the call: the next chunk consumes it.
+
+    Attributes:
+      log: ``(first_step, metrics: name -> np.ndarray [length])`` after each chunk, one chunk late.
+      evaluate, save: ``(state)`` at their intervals, after everything before them is known to be finite.
+      interrupted: ``() -> bool``, looked at once a chunk; True saves and returns.
+    """
+
+    log: Callable[[int, dict[str, np.ndarray]], None]
+    evaluate: Callable[[TrainState], None]
+    save: Callable[[TrainState], None]
+    interrupted: Callable[[], bool] = lambda: False
+
+
+class Clock(NamedTuple):
+    """How fast training went, the compilation of the first chunk left out."""
+
+    steps: int
+    seconds: float
+
+
+def next_stop(step: int, num_steps: int, every: Every) -> int:
+    """The end of the chunk that begins at ``step``: the next multiple of any interval, or the last step."""
+    return min(num_steps, *(step - step % n + n for n in every))
+
+
+def fit(
+    state: TrainState, chunk: Callable[[TrainState, int], tuple], num_steps: int, every: Every, hooks: Hooks
+) -> tuple[TrainState, Clock]:
+    """Runs chunks until ``num_steps`` updates are done or ``hooks.interrupted`` says so.
+
+    The chunks' ends depend on the step alone, so a resumed run executes the same programs as one that never stopped.
+
+    Args:
+      state: where to begin; its buffers are consumed.
+      chunk: ``(state, length) -> (state, metrics [length])``, compiled.
+      num_steps: the number of updates that a whole run has.
+      every, hooks: what happens in between.
+
+    Raises:
+      UserError: the loss or the gradient is not finite; nothing of that chunk or after it has been saved.
+    """
+    step, pending, clock = int(state.step), None, Clock(0, 0.0)
+    mark, counted = None, 0  # when timing began, and the steps since; the first chunk compiles and is not timed
+
+    def settle():
+        nonlocal pending
+        if pending is not None:
+            first, metrics = pending
+            pending = None
+            metrics = jax.device_get(metrics)
+            _check_finite(first, metrics)
+            hooks.log(first, metrics)
+
+    while step < num_steps:
+        stop = next_stop(step, num_steps, every)
+        state, metrics = chunk(state, stop - step)
+        settle()  # reads the previous chunk while this one runs
+        pending, length, step = (step, metrics), stop - step, stop
+        saving = step % every.checkpoint == 0 or step == num_steps
+        evaluating = step % every.evaluate == 0 and step < num_steps
+        interrupted = hooks.interrupted()
+        if mark is None or saving or evaluating or interrupted:
+            settle()
+            now = time.perf_counter()
+            if mark is not None:
+                clock = Clock(clock.steps + counted + length, clock.seconds + now - mark)
+            if saving or interrupted:
+                hooks.save(state)
+            if evaluating:
+                hooks.evaluate(state)
+            mark, counted = time.perf_counter(), 0
+            if interrupted:
+                break
+        else:
+            counted += length
+    return state, clock
+
+
+def _check_finite(first: int, metrics: dict[str, np.ndarray]) -> None:
+    bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"]))
+    if np.any(bad):
+        at = int(np.argmax(bad))
+        raise UserError(
+            f"training diverged: at step {first + at} the loss is {metrics['loss'][at]:.6g} and the gradient's norm "
+            f"{metrics['grad_norm'][at]:.6g}; the last checkpoint before it is kept. Lower --learning_rate, set "
+            "--clip_norm, or start with a larger --sigma, in a new --workdir"
+        )
