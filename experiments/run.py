@@ -137,7 +137,8 @@ def finish(workdir: Path) -> None:
     from vae_jax.report import summary_lines, write_report
 
     page = write_report(workdir)
-    print(*summary_lines(json.loads((workdir / "results.json").read_text())), sep="\n")
+    results, config = (json.loads((workdir / name).read_text()) for name in ("results.json", "config.json"))
+    print(*summary_lines(results, config), sep="\n")
     print(f"report: {page}")
 
 

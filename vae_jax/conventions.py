@@ -1,8 +1,8 @@
 """What a written loss really weighs.
 
-For a squared error, everything that a pair of weights can do is one number, the water level s = beta * sigma^2: at fixed
-sigma the optimum depends on (beta, sigma) only through s (noted by Higgins 2017, Lucas 2019 (1911.02469) and Rybkin 2021
-(2006.13202)). ``canonical`` finds it for a loss as somebody wrote it, in [0, 1] pixel units.
+For a squared error, everything that a pair of weights can do is one number, the water level s = beta * sigma^2: at
+fixed sigma the optimum depends on (beta, sigma) only through s (noted by Higgins 2017, Lucas 2019 (1911.02469) and
+Rybkin 2021 (2006.13202)). ``canonical`` finds it for a loss as somebody wrote it, in [0, 1] pixel units.
 """
 
 from __future__ import annotations

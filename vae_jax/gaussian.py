@@ -27,7 +27,7 @@ class DiagGaussian(NamedTuple):
     logvar: jax.Array
 
     def sample(self, key: jax.Array, num_samples: int) -> jax.Array:
-        """``num_samples`` reparametrised draws ``[s, ..., d]``; consumes ``key`` (Kingma and Welling 2013, 1312.6114)."""
+        """``[s, ..., d]`` reparametrised draws (Kingma and Welling 2013, 1312.6114); consumes ``key``."""
         mean, logvar = at_least_float32(self.mean), at_least_float32(self.logvar)
         noise = jax.random.normal(key, (num_samples, *mean.shape), mean.dtype)
         return mean + jnp.exp(0.5 * logvar) * noise

@@ -2,7 +2,7 @@
 
 The optimum of a linear VAE on data with covariance eigenvalues lambda is reverse water-filling at the level
 s = beta * sigma^2: a latent is active if and only if its eigenvalue is above the water (Tipping and Bishop 1999; Lucas
-2019, 1911.02469, at beta = 1; the general case is derived in BUILD_NOTES.md). Everything here is host arithmetic in float64.
+2019, 1911.02469, at beta = 1; the general case is derived in BUILD_NOTES.md). All of it is host arithmetic in float64.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def learned_variance(eigenvalues, beta: float, latent_dim: int) -> float:
     """The decoder's variance that a linear VAE of weight ``beta`` learns: the largest root of SSE(beta v) = D v.
 
     SSE(beta v) is the least, over the number q of active latents, of beta q v + (sum of the other eigenvalues), so the
-    root is the least of (that sum) / (D - beta q) over the q with beta q < D. At beta = 1 it is the maximum likelihood of
-    probabilistic PCA (Tipping and Bishop 1999, eq. 8).
+    root is the least of (that sum) / (D - beta q) over the q with beta q < D. At beta = 1 it is the maximum likelihood
+    of probabilistic PCA (Tipping and Bishop 1999, eq. 8).
 
     Returns:
       The variance; 0.0 where the data lie in so few dimensions that the loss is unbounded below.

@@ -1,0 +1,143 @@
+"""Evaluation: exact over every example, one ELBO, and numbers whose value is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import likelihoods, models
+from vae_jax.evaluation import make_scorer, summarise
+from vae_jax.gaussian import DiagGaussian
+from vae_jax.types import VAE
+
+EVENT = (4, 4, 1)
+DATA = jnp.asarray(np.random.default_rng(0).random((53, *EVENT)), jnp.float32)
+
+
+def noisy(key, raw):
+    return jnp.clip(raw + 0.01 * jax.random.normal(key, raw.shape), 0.0, 1.0)
+
+
+def small(likelihood):
+    vae = models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (16,))
+    return vae, {"model": vae.init(jax.random.key(0)), "likelihood": likelihood.init(EVENT)}
+
+
+@pytest.mark.parametrize("likelihood", [likelihoods.gaussian("predicted"), likelihoods.continuous_bernoulli()])
+def test_batch_size_changes_nothing(likelihood):
+    # Trap 59: the mean of batch means would weigh the last 53 - 52 = 1 example 52 times.
+    vae, params = small(likelihood)
+    whole = make_scorer(vae, likelihood, noisy, 53)(params, DATA, jax.random.key(1), 7)
+    for size in (1, 13, 52):
+        other = make_scorer(vae, likelihood, noisy, size)(params, DATA, jax.random.key(1), 7)
+        for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(other), strict=True):
+            assert a.shape[0] == 53
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)  # float32 sums in another order
+    mean_of_means = np.mean([whole.rate[:52].mean(), whole.rate[52:].mean()])
+    assert abs(mean_of_means - whole.rate.mean()) > 1e-4
+
+
+def test_an_example_alone_scores_as_in_a_crowd():
+    # Trap 27: nothing of evaluation is fitted to the batch being scored, the optimal variance included.
+    likelihood = likelihoods.gaussian("optimal")
+    vae, params = small(likelihood)
+    params["likelihood"] = {"squared_error": jnp.float32(0.02), "weight": jnp.float32(0.5)}
+    scorer = make_scorer(vae, likelihood, noisy, 10)
+    crowd = scorer(params, DATA, jax.random.key(1))
+    alone = scorer(params, DATA[:1], jax.random.key(1))
+    np.testing.assert_allclose(alone.distortion[0], crowd.distortion[0], rtol=1e-5)
+    np.testing.assert_allclose(likelihood.sigma(params["likelihood"]), 0.2, rtol=1e-6)
+
+
+def test_the_summary_is_the_bound_and_its_parts():
+    likelihood = likelihoods.gaussian("fixed", sigma=0.3)
+    vae, params = small(likelihood)
+    scores = make_scorer(vae, likelihood, noisy, 20)(params, DATA, jax.random.key(1), 5)
+    s = summarise(scores, 16)
+    assert s["elbo"] == -(s["rate"] + s["distortion"])
+    np.testing.assert_allclose(s["rate"], sum(s["kl_per_latent"]), rtol=1e-5)
+    # distortion = SSE / (2 sigma^2) + D/2 log(2 pi sigma^2), and calibration = SSE / (D sigma^2)
+    expected = 16 * s["mse"] / (2 * 0.09) + 8 * np.log(2 * np.pi * 0.09)
+    np.testing.assert_allclose(s["distortion"], expected, rtol=1e-5)
+    np.testing.assert_allclose(s["calibration"], s["mse"] / 0.09, rtol=1e-5)
+    np.testing.assert_allclose(s["sigma"], 0.3, rtol=1e-5)
+    assert s["iw_nll"] < -s["elbo"] + 0.5
+
+
+def linear(weights, level, eigenvalues, dim):
+    """The optimal linear VAE in the eigenbasis, as three plain functions (math: reverse water-filling)."""
+    active = len(weights)
+    v = jnp.asarray(weights / eigenvalues[:active], jnp.float32)
+    logvar = jnp.log(jnp.asarray(level / eigenvalues[:active], jnp.float32))
+    w = jnp.asarray(weights, jnp.float32)
+    return VAE(
+        init=lambda key: {},
+        encode=lambda params, x: DiagGaussian(v * x[:active], logvar),
+        decode=lambda params, z: jnp.zeros(dim).at[:active].set(w * z),
+    )
+
+
+def test_the_linear_bed_has_the_exact_likelihood_rate_units_and_calibration():
+    eigenvalues = np.array([8, 4, 2, 1, 0.5, 0.25, 0.12, 0.06, 0.03, 0.015])
+    variance = 0.05625  # the learned optimum at beta = 1 with 6 latents
+    vae = linear(np.sqrt(eigenvalues[:6] - variance), variance, eigenvalues, 10)
+    likelihood = likelihoods.gaussian("fixed", sigma=float(np.sqrt(variance)))
+    # Data with exactly this covariance and mean zero.
+    x = np.random.default_rng(0).standard_normal((500, 10))
+    x -= x.mean(0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / 500)).T * np.sqrt(eigenvalues)
+    params = {"model": {}, "likelihood": likelihood.init((10,))}
+    scorer = make_scorer(vae, likelihood, lambda key, raw: raw, 64)
+    for samples in (1, 5, 33):
+        s = summarise(scorer(params, jnp.asarray(x, jnp.float32), jax.random.key(2), samples), 10)
+        # log p(x, z) / q(z|x) is constant in z, so every importance-weighted bound is the likelihood itself (trap 58).
+        assert abs(s["iw_nll"] - 9.473207627) < 1e-4
+    assert abs(s["rate"] - 9.673568485) < 1e-4
+    # One sample of z: the SSE of an example varies by about 0.4 of its mean, over 500 examples 0.02.
+    assert abs(s["calibration"] - 1) < 0.06
+    assert abs(s["elbo"] + 9.473207627) < 0.3
+    assert s["active_units"] == 6
+    np.testing.assert_allclose(s["second_moment"], 1.0, atol=1e-4)
+
+
+def test_active_units_count_the_variance_over_the_data():
+    # Linear VAE at water level 0.4: var of mu_i is 1 - s / lambda_i, so 5 of 6 are active (trap 66).
+    eigenvalues = np.array([8, 4, 2, 1, 0.5, 0.25])
+    weights = np.sqrt(np.maximum(eigenvalues - 0.4, 0.0))
+    vae = linear(weights, 0.4, np.maximum(eigenvalues, 0.4), 6)
+    likelihood = likelihoods.gaussian("fixed")
+    x = np.random.default_rng(1).standard_normal((400, 6)) * np.sqrt(eigenvalues)
+    scorer = make_scorer(vae, likelihood, lambda key, raw: raw)
+    s = summarise(
+        scorer({"model": {}, "likelihood": likelihood.init((6,))}, jnp.asarray(x, jnp.float32), jax.random.key(0)), 6
+    )
+    assert s["active_units"] == 5
+    assert s["kl_per_latent"][5] < 1e-6
+
+
+def test_evaluating_at_the_mean_of_z_would_not_be_a_bound():
+    # Trap 57: the sampled bound must lie below the value at z = mu on a model that reconstructs.
+    eigenvalues = np.array([8, 4, 2, 1, 0.5, 0.25])
+    variance = 0.05
+    vae = linear(np.sqrt(eigenvalues - variance), variance, eigenvalues, 6)
+    likelihood = likelihoods.gaussian("fixed", sigma=variance**0.5)
+    params = {"model": {}, "likelihood": likelihood.init((6,))}
+    x = jnp.asarray(np.random.default_rng(1).standard_normal((400, 6)) * np.sqrt(eigenvalues), jnp.float32)
+    s = summarise(make_scorer(vae, likelihood, lambda key, raw: raw)(params, x, jax.random.key(0)), 6)
+    at_mean = jax.vmap(lambda x: likelihood.log_prob(params["likelihood"], vae.decode({}, vae.encode({}, x).mean), x))(
+        x
+    )
+    assert float(at_mean.mean()) - s["rate"] > s["elbo"] + 2.0
+
+
+def test_predicted_sigma_at_its_bound_is_counted():
+    likelihood = likelihoods.gaussian("predicted", sigma=0.1, min_sigma=0.01)
+    vae = VAE(
+        init=lambda key: {},
+        encode=lambda params, x: DiagGaussian(jnp.zeros(1), jnp.zeros(1)),
+        decode=lambda params, z: jnp.stack([jnp.zeros(4), jnp.array([-50.0, -50.0, 0.0, 0.0])]),
+    )
+    scores = make_scorer(vae, likelihood, lambda key, raw: raw)(
+        {"model": {}, "likelihood": {}}, jnp.zeros((3, 4)), jax.random.key(0)
+    )
+    assert summarise(scores, 4)["sigma_at_bound"] == 0.5

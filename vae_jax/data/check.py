@@ -1,0 +1,145 @@
+"""Whether a data set, a pixel mode and a likelihood go together: said before training, in words."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vae_jax.data.dataset import Dataset
+from vae_jax.data.pixels import preprocess
+from vae_jax.data.split import held_out
+from vae_jax.types import UserError
+
+DISCRETE = ("categorical", "discretized_logistic")  # probabilities of grey levels, not densities
+
+
+def check(dataset: Dataset, pixels: str, likelihood_name: str, support: str, soft_targets: bool = False) -> list[str]:
+    """Compares what the pixels will be with what the likelihood is defined on.
+
+    Args:
+      dataset: the data.
+      pixels: what --pixels says, one of ``pixels.PIXELS``.
+      likelihood_name: what --likelihood says.
+      support: the ``support`` of that likelihood: "real", "unit" or "binary".
+      soft_targets: whether BCE on grey pixels was asked for, knowing that it is no likelihood.
+
+    Returns:
+      Warnings, one line each, that say what a number will not mean.
+
+    Raises:
+      UserError: if the combination has no meaning.
+    """
+    preprocess(pixels, dataset.levels)  # refuses unknown modes, and noise on floats
+    low, high = _range(dataset)
+    outside = low < 0 or high > 1
+    stated = f"{dataset.name} has values from {low:.6g} to {high:.6g}"
+    if outside and pixels in ("binary", "sampled"):
+        raise UserError(
+            f"--pixels={pixels} needs values in [0, 1], and {stated}; rescale them, or use --pixels=grey "
+            "with --likelihood=gaussian"
+        )
+    if likelihood_name in DISCRETE:
+        return _check_discrete(dataset, pixels, likelihood_name)
+    zero_one = pixels in ("binary", "sampled") or (pixels == "grey" and _is_zero_one(dataset))
+    if support == "binary":
+        return [] if zero_one else _check_soft(dataset, pixels, likelihood_name, soft_targets, outside, stated)
+    if support == "unit" and outside:
+        raise UserError(
+            f"--likelihood={likelihood_name} is a density on [0, 1], and {stated}; rescale them, or use "
+            "--likelihood=gaussian"
+        )
+    if outside:
+        return [f"{stated}, outside [0, 1]: --sigma, distortion and mse are in the data's own units, not in pixels"]
+    return _check_density(dataset, pixels, likelihood_name, zero_one)
+
+
+def _range(dataset):
+    """The smallest and the largest value of x before any thresholding."""
+    if dataset.levels is not None:
+        return 0.0, 1.0
+    splits = (dataset.train, dataset.test)
+    return min(float(x.min()) for x in splits), max(float(x.max()) for x in splits)
+
+
+def _is_zero_one(dataset):
+    if dataset.levels is not None:
+        return dataset.levels == 2
+    return all(bool(((x == 0) | (x == 1)).all()) for x in (dataset.train, dataset.test))
+
+
+def _check_discrete(dataset, pixels, likelihood_name):
+    if dataset.levels is None:
+        raise UserError(
+            f"--likelihood={likelihood_name} gives probabilities to uint8 grey levels, and {dataset.name} "
+            "holds floats; store uint8 images, or use --likelihood=gaussian"
+        )
+    if pixels == "dequantised":
+        raise UserError(
+            f"--likelihood={likelihood_name} gives probabilities to grey levels, and --pixels=dequantised "
+            "removes them; use --pixels=grey"
+        )
+    if pixels != "grey" and dataset.levels != 2:
+        return [
+            f"--pixels={pixels} leaves 2 of the {dataset.levels} grey levels that "
+            f"--likelihood={likelihood_name} spreads its probability over: --likelihood=bernoulli is the one "
+            "for 0/1 pixels"
+        ]
+    return []
+
+
+def _check_soft(dataset, pixels, likelihood_name, soft_targets, outside, stated):
+    """A Bernoulli on pixels that are not 0 or 1."""
+    if outside:
+        raise UserError(
+            f"--likelihood={likelihood_name} is defined on 0/1 pixels, and {stated}; use --likelihood=gaussian"
+        )
+    if pixels == "dequantised":
+        raise UserError(
+            f"--likelihood={likelihood_name} is defined on 0/1 pixels, and --pixels=dequantised makes "
+            "continuous ones; use --pixels=binary, or a density such as --likelihood=continuous_bernoulli"
+        )
+    if not soft_targets:
+        raise UserError(
+            f"--likelihood={likelihood_name} is defined on 0/1 pixels, and {dataset.name} with "
+            f"--pixels={pixels} has grey ones; use --pixels=binary or --pixels=sampled, or a density such as "
+            "--likelihood=continuous_bernoulli, or --soft_targets for the cross-entropy all the same"
+        )
+    return [
+        f"--soft_targets: on grey pixels the distortion is a binary cross-entropy and no likelihood; it "
+        f"cannot fall below the pixels' mean entropy, {entropy_floor(dataset):.2f} nats per example, and "
+        "compares with no density"
+    ]
+
+
+def _check_density(dataset, pixels, likelihood_name, zero_one):
+    """A density on data that take few values can be made as high as one likes at those values."""
+    if zero_one:
+        return [
+            f"--likelihood={likelihood_name} is a density and the pixels are 0 or 1: its value is not their "
+            "probability and has no upper bound; --likelihood=bernoulli is the likelihood for 0/1 pixels"
+        ]
+    if dataset.levels is not None and pixels == "grey":
+        return [
+            f"--likelihood={likelihood_name} is a density evaluated at {dataset.levels} grey levels: its "
+            "bits_per_dim bounds nothing discrete; --pixels=dequantised makes it a bound"
+        ]
+    return []
+
+
+def entropy_floor(dataset: Dataset, most: int = 4096) -> float:
+    """The smallest value that the cross-entropy of grey pixels can have: the sum over pixels of H(x).
+
+    Args:
+      dataset: with values in [0, 1] once divided by levels - 1.
+      most: how many train examples to average over, a fixed choice.
+
+    Returns:
+      Nats per example.
+    """
+    n = len(dataset.train)
+    _, chosen = held_out(n, min(n, most))
+    x = dataset.train[chosen].astype(np.float64)
+    if dataset.levels is not None:
+        x /= dataset.levels - 1
+    inside = np.where((x > 0) & (x < 1), x, 0.5)
+    entropy = np.where((x > 0) & (x < 1), -inside * np.log(inside) - (1 - inside) * np.log1p(-inside), 0.0)
+    return float(entropy.sum() / len(x))

@@ -1,0 +1,142 @@
+"""What every source of data returns: the arrays of two splits, and what their values mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vae_jax.types import Event, UserError
+
+
+class Dataset(NamedTuple):
+    """Two splits as raw arrays; ``pixels.preprocess`` turns one example of them into the x of a likelihood.
+
+    Attributes:
+      name: as asked for.
+      train, test: ``[n, *event]``. uint8 images ``[n, h, w, c]`` of grey levels 0 to levels - 1 (or uint8
+        rows ``[n, f]``), or float32 rows and arrays in the data's own units.
+      levels: how many grey levels the uint8 values have: 2 for 0/1 images, 17 for digits, else 256. None for
+        floats.
+      train_factors, test_factors: ``[n, f]``, known factors of variation or labels; None where there are
+        none.
+      factor_names: ``f`` names.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    levels: int | None = None
+    train_factors: np.ndarray | None = None
+    test_factors: np.ndarray | None = None
+    factor_names: tuple[str, ...] = ()
+
+    @property
+    def event(self) -> Event:
+        """The shape of one example."""
+        return tuple(self.train.shape[1:])
+
+
+def from_arrays(name: str, train, test, train_factors=None, test_factors=None, factor_names=()) -> Dataset:
+    """Brings arrays of any numeric dtype into the form that ``Dataset`` promises, and validates the result.
+
+    Bools and integers within 0..255 become uint8: 2 levels if no value of either split is above 1, else 256.
+    Floats become float32. ``[n, h, w]`` gets a channel axis. Factors ``[n]`` become ``[n, 1]``.
+
+    Args:
+      name: for messages.
+      train, test: ``[n, f]``, ``[n, h, w]`` or ``[n, ...]``.
+      train_factors, test_factors: ``[n]`` or ``[n, f]``, numbers; optional.
+      factor_names: ``f`` names; numbered where none are given.
+
+    Returns:
+      A valid ``Dataset``.
+
+    Raises:
+      UserError: for arrays of other kinds, and for all that ``validate`` refuses.
+    """
+    train, test = _numbers(name, "train", train), _numbers(name, "test", test)
+    if train.dtype != test.dtype:
+        kinds = ["0..255 integers" if x.dtype == np.uint8 else "floats" for x in (train, test)]
+        raise UserError(f"{name}: train holds {kinds[0]} and test {kinds[1]}; give both in the same units")
+    levels = None
+    if train.dtype == np.uint8:
+        levels = 2 if max(train.max(), test.max()) <= 1 else 256
+    train_factors, test_factors = _factors(train_factors), _factors(test_factors)
+    width = next((f.shape[1] for f in (train_factors, test_factors) if f is not None and f.ndim == 2), 0)
+    names = tuple(factor_names) or tuple(f"factor_{i}" for i in range(width))
+    return validate(Dataset(name, train, test, levels, train_factors, test_factors, names))
+
+
+def _numbers(name, split, x):
+    x = np.asarray(x)
+    if x.dtype.kind not in "buif":
+        raise UserError(f"{name}: {split} has dtype {x.dtype}; it must hold numbers")
+    if x.ndim < 2:
+        raise UserError(f"{name}: {split} has shape {x.shape}; it must be images [n, h, w, c] or rows [n, f]")
+    if x.size == 0:
+        raise UserError(f"{name}: {split} has shape {x.shape}, so it holds no examples")
+    if x.dtype.kind in "iu" and not (x.min() >= 0 and x.max() <= 255):
+        raise UserError(
+            f"{name}: {split} holds integers from {x.min()} to {x.max()}; integers must be grey levels "
+            "0..255, store anything else as float32"
+        )
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is counted as such
+        x = x.astype(np.float32 if x.dtype.kind == "f" else np.uint8, copy=False)
+    return x[..., None] if x.ndim == 3 else x
+
+
+def _factors(factors):
+    if factors is None:
+        return None
+    factors = np.asarray(factors)
+    return factors[:, None] if factors.ndim == 1 else factors
+
+
+def validate(dataset: Dataset) -> Dataset:
+    """The data set itself, once it is known to be usable.
+
+    Raises:
+      UserError: an empty split, a dtype that is not uint8 or float, values above the last grey level, NaN or
+        infinite values (how many, where), splits of different event shapes, factors that do not match the
+        examples.
+    """
+    name = dataset.name
+    for split, x in (("train", dataset.train), ("test", dataset.test)):
+        if x.dtype.kind != "f" and x.dtype != np.uint8:
+            raise UserError(f"{name}: {split} has dtype {x.dtype}; it must be uint8 grey levels or floats")
+        if x.size == 0:
+            raise UserError(f"{name}: {split} has shape {x.shape}, so it holds no examples")
+        if (x.dtype == np.uint8) != (dataset.levels is not None):
+            raise UserError(f"{name}: {split} has dtype {x.dtype}, which does not go with levels={dataset.levels}")
+        if dataset.levels is not None and x.max() >= dataset.levels:
+            raise UserError(f"{name}: {split} holds the value {x.max()}, above its {dataset.levels} grey levels")
+        if dataset.levels is None and not np.isfinite(x).all():
+            nans = int(np.isnan(x).sum())
+            infinite = int(np.isinf(x).sum())
+            raise UserError(
+                f"{name}: {split} holds {nans} NaN and {infinite} infinite values among {x.size}; remove or "
+                "replace them"
+            )
+    if dataset.train.shape[1:] != dataset.test.shape[1:]:
+        raise UserError(
+            f"{name}: one train example has shape {dataset.train.shape[1:]} and one test example "
+            f"{dataset.test.shape[1:]}; they must be equal"
+        )
+    _validate_factors(dataset)
+    return dataset
+
+
+def _validate_factors(dataset):
+    for split in ("train", "test"):
+        x, factors = getattr(dataset, split), getattr(dataset, f"{split}_factors")
+        if factors is None:
+            continue
+        expected = (len(x), len(dataset.factor_names))
+        if factors.shape != expected or factors.dtype.kind not in "buif":
+            raise UserError(
+                f"{dataset.name}: {split}_factors has dtype {factors.dtype} and shape {factors.shape}; it "
+                f"must hold numbers in shape {expected} (examples, factors)"
+            )
+        if not np.isfinite(factors).all():
+            raise UserError(f"{dataset.name}: {split}_factors holds NaN or infinite values")

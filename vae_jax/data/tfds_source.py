@@ -1,0 +1,164 @@
+"""Any image set of TFDS by its name, read without TensorFlow.
+
+Sets are prepared once (scripts/prepare_data.sh) as array_record files, which have random access and a reader
+of their own. Labels are left alone; images are decoded once into one uint8 array.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import logging
+import os
+from collections.abc import Iterable
+
+import numpy as np
+
+from vae_jax.data import images
+from vae_jax.data.dataset import Dataset, from_arrays
+from vae_jax.types import UserError
+
+TEST_SPLITS = ("test", "validation", "valid", "val")  # the first one that is there is the test split
+
+
+def root(data_dir: str | None = None) -> str:
+    """Where prepared sets are: the argument, else $VAE_JAX_DATA_DIR, else TFDS's own default."""
+    for folder in (data_dir, os.environ.get("VAE_JAX_DATA_DIR"), os.environ.get("TFDS_DATA_DIR")):
+        if folder:
+            return os.path.expanduser(folder)
+    return os.path.join(os.path.expanduser("~"), "tensorflow_datasets")
+
+
+def known(name: str, data_dir: str | None = None) -> bool:
+    """Whether TFDS has this set (``NAME``, ``NAME/CONFIG``, ``NAME:VERSION``), or one is prepared here."""
+    first = name.split("/")[0].split(":")[0]
+    return bool(first.strip(".~")) and (first in _names() or os.path.isdir(os.path.join(root(data_dir), first)))
+
+
+def _names() -> list[str]:
+    import tensorflow_datasets as tfds
+
+    return tfds.list_builders(with_community_datasets=False)  # the community's list would need a network
+
+
+def unknown(name: str, built_in: Iterable[str]) -> UserError:
+    """The error for a name that means nothing, with the closest names that do."""
+    built_in = list(built_in)
+    close = difflib.get_close_matches(name.lower(), built_in + _names(), n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return UserError(
+        f"--dataset={name} is neither built in ({', '.join(built_in)}), nor a TFDS name, nor an existing "
+        "file or folder" + hint
+    )
+
+
+def read(name: str, data_dir: str | None = None) -> Dataset:
+    """Reads a prepared image set.
+
+    Splits: train, and test if there is one, else validation, else the last tenth of train is held out (TFDS
+    shuffles when it prepares, so that tenth is a fair sample).
+
+    Args:
+      name: a name for which ``known`` holds.
+      data_dir: where prepared sets are; see ``root``.
+
+    Returns:
+      A ``Dataset`` of uint8 images.
+
+    Raises:
+      UserError: the set is not prepared, holds no uint8 images or images of several sizes, or its files are
+        damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = root(data_dir)
+    with _quiet():
+        try:
+            builder = tfds.builder(name, data_dir=folder, file_format="array_record")
+        except Exception as error:  # a bad configuration or version, damaged metadata: errors of many kinds
+            again = f"; prepare it into another folder, VAE_JAX_DATA_DIR=FOLDER scripts/prepare_data.sh {name}"
+            hint = again if "file format" in str(error).lower() else ""
+            raise UserError(f"--dataset={name}: TFDS cannot open it: {_first_line(error)}{hint}") from error
+        splits = list(builder.info.splits)
+        if not splits:
+            prefix = f"VAE_JAX_DATA_DIR={folder} " if data_dir else ""
+            raise UserError(
+                f"--dataset={name} is known to TFDS but not prepared (looked in {builder.data_dir}); "
+                f"run {prefix}scripts/prepare_data.sh {name}"
+            )
+        if "train" not in splits:
+            raise UserError(f"--dataset={name} has no train split; it has {', '.join(splits)}")
+        test_split = next((split for split in TEST_SPLITS if split in splits), None)
+        key, channels = _image_feature(builder.info.features, name)
+        train = _read_split(builder, "train", key, channels)
+        if test_split:
+            test = _read_split(builder, test_split, key, channels)
+        else:
+            kept = len(train) - max(1, len(train) // 10)
+            train, test = train[:kept], train[kept:]
+    return from_arrays(name, train, test)
+
+
+def _image_feature(features, name):
+    """The key and the number of channels of the image to model."""
+    import tensorflow_datasets as tfds
+
+    fields = features if isinstance(features, tfds.features.FeaturesDict) else {}
+    found = {key: f for key, f in fields.items() if isinstance(f, tfds.features.Image)}
+    if "image" in found:
+        found = {"image": found["image"]}
+    if len(found) != 1:
+        what = f"several images an example ({', '.join(found)})" if found else "no images"
+        raise UserError(f"--dataset={name} holds {what}; only sets with one image an example can be read")
+    ((key, feature),) = found.items()
+    if feature.np_dtype != np.uint8:
+        raise UserError(f"--dataset={name} holds {np.dtype(feature.np_dtype)} images; only uint8 ones can be read")
+    return key, feature.shape[-1]
+
+
+def _read_split(builder, split, key, channels):
+    """All images of one split, uint8 ``[n, h, w, c]``."""
+    import tensorflow_datasets as tfds
+
+    # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
+    source = builder.as_data_source(split=split, decoders={key: tfds.decode.SkipDecoding()})
+    shapes = []
+
+    def some(indices):
+        decoded = [images.decode(io.BytesIO(r[key]), channels) for r in source.__getitems__(list(indices))]
+        shapes[:] = shapes or [decoded[0].shape]
+        for image in decoded:
+            if image.shape != shapes[0]:
+                raise UserError(
+                    f"--dataset={builder.name} holds images of differing sizes ({shapes[0]} and "
+                    f"{image.shape} in {split}); crop and resize them into a FILE.npz or a folder"
+                )
+        return decoded
+
+    if len(source) == 0:
+        raise UserError(f"--dataset={builder.name}: the {split} split is empty")
+    try:
+        return images.decode_all(some, len(source), f"{builder.name} ({split})")
+    except (OSError, ValueError, IndexError, RuntimeError, SyntaxError) as error:  # SyntaxError: a broken PNG
+        raise UserError(
+            f"--dataset={builder.name}: the files in {builder.data_dir} are damaged ({_first_line(error)}); "
+            f"remove that folder and run scripts/prepare_data.sh {builder.name}"
+        ) from error
+
+
+def _first_line(error):
+    # TFDS puts the arguments of the call in front, as a dict; what matters comes after.
+    return (str(error).strip() or repr(error)).splitlines()[0].split('}": ')[-1].rstrip(":.")
+
+
+@contextlib.contextmanager
+def _quiet():
+    """No warnings of TFDS about what the errors here say better."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

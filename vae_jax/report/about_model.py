@@ -1,0 +1,135 @@
+"""What a run's numbers say about the model: divergence, latents, overfitting, the posterior, units, clipping.
+
+Each function takes results.json and config.json ({} where unknown); None where the numbers say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vae_jax.report.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed
+from vae_jax.report.formatting import number
+
+# How far E[mu^2 + tau^2] may be from 1, its value at any stationary point of a network that can rescale its
+# code; short runs of small networks stay within 0.08.
+MOMENT = 0.15
+
+
+def divergence(results: Numbers, config: Numbers) -> Finding | None:
+    """Numbers that are not finite (null once written as JSON)."""
+    lost = [name for name in ("elbo", "rate", "distortion") if results.get(name) is None]
+    if not lost:
+        return None
+    return Finding(
+        "Divergence",
+        True,
+        f"{' and '.join(lost)}: not finite. The run diverged: lower the learning rate, or clip the "
+        "gradient, and look at the curves for the step where it began.",
+    )
+
+
+def latents(results: Numbers, config: Numbers) -> Finding | None:
+    """How many latents are used, how many a linear model would use, and whether their scale has settled."""
+    active, total, predicted = (results.get(k) for k in ("active_units", "latent_dim", "predicted_active"))
+    if active is None or total is None:
+        return None
+    text = f"{active} of {total} latents are used"
+    text += f"; a linear model would use {predicted}." if predicted is not None else "."
+    if active == total and total:
+        text += " All are: a wider code may carry more."
+    moments = results.get("second_moment") or []
+    # Only a plain weight leaves the scale of the code free to settle at 1.
+    plain = config.get("objective", "elbo") == "elbo" and config.get("weighting") != "free_bits"
+    off = [(abs(m - 1.0), i, m) for i, m in enumerate(moments) if m is not None and abs(m - 1.0) > MOMENT]
+    if plain and off and not is_collapsed(results):
+        _, i, m = max(off)
+        text += (
+            f" The scale of {len(off)} of them has not settled: E[mu^2 + tau^2] is 1 at any optimum and {number(m)} "
+            f"in latent {i}; train longer before trusting samples from the prior."
+        )
+        return Finding("Latents", True, text)
+    return Finding("Latents", False, text)
+
+
+def generalisation(results: Numbers, config: Numbers) -> Finding | None:
+    """The gap between the training and the test ELBO, measured against the rate."""
+    train, test, rate = (results.get("train") or {}).get("elbo"), results.get("elbo"), results.get("rate")
+    if train is None or test is None or rate is None:
+        return None
+    gap = train - test
+    said = f"The ELBO is {number(train)} nats on the training split and {number(test)} on the test split"
+    share = f", {number(100.0 * gap / rate, 2)}% of what the code carries" if rate > COLLAPSED_RATE else ""
+    if gap > max(1.0, 0.25 * rate):
+        text = (
+            f"Overfitting: {said[0].lower()}{said[1:]}, a gap of {number(gap)} nats{share}. "
+            "More data, a smaller network or an earlier stop would close it."
+        )
+        return Finding("Generalisation", True, text)
+    if gap > max(1.0, 0.1 * rate):
+        return Finding("Generalisation", False, f"{said}, a gap of {number(gap)} nats{share}: some overfitting.")
+    end = ": no overfitting to speak of." if gap >= -1.0 else "."
+    return Finding("Generalisation", False, f"{said}, a gap of {number(gap)} nats{end}")
+
+
+def posterior(results: Numbers, config: Numbers) -> Finding | None:
+    """What the importance-weighted bound adds to the ELBO."""
+    elbo, nll, count = (results.get(k) for k in ("elbo", "iw_nll", "iw_samples"))
+    if elbo is None or nll is None:
+        return None
+    gap = -elbo - nll
+    samples = f"with {count} samples" if count else "with several samples"
+    if gap < -0.01 * max(1.0, abs(elbo)):
+        text = (
+            f"The importance-weighted bound ({samples}) is {number(-gap)} nats looser than the ELBO, which "
+            "chance alone explains only if the samples are few: evaluate with more."
+        )
+        return Finding("Posterior", True, text)
+    text = (
+        f"The importance-weighted bound ({samples}) puts -log p(x) at {number(nll)} nats or less, "
+        f"{number(max(gap, 0.0))} nats below the negative ELBO: at least that much is lost by the "
+        "approximate posterior, not by the decoder."
+    )
+    return Finding("Posterior", False, text)
+
+
+def bits(results: Numbers, config: Numbers) -> Finding | None:
+    """What the bits per dimension may be compared with."""
+    value, likelihood, pixels = results.get("bits_per_dim"), config.get("likelihood"), config.get("pixels")
+    if likelihood == "bernoulli" and pixels in ("grey", "dequantised"):
+        text = (
+            "A Bernoulli on grey pixels is no density: the distortion is a cross-entropy whose floor is "
+            "the entropy of the pixels. Compare it with no likelihood; --likelihood=continuous_bernoulli "
+            "is the one that normalises."
+        )
+        return Finding("Units", True, text)
+    if value is None:
+        return None
+    said = f"{number(value)} bits per dimension"
+    if likelihood in ("discretized_logistic", "categorical"):
+        return Finding("Units", False, f"{said}: a code length of discrete pixels, comparable as it is.")
+    if pixels == "dequantised":
+        text = f"{said}: a bound on the code length of 8-bit pixels, comparable with others dequantised so."
+        return Finding("Units", False, text)
+    if pixels in ("binary", "sampled"):
+        text = f"{said}, of {pixels} pixels: comparable only where the pixels were made binary in the same way."
+        return Finding("Units", False, text)
+    text = (
+        f"{said}: of a density at grey values, which is no code length (a smaller sigma can lower it "
+        "without end). Compare it only with the same data, undequantised."
+    )
+    return Finding("Units", False, text)
+
+
+def clipping(results: Numbers, metrics: Sequence[Numbers]) -> Finding | None:
+    """Whether most gradients of the run's second half (of all of it, without its lines) were clipped."""
+    shares = [m["clipped"] for m in metrics if m["split"] == "train" and m.get("clipped") is not None]
+    late = shares[len(shares) // 2 :]
+    share = sum(late) / len(late) if late else results.get("clipped") or 0.0
+    if share <= 0.5:
+        return None
+    when = " in the second half of the run" if late else ""
+    text = (
+        f"{number(100.0 * share, 3)}% of the gradients were clipped{when}: the step no longer depends "
+        "on the size of the loss, so weights that should be equal may not train alike."
+    )
+    return Finding("Clipping", True, text)

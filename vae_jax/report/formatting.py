@@ -1,0 +1,56 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+MISSING = "–"
+
+
+def number(value, digits: int = 4) -> str:
+    """A measured number with ``digits`` significant digits; integers, words and switches as they are.
+
+    Zeros at the end are kept (1.000, not 1): they say how well the number is known.
+
+    Example:
+      >>> number(0.5), number(12345.678), number(3), number(None)
+      ('0.5000', '12346', '3', '–')
+    """
+    if value is None:
+        return MISSING
+    if isinstance(value, bool | int | str):
+        return str(value)
+    value = float(value)
+    if not math.isfinite(value):
+        return "not finite"
+    if value == 0.0:
+        return "0"
+    if 10 ** (digits - 1) <= abs(value) < 1e7:
+        return f"{value:.0f}"
+    text = f"{value:#.{digits}g}".removesuffix(".")
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return text
+
+
+def setting(value) -> str:
+    """A number that somebody chose, in as few digits as say it (1.0 -> "1"); anything else as text."""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(v) for v in value) or MISSING
+    return MISSING if value is None or value == "" else str(value)
+
+
+def duration(seconds) -> str:
+    """Seconds as "48 s", "12 min 5 s" or "3 h 20 min"."""
+    if seconds is None:
+        return MISSING
+    if seconds < 100:
+        return f"{number(float(seconds), 3)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 100:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

@@ -1,0 +1,42 @@
+"""A diagnosis in plain words, from a run's numbers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vae_jax.report import about_model, about_weight
+from vae_jax.report.finding import Finding, Numbers
+from vae_jax.report.formatting import number
+
+READERS = (
+    about_model.divergence,
+    about_weight.collapse,
+    about_weight.weight,
+    about_weight.calibration,
+    about_weight.bound_of_sigma,
+    about_model.latents,
+    about_model.generalisation,
+    about_model.posterior,
+    about_model.bits,
+)
+
+
+def read(results: Numbers, config: Numbers | None = None, metrics: Sequence[Numbers] = ()) -> list[Finding]:
+    """All that a run's numbers say, in a fixed order; the run's own warnings last.
+
+    Args:
+      results: as ``results.json``; what is missing or None is not commented on.
+      config: as ``config.json``; {} or None where unknown.
+      metrics: the lines of ``metrics.jsonl``.
+    """
+    found = [reader(results, config or {}) for reader in READERS] + [about_model.clipping(results, metrics)]
+    found += [Finding("From the run", True, str(text)) for text in results.get("warnings") or []]
+    return [finding for finding in found if finding is not None]
+
+
+def summary_lines(results: Numbers, config: Numbers | None = None) -> list[str]:
+    """The reading as plain text, one line a finding, for a terminal; "!" marks what needs attention."""
+    words = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
+    numbers = ", ".join(f"{word} {number(results.get(key))}" for key, word in words.items())
+    lines = [f"  {numbers} nats per example (test split, beta = 1)"]
+    return lines + [f"{'!' if f.attention else ' '} {f.topic}: {f.text}" for f in read(results, config)]

@@ -1,0 +1,75 @@
+"""How every figure looks: print size, thin lines, colours that a colour-blind reader can tell apart."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import NamedTuple
+
+# Okabe and Ito's palette (2008).
+TRAIN, TEST, MARK, FAINT = "#0072B2", "#D55E00", "#000000", "#999999"
+WIDTH = 6.4  # inches, about the text width of a page
+DPI = 180
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "axes.titlesize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.0,
+    "axes.formatter.useoffset": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+class Plate(NamedTuple):
+    """A figure of the report: its file's ``name``, its ``caption``, its ``png`` (None: nothing to draw)."""
+
+    name: str
+    caption: str
+    png: bytes | None
+
+
+def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | None = "constrained") -> bytes:
+    """Calls ``paint(figure)`` on an empty figure of ``width`` by ``height`` inches; returns a PNG of ``DPI``.
+
+    It uses no global figure and no display, and the same input gives the same bytes.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(_RC):
+        figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+        FigureCanvasAgg(figure)
+        paint(figure)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def step_axis(axes, label: bool = True) -> None:
+    """Labels an x axis that counts training steps, in thousands where they are many (20k)."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    first, last = axes.dataLim.intervalx
+    if last - first < 1.0:
+        axes.set_xlim(first - 1.0, first + 1.0)  # a run of one line
+    thousands = axes.get_xlim()[1] >= 10_000
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:g}k" if thousands and v else f"{v:g}"))
+    if label:
+        axes.set_xlabel("training step")

@@ -1,0 +1,99 @@
+"""The tables of the report: the main numbers with a line of meaning each, and the configuration."""
+
+from __future__ import annotations
+
+from vae_jax.report.formatting import duration, number, setting
+from vae_jax.report.loading import Run
+from vae_jax.report.page import pairs, table
+
+# Key of results.json, its name, its unit and meaning. A key that is null is left out.
+_MEASURED = (
+    ("elbo", "ELBO", "nats; lower bound of log p(x), the negative sum of the next two"),
+    ("rate", "Rate", "nats; KL(q(z|x) || p(z)), what the code costs"),
+    ("distortion", "Distortion", "nats; -log p(x|z), what the code leaves to say"),
+    ("iw_nll", "IW bound", "nats; upper bound of -log p(x){samples}"),
+    ("bits_per_dim", "Bits per dimension", "bits; see the reading for what it compares with"),
+    ("perplexity", "Perplexity", "per token; from the bound, so an upper bound"),
+    ("mse", "Squared error", "mean per dimension of (x - E[x|z])^2, in squared units of the data"),
+    ("calibration", "Calibration", "SSE / (D sigma^2); 1 where the noise assumed is the error made"),
+    ("active_units", "Active latents", "of {latent_dim}; the variance of the posterior mean is above 0.01"),
+)
+_GIVEN = (
+    ("beta", "Weight beta", "of the KL in the loss, at the end of training"),
+    ("beta_norm", "Normalised weight", "beta * latents / data dimensions"),
+    ("sigma", "Noise sigma", "standard deviation of p(x|z), in units of the data"),
+    ("water_level", "Water level s", "beta sigma^2; a direction of the data with less variance is not coded"),
+    ("lambda_max", "Largest eigenvalue", "of the data's covariance; above it, s collapses the code"),
+)
+_ELSEWHERE = (
+    "kl_per_latent",
+    "second_moment",
+    "iw_samples",
+    "latent_dim",
+    "data_dim",
+    "predicted_active",
+    "examples_per_second",
+    "sigma_at_bound",
+    "clipped",
+    "train",
+    "warnings",
+    "headline",
+    "protocol",
+    "seconds",
+    "step",
+)
+
+
+def _rows(run: Run, entries, training: bool):
+    results, train = run.results, run.results.get("train") or {}
+    count = results.get("iw_samples")
+    words = {
+        "samples": f", {count} samples of z" if count else "",
+        "latent_dim": setting(results.get("latent_dim")),
+    }
+    rows = []
+    for key, name, meaning in entries:
+        test, other = results.get(key), train.get(key)
+        if test is None and other is None:
+            continue
+        shown = setting(test) if key == "beta" else number(test)
+        beside = [number(other) if other is not None else ""] if training else []
+        rows.append([name, shown, *beside, meaning.format(**words)])
+    return rows
+
+
+def main_numbers(run: Run) -> str:
+    """What was measured: name, test, training, meaning with its unit."""
+    heads, kinds = ["", "Test", "Training", "Unit and meaning"], ["name", "value", "value", "meaning"]
+    return table(heads, _rows(run, _MEASURED, training=True), kinds, "numbers")
+
+
+def weight_numbers(run: Run) -> str:
+    """The weight, the noise and the data that they are weighed against."""
+    heads, kinds = ["", "Value", "Unit and meaning"], ["name", "value", "meaning"]
+    return table(heads, _rows(run, _GIVEN, training=False), kinds, "numbers")
+
+
+def further_numbers(run: Run) -> str:
+    """Every other single number or word that the results hold."""
+    known = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE)
+    items = [(k, v) for k, v in run.results.items() if k not in known and isinstance(v, int | float | str)]
+    return pairs([(key, number(value)) for key, value in items])
+
+
+def configuration(run: Run) -> str:
+    """Every flag, as run."""
+    return pairs([(f"--{key}", setting(value)) for key, value in run.config.items()])
+
+
+def one_line(run: Run) -> str:
+    """What was trained, for how long and how fast, in one line."""
+    results, parts = run.results, []
+    if results.get("data_dim") is not None and results.get("latent_dim") is not None:
+        parts.append(f"{results['data_dim']} data dimensions, {results['latent_dim']} latents")
+    if results.get("step") is not None:
+        parts.append(f"{results['step']} training steps")
+    if results.get("seconds") is not None:
+        speed = results.get("examples_per_second")
+        parts.append(duration(results["seconds"]) + (f" ({number(speed)} examples per second)" if speed else ""))
+    return "; ".join(parts)
