@@ -114,7 +114,9 @@ def run(config, warnings: list[str]) -> None:
         print(f"this run is finished: all {config.num_steps} steps are done")
     else:
         train, test = (r.spread.place(a) for a in (r.dataset.train, r.dataset.test))
-        scores = make_scorer(r.vae, r.likelihood, r.preprocess, max(16, min(250, 200_000 // r.data_dim)))
+        # Large examples are scored fewer at a time: each comes with its importance samples.
+        at_once = max(16, min(250, 200_000 // r.data_dim))
+        scores = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
         state, clock = train_and_save(r, workdir, train, test, scores)
         if state is None:
             print(f"interrupted; the same command continues this run: --workdir={workdir}")

@@ -26,12 +26,16 @@ class Parallel(NamedTuple):
       split: ``rows[b] -> (rows, index)`` of this device, for ``make_chunk``.
       compile: ``chunk -> (state, data, length) -> (state, metrics)``, jitted; the state's buffers are donated.
       place: puts a pytree on the devices, whole on each.
+      shard: puts an array on the devices, its first axis divided among them.
+      devices: how many there are.
     """
 
     all_mean: Callable[[Any], Any]
     split: Callable[[Array], tuple[Array, Array]]
     compile: Callable[[Callable], Callable]
     place: Callable[[Any], Any]
+    shard: Callable[[Array], Array]
+    devices: int
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -59,48 +63,52 @@ def parallel(mode: str, batch_size: int, devices: Sequence[jax.Device] | None = 
             f"--batch_size={batch_size} cannot be divided among {mesh.size} devices; make it a multiple of {mesh.size}"
         )
 
-    def place(tree):
-        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    if mode not in ("jit", "pmap"):
+        raise ValueError(f"parallel must be jit or pmap, not {mode!r}")
+    whole, sharded = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+    all_mean, split, compile = _jit(whole, sharded) if mode == "jit" else _pmap(mesh, whole, batch_size)
+    return Parallel(
+        all_mean,
+        split,
+        compile,
+        place=lambda tree: jax.device_put(tree, whole),
+        shard=lambda array: jax.device_put(array, sharded),
+        devices=mesh.size,
+    )
 
-    if mode == "jit":
-        return _jit(mesh, place)
-    if mode == "pmap":
-        return _pmap(mesh, place, batch_size // mesh.size)
-    raise ValueError(f"parallel must be jit or pmap, not {mode!r}")
 
-
-def _jit(mesh: Mesh, place: Callable) -> Parallel:
-    sharded = NamedSharding(mesh, PartitionSpec(AXIS))
+def _jit(whole: NamedSharding, sharded: NamedSharding):
+    """One program sees the global batch; the compiler divides it and averages the gradients."""
 
     def split(rows):
         index = jnp.arange(rows.shape[0])
         return tuple(jax.lax.with_sharding_constraint(v, sharded) for v in (rows, index))
 
     def compile(chunk):
-        return jax.jit(chunk, static_argnums=2, donate_argnums=0, out_shardings=NamedSharding(mesh, PartitionSpec()))
+        return jax.jit(chunk, static_argnums=2, donate_argnums=0, out_shardings=whole)
 
-    return Parallel(lambda tree: tree, split, compile, place)
+    return (lambda tree: tree), split, compile
 
 
-def _pmap(mesh: Mesh, place: Callable, per_device: int) -> Parallel:
+def _pmap(mesh: Mesh, whole: NamedSharding, batch_size: int):
+    """Each device runs the step on its share of the batch; ``all_mean`` is the only thing they exchange."""
+    per_device = batch_size // mesh.size
+
     def split(rows):
         index = jax.lax.axis_index(AXIS) * per_device + jnp.arange(per_device)
         return rows[index], index
 
     def compile(chunk):
+        # pmap wants one mapped argument: the rank. State and data are whole on every device.
         mapped = jax.pmap(
             lambda rank, state, data, length: chunk(state, data, length),
             axis_name=AXIS,
-            in_axes=(
-                0,
-                None,
-                None,
-            ),  # pmap wants one mapped argument; state and data are whole on every device
+            in_axes=(0, None, None),
             out_axes=None,
             static_broadcasted_argnums=3,
             devices=list(mesh.devices.flat),
         )
         ranks = jnp.arange(mesh.size)
-        return lambda state, data, length: place(mapped(ranks, state, data, length))
+        return lambda state, data, length: jax.device_put(mapped(ranks, state, data, length), whole)
 
-    return Parallel(lambda tree: jax.lax.pmean(tree, AXIS), split, compile, place)
+    return (lambda tree: jax.lax.pmean(tree, AXIS)), split, compile

@@ -54,9 +54,9 @@ class Likelihood(NamedTuple):
       variance: ``(own, theta) -> [event]``, Var[x|z].
       support: where x may lie: ``"real"``, ``"unit"`` ([0, 1]) or ``"binary"`` ({0, 1}).
       sigma: ``own -> scalar``, the one standard deviation of the whole family; None where there is no such number.
-      refit: ``(own, theta[b, s, ...], x[b, ...], all_mean) -> own``, a closed-form update of ``own`` from the
-        global batch, done before each step in place of a gradient; None where ``own`` is learned by gradient or
-        fixed. ``all_mean`` averages over devices.
+      refit: ``(own, theta[b, s, ...], x[b, ...], all_mean) -> (now, kept)``, a closed-form update of ``own`` from
+        the global batch in place of a gradient: ``now`` scores this batch, ``kept`` is what the run saves and
+        evaluates with. None where ``own`` is learned by gradient or fixed. ``all_mean`` averages over devices.
       frozen: True where ``own`` must receive neither gradient nor update.
       sigma_bound: the smallest standard deviation the family can express, None where there is no such bound.
     """

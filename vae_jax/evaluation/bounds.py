@@ -98,13 +98,21 @@ def _importance_weighted(vae, likelihood, params, x, key, num_samples, chunk):
     return total - jnp.log(num_samples)
 
 
-def make_scorer(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_size: int = 250) -> Callable[..., Scores]:
+def make_scorer(
+    vae: VAE,
+    likelihood: Likelihood,
+    preprocess: Callable,
+    batch_size: int = 250,
+    shard: Callable[[Array], Array] = lambda rows: rows,
+    devices: int = 1,
+) -> Callable[..., Scores]:
     """A function ``(params, data[n, *event], key, iw_samples=0) -> Scores`` of numpy arrays over all n examples.
 
     Args:
       vae, likelihood: the model.
       preprocess: ``(key, raw[event]) -> x[event]``.
       batch_size: how many examples are scored at a time; it changes the memory, not the numbers.
+      shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
     """
 
     def batch(params, data, rows, key, iw_samples):
@@ -116,12 +124,12 @@ def make_scorer(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_si
 
     def scores(params: Params, data: Array, key: Array, iw_samples: int = 0, limit: int | None = None) -> Scores:
         n = data.shape[0] if limit is None else min(limit, data.shape[0])
-        size = min(batch_size, n)
+        size = -(-min(batch_size, n) // devices) * devices
         parts = []
         # Full float32 products: the defaults of accelerators move single examples by 1e-2 nats.
         with jax.default_matmul_precision("highest"):
             for start in range(0, n, size):
-                rows = jnp.minimum(jnp.arange(start, start + size), n - 1)
+                rows = shard(jnp.minimum(jnp.arange(start, start + size), n - 1))
                 parts.append(compiled(params, data, rows, key, iw_samples))
         return jax.tree.map(lambda *a: np.concatenate([np.asarray(v) for v in a])[:n], *parts)
 

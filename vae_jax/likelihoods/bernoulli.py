@@ -12,7 +12,8 @@ def cross_entropy_with_logits(x, logits):
     """x l - softplus(l), elementwise, in nats: log Bernoulli(x) for x in {0, 1}, minus the BCE for grey x.
 
     Written so that nothing large cancels: the value keeps its relative precision, and value and gradient are finite,
-    for every logit. Both pieces take the same side at l = 0, where the derivatives of ``max`` and ``abs`` would not agree.
+    for every logit. Both pieces take the same side at l = 0, where the derivatives of ``max`` and ``abs`` would not
+    agree.
     """
     positive = logits >= 0.0
     linear = jnp.where(positive, x - 1.0, x) * logits

@@ -25,7 +25,7 @@ def _split(logits, switch: float = 0.5):
 
 @jax.custom_jvp
 def continuous_bernoulli_log_normalizer(logits):
-    """log C, elementwise, in nats: log(l / tanh(l / 2)), even in l, at least log 2. Its derivative is sg(l) - mean(l)."""
+    """log C, elementwise, nats: log(l / tanh(l / 2)), even, at least log 2. Its derivative is sg(l) - mean(l)."""
     _, small, s, a = _split(logits)
     s2 = s * s
     series = jnp.log(2.0).astype(a.dtype) + s2 * (1 / 12 + s2 * (-7 / 1440 + s2 * (31 / 90720 - s2 * (127 / 4838400))))
@@ -75,7 +75,7 @@ def continuous_bernoulli_inverse_mean(mean, newton_steps: int = 4):
     float32 for means in [0.001, 0.999].
     """
     mean = at_least_float32(mean)
-    # By symmetry the lower half suffices, where the mean keeps its relative precision; 1 - mean is exact above one half.
+    # By symmetry the lower half suffices, where the mean keeps its relative precision; above it 1 - mean is exact.
     upper = mean > 0.5
     mean = jnp.where(upper, 1.0 - mean, mean)
     y = 2.0 * mean - 1.0

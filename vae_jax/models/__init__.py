@@ -46,8 +46,12 @@ def mlp(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ..
     return from_linen(Encoder(latent_dim, hidden), Decoder(theta_shape, hidden[::-1]), event, latent_dim)
 
 
-def conv(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (256,)) -> VAE:
-    """Strided convolutions for images whose sides are divisible by 4 (the architecture of Burgess 2018, 1804.03599)."""
+def conv(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> VAE:
+    """Strided convolutions for images whose sides are divisible by 4 (the architecture of Burgess 2018, 1804.03599).
+
+    Raises:
+      UserError: for any other event.
+    """
     from vae_jax.models.convolutional import Decoder, Encoder, check_event, num_levels
 
     check_event(event)

@@ -1,0 +1,76 @@
+"""Shared by all tests: eight virtual CPU devices, 64-bit arithmetic on request, and how golden numbers are compared."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+# Before any device is used, so that the tests of meshes have eight; everything else runs on the first of them.
+jax.config.update("jax_num_cpu_devices", 8)
+
+# The bed of every test of the linear theory. With these eigenvalues no water level of the tests is near a tie.
+BED_EIGENVALUES = np.array([8, 4, 2, 1, 0.5, 0.25, 0.12, 0.06, 0.03, 0.015])
+BED_LATENTS = 6
+
+
+def golden(text: str, single: bool = False):
+    """A reference number as printed, to be compared with ``==``.
+
+    The tolerance is 1e-9 relative in float64 and 2e-6 relative + 1e-6 absolute in float32, never less than half a unit
+    of the last digit printed.
+    """
+    value = Decimal(text)
+    printed = 0.51 * 10.0 ** value.as_tuple().exponent
+    tolerance = 2e-6 * abs(float(value)) + 1e-6 if single else 1e-9 * abs(float(value))
+    return pytest.approx(float(value), rel=0.0, abs=max(tolerance, printed))
+
+
+def within_standard_errors(samples, expected, count: float) -> bool:
+    """Whether the mean of independent ``samples [n, ...]`` is within ``count`` standard errors of ``expected``."""
+    samples = np.asarray(samples, np.float64)
+    error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+    return bool(np.all(np.abs(samples.mean(axis=0) - expected) <= count * error))
+
+
+@pytest.fixture
+def x64():
+    """64-bit arithmetic inside the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+def _folder(variable: str, what: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: it would name the folder of {what}")
+    if not Path(value).is_dir():
+        pytest.skip(f"{variable} names {value}, which is not a folder")
+    return Path(value)
+
+
+@pytest.fixture
+def raw_dir() -> Path:
+    """The folder of original files (``mnist/*.gz``, ...) that ``VAE_JAX_RAW_DIR`` names; skips without it."""
+    return _folder("VAE_JAX_RAW_DIR", "original data files, such as mnist/train-images-idx3-ubyte.gz")
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of prepared TFDS data sets that ``VAE_JAX_DATA_DIR`` names; skips without it."""
+    return _folder("VAE_JAX_DATA_DIR", "prepared TFDS data sets")
+
+
+@pytest.fixture
+def mnist_train(raw_dir) -> np.ndarray:
+    """The 60,000 training images of MNIST as uint8 ``[60000, 784]``, read from the original file."""
+    import gzip
+
+    path = raw_dir / "mnist" / "train-images-idx3-ubyte.gz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(60_000, 784)

@@ -1,0 +1,272 @@
+"""The models: the strided operations first, then the shapes, gradients and errors of what is built from them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vae_jax import models
+from vae_jax.likelihoods import bernoulli
+from vae_jax.models.convolutional import check_event, num_levels, pixels_to_theta
+from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up, plain_down, plain_up
+from vae_jax.objective import elbo, rate, terms
+from vae_jax.types import UserError
+
+SIZES = [(8, 8, 1, 32), (12, 20, 3, 32), (10, 6, 8, 32), (4, 8, 5, 6), (14, 14, 32, 32), (4, 4, 2, 1)]
+
+
+def _arrays(h, w, c, o, dtype=jnp.float32):
+    """An image, an output and a kernel of standard normals."""
+    keys = jax.random.split(jax.random.key(h * w * c + o), 3)
+    shapes = ((h, w, c), (h // 2, w // 2, o), (4, 4, c, o))
+    return [jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes)]
+
+
+def _assert_close(a, b, terms_summed):
+    """Equal up to the rounding of a sum of ``terms_summed`` products of standard normals, taken in another order."""
+    eps = np.finfo(np.result_type(a, b)).eps
+    assert a.shape == b.shape and a.dtype == b.dtype
+    # Partial sums are of the size of sqrt(n), and n roundings of them add up at random: eps n; 8 covers the maximum.
+    np.testing.assert_allclose(a, b, rtol=0.0, atol=8 * eps * terms_summed)
+
+
+# ---------------------------------------------------------------- the strided operations
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_conv_down_is_the_sum_its_definition_says(size):
+    """out[i, j] = sum over a, b of padded[2i + a, 2j + b] kernel[a, b], in numpy and float64."""
+    x, _, kernel = (np.asarray(a, np.float64) for a in _arrays(*size))
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    h, w = x.shape[0] // 2, x.shape[1] // 2
+    expected = sum(padded[a : a + 2 * h : 2, b : b + 2 * w : 2] @ kernel[a, b] for a in range(4) for b in range(4))
+    np.testing.assert_allclose(conv_down(*_arrays(*size)[::2]), expected, rtol=0, atol=1e-6 * kernel[..., 0].size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_both_formulations_agree_in_value_and_gradients(size):
+    h, w, c, o = size
+    x, y, kernel = _arrays(*size)
+    for matrix, plain, argument, cotangent, summed in (
+        (matrix_down, plain_down, x, y, 16 * c),
+        (matrix_up, plain_up, y, x, 4 * o),
+    ):
+        value, pullback = jax.vjp(matrix, argument, kernel)
+        expected, plain_pullback = jax.vjp(plain, argument, kernel)
+        _assert_close(value, expected, summed)
+        for gradient, other in zip(pullback(cotangent), plain_pullback(cotangent)):
+            _assert_close(gradient, other, max(16 * c, 4 * o, h * w // 4))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("down, up", [(conv_down, conv_up), (plain_down, plain_up)])
+def test_conv_up_is_the_transpose_of_conv_down(size, down, up, x64):
+    x, y, kernel = _arrays(*size, dtype=jnp.float64)
+    # Both sides are one number with rounding errors of order eps times the sum of the absolute terms.
+    scale = float(jnp.sum(down(jnp.abs(x), jnp.abs(kernel)) * jnp.abs(y)))
+    assert jnp.sum(down(x, kernel) * y) == pytest.approx(float(jnp.sum(x * up(y, kernel))), abs=1e-15 * scale)
+    expected = jax.linear_transpose(lambda x: down(x, kernel), x)(y)[0]
+    np.testing.assert_allclose(up(y, kernel), expected, rtol=0, atol=1e-13)
+
+
+def test_the_choice_of_platform_survives_every_transformation():
+    """jit, vmap over examples, over samples and over kernels, grad, scan, and a batch sharded over eight devices."""
+    x, _, kernel = _arrays(8, 12, 3, 16)
+    batch = jnp.stack([x * (i + 1) / 8 for i in range(8)])
+
+    def loss(down, up, kernel, batch):
+        def one(x):
+            y = jnp.tanh(down(x, kernel))
+            return jnp.sum(jnp.square(jax.vmap(up, (0, None))(jnp.stack([y, 2 * y]), kernel)))
+
+        return jnp.mean(jax.vmap(one)(batch))
+
+    def step(kernel, batch):
+        return jax.grad(lambda k: loss(conv_down, conv_up, k, batch))(kernel)
+
+    expected = jax.grad(lambda k: loss(plain_down, plain_up, k, batch))(kernel)
+
+    def assert_expected(gradient):  # relative to the largest entry: float32 sums of some thousand terms
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * float(jnp.max(jnp.abs(expected))))
+
+    assert_expected(step(kernel, batch))
+    assert_expected(jax.jit(step)(kernel, batch))
+    runs = jax.jit(jax.vmap(step, (0, None)))(jnp.stack([kernel, kernel]), batch)
+    assert_expected(runs[0])
+    assert_expected(runs[1])
+    total = jax.jit(lambda k, b: jax.lax.scan(lambda g, _: (g + step(k, b), None), 0 * k, None, length=2)[0])
+    assert_expected(total(kernel, batch) / 2)
+
+    devices = jax.devices()
+    if len(devices) < 8:
+        pytest.skip("fewer than eight devices")
+    mesh = jax.sharding.Mesh(np.array(devices[:8]), ("b",))
+    sharded = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("b")))
+    assert_expected(jax.jit(step)(jax.device_put(kernel, NamedSharding(mesh, PartitionSpec())), sharded))
+    per_device = jax.pmap(lambda b: jax.lax.pmean(step(kernel, b), "b"), axis_name="b")(batch[:, None])
+    assert_expected(per_device[0])
+
+
+def test_forward_mode_agrees_with_reverse_mode():
+    x, y, kernel = _arrays(8, 8, 3, 16)
+    tangent = jnp.cos(kernel)
+    forward = jax.jvp(lambda k: jnp.sum(conv_down(x, k) * y), (kernel,), (tangent,))[1]
+    reverse = jnp.sum(jax.grad(lambda k: jnp.sum(conv_down(x, k) * y))(kernel) * tangent)
+    # The terms of the second sum have absolute values of order 10 and there are kernel.size of them.
+    assert forward == pytest.approx(float(reverse), abs=1e-6 * 10 * kernel.size)
+
+
+# ---------------------------------------------------------------- the convolutional model
+
+
+@pytest.mark.parametrize(
+    "event, levels",
+    [
+        ((4, 4, 1), 2),
+        ((8, 8, 1), 2),
+        ((28, 28, 1), 2),
+        ((12, 20, 3), 2),
+        ((16, 16, 1), 2),
+        ((32, 32, 3), 3),
+        ((48, 48, 3), 3),
+        ((64, 32, 3), 3),
+        ((64, 64, 1), 4),
+        ((128, 256, 3), 4),
+    ],
+)
+def test_number_of_levels(event, levels):
+    check_event(event)
+    assert num_levels(event) == levels
+
+
+@pytest.mark.parametrize("event", [(64,), (28, 28), (30, 32, 1), (32, 30, 3), (27, 27, 1), (0, 4, 1), (8, 8, 8, 1)])
+def test_what_conv_cannot_take_is_an_error_in_one_line(event):
+    with pytest.raises(UserError, match="divisible by 4.*--model=mlp") as error:
+        models.conv(event, event, 3)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "event", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 1), (64, 64, 3), (12, 20, 1), (12, 20, 3)]
+)
+def test_conv_shapes_and_types(event):
+    vae = models.conv(event, event, latent_dim=5)
+    params = jax.eval_shape(vae.init, jax.random.key(0))
+    q = jax.eval_shape(vae.encode, params, jax.ShapeDtypeStruct(event, jnp.float32))
+    theta = jax.eval_shape(vae.decode, params, q.mean)
+    assert q.mean.shape == q.logvar.shape == (5,)
+    assert theta.shape == event
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, q, theta)))
+
+
+@pytest.mark.parametrize("model", [models.mlp, models.conv])
+def test_float32_stays_float32_with_x64_enabled(model, x64):
+    event = (8, 8, 1)
+    vae = model(event, event, 3, (16,))
+    params = vae.init(jax.random.key(0))
+    q = vae.encode(params, jnp.zeros(event, jnp.float32))
+    theta = vae.decode(params, jnp.zeros(3, jnp.float32))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, q, theta)))
+
+
+def test_the_architecture_of_burgess_2018():
+    """64x64x1: four convolutions of 32 channels, two layers of 256, and back; the count of parameters by hand."""
+    params = models.conv((64, 64, 1), (64, 64, 1), latent_dim=10).init(jax.random.key(0))
+    size = {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in params.items()}
+    wide, dense = 16 * 32 * 32 + 32, 512 * 256 + 256 * 256
+    assert size["encoder"] == (16 * 32 + 32) + 3 * wide + dense + 2 * 256 + 2 * (256 * 10 + 10)
+    assert size["decoder"] == (10 * 256 + 256) + dense + 256 + 512 + 3 * wide + (16 * 32 + 1)
+
+
+@pytest.mark.parametrize("model", [models.mlp, models.conv])
+@pytest.mark.parametrize("event", [(8, 8, 1), (12, 20, 3)])
+def test_every_parameter_learns_and_the_first_rate_is_small(model, event):
+    vae, likelihood = model(event, event, 4, (32,)), bernoulli()
+    params = {"model": vae.init(jax.random.key(0)), "likelihood": {}}
+    x = jax.random.bernoulli(jax.random.key(1), 0.3, (6, *event)).astype(jnp.float32)
+    keys = jax.random.split(jax.random.key(2), 6)
+
+    @jax.jit
+    def loss(params):
+        t = jax.vmap(lambda x, key: terms(vae, likelihood, params, x, key, 2))(x, keys)
+        return -elbo(t), rate(t)
+
+    (value, kl), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+    assert np.isfinite(value) and np.all(np.isfinite(kl)) and np.all(kl >= 0) and np.max(kl) < 10
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.all(np.isfinite(leaf)) and np.any(leaf != 0), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("model", [models.mlp, models.conv])
+def test_vmap_equals_a_loop(model):
+    event = (8, 12, 3)
+    vae = model(event, event, 4, (16,))
+    params = vae.init(jax.random.key(0))
+    x = jax.random.uniform(jax.random.key(1), (3, *event))
+    q = jax.vmap(vae.encode, (None, 0))(params, x)
+    theta = jax.vmap(vae.decode, (None, 0))(params, q.mean)
+    for i in range(3):
+        one = vae.encode(params, x[i])
+        # The same sums in float32, of at most some hundred terms of order one.
+        np.testing.assert_allclose(q.mean[i], one.mean, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(q.logvar[i], one.logvar, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(theta[i], vae.decode(params, one.mean), rtol=0, atol=1e-5)
+
+
+def test_axes_before_and_after_the_event():
+    """Channel (b, c, a) of pixel (i, j) goes to theta[b, i, j, c, a]."""
+    h = np.arange(4 * 8 * 2 * 3 * 5).reshape(4, 8, 30)
+    theta = pixels_to_theta(jnp.asarray(h), (4, 8, 3), (2, 4, 8, 3, 5))
+    for b, i, j, c, a in [(0, 0, 0, 0, 0), (1, 2, 5, 1, 4), (1, 3, 7, 2, 3), (0, 1, 6, 2, 0)]:
+        assert theta[b, i, j, c, a] == h[i, j].reshape(2, 3, 5)[b, c, a]
+    with pytest.raises(ValueError, match="does not hold the event"):
+        pixels_to_theta(jnp.asarray(h), (4, 8, 3), (4, 8, 30))
+
+
+@pytest.mark.parametrize("around", [((), ()), ((2,), ()), ((), (5,)), ((2,), (3,))])
+def test_theta_keeps_its_pixels(around):
+    """A change of the features at one place of the decoder's grid reaches only theta around that place."""
+    event = (16, 24, 3)
+    shape = (*around[0], *event, *around[1])
+    vae = models.conv(event, shape, latent_dim=2, hidden=())
+    params = vae.init(jax.random.key(0))
+    z = jnp.zeros(2)
+    grid = params["decoder"]["Dense_0"]  # onto the [4, 6, 32] grid
+    place = np.zeros((4, 6, 32), np.float32)
+    place[1, 4] = 1.0
+    moved = {**params["decoder"], "Dense_0": {**grid, "bias": grid["bias"] + place.reshape(-1)}}
+    change = vae.decode({**params, "decoder": moved}, z) - vae.decode(params, z)
+    assert change.shape == shape
+    other = tuple(i for i in range(len(shape)) if i not in (len(around[0]), len(around[0]) + 1))
+    touched = np.any(np.asarray(change) != 0, axis=other)
+    # Of one place, the first conv_up reaches pixels 2i - 1 .. 2i + 2, the second 4i - 3 .. 4i + 6.
+    expected = np.zeros((16, 24), bool)
+    expected[1:11, 13:23] = True
+    np.testing.assert_array_equal(touched, expected)
+    per_output = np.any(np.asarray(change) != 0, axis=(len(around[0]), len(around[0]) + 1))
+    assert np.all(per_output)
+
+
+# ---------------------------------------------------------------- the fully connected model
+
+
+@pytest.mark.parametrize("event", [(), (7,), (5, 3), (6, 5, 1), (2, 3, 4, 5)])
+@pytest.mark.parametrize("lead", [(), (2,)])
+def test_mlp_takes_events_of_any_rank(event, lead):
+    vae = models.mlp(event, (*lead, *event), latent_dim=3, hidden=(8, 4))
+    params = vae.init(jax.random.key(0))
+    q = vae.encode(params, jnp.full(event, 0.25))
+    assert q.mean.shape == q.logvar.shape == (3,)
+    assert vae.decode(params, q.mean).shape == (*lead, *event)
+    assert params["encoder"]["Dense_0"]["kernel"].shape[1] == params["decoder"]["Dense_1"]["kernel"].shape[1] == 8
+
+
+@pytest.mark.parametrize("model", [models.mlp, models.conv])
+def test_the_input_is_centred(model):
+    """An image of 0.5 meets the first layer as zeros: with zero biases the encoder returns exactly zeros."""
+    vae = model((8, 8, 1), (8, 8, 1), 3, (16,))
+    q = vae.encode(vae.init(jax.random.key(0)), jnp.full((8, 8, 1), 0.5))
+    assert not np.any(q.mean) and not np.any(q.logvar)

@@ -1,0 +1,126 @@
+"""The convolutional encoder and decoder, of one image: the architecture of Burgess 2018 (1804.03599, appendix A)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vae_jax.models.resampling import conv_down, conv_up
+from vae_jax.types import Event, UserError
+
+CHANNELS = 32
+# An output of conv_up sums 2x2 of the kernel's 4x4 entries: a quarter of what its shape says, hence the 4.
+_up_init = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2)
+
+
+def check_event(event: Event) -> None:
+    """Raises a ``UserError`` unless ``event`` is an image ``[h, w, c]`` with both sides divisible by 4."""
+    if len(event) != 3 or min(event) < 1 or event[0] % 4 or event[1] % 4:
+        size = "x".join(str(n) for n in event)
+        raise UserError(
+            f"--model=conv takes images whose height and width are divisible by 4, not examples of shape {size}; "
+            "--model=mlp takes any shape"
+        )
+
+
+def num_levels(event: Event) -> int:
+    """How often an image that ``check_event`` lets pass is halved: 64 -> 4 times, 32 -> 3, 28 and 8 -> 2.
+
+    At least 2 and at most 4 times; between them, while both sides stay even and the result has 4 pixels a side.
+    """
+    levels = 2
+    while levels < 4 and all(n % 2 ** (levels + 1) == 0 and n >= 4 * 2 ** (levels + 1) for n in event[:2]):
+        levels += 1
+    return levels
+
+
+class Down(nn.Module):
+    """``[h, w, c] -> [h/2, w/2, features]``: a 4x4 convolution of stride 2 and its bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        """One image."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (4, 4, x.shape[-1], self.features))
+        return conv_down(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+
+
+class Up(nn.Module):
+    """``[h, w, c] -> [2h, 2w, features]``: the transpose of such a convolution, and a bias."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        """One image."""
+        kernel = self.param("kernel", _up_init, (4, 4, self.features, x.shape[-1]))
+        return conv_up(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+
+
+class Encoder(nn.Module):
+    """``x[h, w, c] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range."""
+
+    latent_dim: int
+    levels: int
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x):
+        """One image."""
+        h = x - 0.5
+        for _ in range(self.levels):
+            h = nn.relu(Down(CHANNELS)(h))
+        h = jnp.reshape(h, -1)
+        for width in self.hidden:
+            h = nn.relu(nn.Dense(width)(h))
+        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+
+
+class Decoder(nn.Module):
+    """``z[d] -> theta[theta_shape]``, the encoder mirrored; no squashing: each likelihood takes unconstrained numbers.
+
+    ``theta_shape`` is the event with any axes before and after it; theta at a pixel comes from that pixel's channels.
+    """
+
+    event: Sequence[int]
+    theta_shape: Sequence[int]
+    levels: int
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, z):
+        """One latent vector."""
+        h = z
+        for width in self.hidden:
+            h = nn.relu(nn.Dense(width)(h))
+        height, width = (n // 2**self.levels for n in self.event[:2])
+        h = nn.relu(nn.Dense(height * width * CHANNELS)(h)).reshape(height, width, CHANNELS)
+        for _ in range(self.levels - 1):
+            h = nn.relu(Up(CHANNELS)(h))
+        pixels = self.event[0] * self.event[1]
+        h = Up(math.prod(self.theta_shape) // pixels, name="theta")(h)
+        return pixels_to_theta(h, self.event, self.theta_shape)
+
+
+def pixels_to_theta(h, event: Event, theta_shape: Event):
+    """Moves the channels of ``h[h, w, n]`` to the axes of ``theta_shape`` around the two axes of the pixels.
+
+    Args:
+      h: n = prod(theta_shape) / (h w) numbers for each pixel.
+      event: ``(h, w, c)``.
+      theta_shape: ``(*before, h, w, c, *after)``.
+
+    Raises:
+      ValueError: where ``theta_shape`` does not hold the event.
+    """
+    event, theta_shape = tuple(event), tuple(theta_shape)
+    starts = [i for i in range(len(theta_shape)) if theta_shape[i : i + 3] == event]
+    if not starts:
+        raise ValueError(f"theta_shape {theta_shape} does not hold the event {event}")
+    before = theta_shape[: starts[0]]
+    h = jnp.reshape(h, (*event[:2], *before, *theta_shape[starts[0] + 2 :]))
+    return jnp.moveaxis(h, (0, 1), (len(before), len(before) + 1))

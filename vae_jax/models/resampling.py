@@ -1,0 +1,109 @@
+"""Halving and doubling an image: the 4x4 convolution of stride 2 and padding 1, and its transpose.
+
+On GPU and TPU both are XLA's convolutions. XLA's CPU backend is slow at the gradients of strided convolutions, and ten
+times slower again inside a ``scan``, so there both are one matrix product for each example. Cut the image, padded by
+one, into 2x2 cells of 4c channels: an output pixel sees 2x2 cells, four shifts of one grid. With n positions,
+
+    conv_down   right^T(left(x) matrix)         left: image [h, w, c] -> [n, i]      matrix: the kernel as [i, j]
+    conv_up     left^T(right(y) matrix^T)       right: image [h/2, w/2, o] -> [n, j]
+
+where ^T of a function is its transpose, which JAX derives. The shifts are made on the side with fewer channels, since
+each is a copy: on the cells of a grey or colour image (i = 16c, j = o), otherwise on the output (i = 4c, j = 4o).
+Everything is linear copying and matrix products, so the derivatives are as fast as the function.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv_down(x, kernel):
+    """Convolution of stride 2 and padding 1: ``x[h, w, c], kernel[4, 4, c, o] -> [h/2, w/2, o]``; h and w even."""
+    x, kernel = _same_dtype(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=matrix_down, default=plain_down)
+
+
+def conv_up(y, kernel):
+    """The transpose of ``conv_down`` with the same kernel: ``y[h, w, o], kernel[4, 4, c, o] -> [2h, 2w, c]``.
+
+    For every x and y, <conv_down(x, kernel), y> = <x, conv_up(y, kernel)>.
+    """
+    y, kernel = _same_dtype(y, kernel)
+    return lax.platform_dependent(y, kernel, cpu=matrix_up, default=plain_up)
+
+
+def plain_down(x, kernel):
+    """``conv_down`` as XLA's convolution."""
+    return lax.conv_general_dilated(x[None], kernel, (2, 2), [(1, 1), (1, 1)], dimension_numbers=_LAYOUT)[0]
+
+
+def plain_up(y, kernel):
+    """``conv_up`` as XLA's convolution."""
+    pads = [(2, 2), (2, 2)]  # of the dilated image: kernel - 1 - padding on each side
+    image = lax.conv_transpose(y[None], kernel, (2, 2), pads, dimension_numbers=_LAYOUT, transpose_kernel=True)
+    return image[0]
+
+
+def matrix_down(x, kernel):
+    """``conv_down`` as one matrix product."""
+    few = _few(kernel)
+    product = _left(x, few) @ _matrix(kernel, few)
+    output = jax.ShapeDtypeStruct((x.shape[0] // 2, x.shape[1] // 2, kernel.shape[3]), product.dtype)
+    return jax.linear_transpose(lambda y: _right(y, few), output)(product)[0]
+
+
+def matrix_up(y, kernel):
+    """``conv_up`` as one matrix product."""
+    few = _few(kernel)
+    product = _right(y, few) @ _matrix(kernel, few).T
+    image = jax.ShapeDtypeStruct((2 * y.shape[0], 2 * y.shape[1], kernel.shape[2]), product.dtype)
+    return jax.linear_transpose(lambda x: _left(x, few), image)(product)[0]
+
+
+def _same_dtype(x, kernel):
+    dtype = jnp.result_type(x, kernel)
+    return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+
+
+def _few(kernel):
+    """Whether a cell of the image has no more channels than the output: then it is the cells that are shifted."""
+    return 4 * kernel.shape[2] <= kernel.shape[3]
+
+
+def _left(x, few):
+    """The image's side of the product: cells, or the four that each output pixel sees."""
+    h, w, c = x.shape[0] // 2 + 1, x.shape[1] // 2 + 1, x.shape[2]
+    cells = _pad(x).reshape(h, 2, w, 2, c).transpose(0, 2, 1, 3, 4).reshape(h, w, 4 * c)
+    return _rows(_shifts(cells) if few else cells)
+
+
+def _right(y, few):
+    """The output's side of the product: pixels, or the four that see each cell (in the opposite order)."""
+    return _rows(y if few else _shifts(_pad(y)))
+
+
+def _matrix(kernel, few):
+    """The kernel's entries, rearranged for the sides above."""
+    _, _, c, o = kernel.shape
+    blocks = kernel.reshape(2, 2, 2, 2, c, o)  # row of the cell, row in it, column of the cell, column in it
+    if few:
+        return blocks.transpose(0, 2, 1, 3, 4, 5).reshape(16 * c, o)
+    return blocks[::-1, :, ::-1].transpose(1, 3, 4, 0, 2, 5).reshape(4 * c, 4 * o)
+
+
+def _pad(x):
+    return jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+
+
+def _shifts(a):
+    """``[h + 1, w + 1, c] -> [h, w, 4c]``: the 2x2 neighbours of each position."""
+    h, w = a.shape[0] - 1, a.shape[1] - 1
+    return jnp.concatenate([a[i : i + h, j : j + w] for i in (0, 1) for j in (0, 1)], axis=-1)
+
+
+def _rows(a):
+    return a.reshape(-1, a.shape[-1])
