@@ -171,9 +171,8 @@ def train_and_save(r: Run, workdir: Path, train, test, scores):
         c.clip_norm,
     )
     chunk = r.spread.compile(make_chunk(step, len(train), c.batch_size, r.spread.split))
-    state = r.spread.place(init_state(r.vae, r.likelihood, r.optimizer, r.weight, r.dataset.event, r.key))
-    note = {"convention": CONVENTION, "data": zlib.crc32(r.dataset.train.tobytes()), "beta": r.beta}
-    with Checkpoints(workdir / "checkpoints", c.keep_checkpoints, note) as checkpoints:
+    state = _first_state(r)
+    with _checkpoints(r, workdir) as checkpoints:
         found = checkpoints.restore_latest(state)
         first, state = found or (0, state)
         if found:
@@ -202,6 +201,28 @@ def train_and_save(r: Run, workdir: Path, train, test, scores):
             if done:
                 on_evaluate(state)
     return (state if done else None), clock
+
+
+def _first_state(r: Run) -> TrainState:
+    return r.spread.place(init_state(r.vae, r.likelihood, r.optimizer, r.weight, r.dataset.event, r.key))
+
+
+def _checkpoints(r: Run, workdir: Path) -> Checkpoints:
+    note = {"convention": CONVENTION, "data": zlib.crc32(r.dataset.train.tobytes()), "beta": r.beta}
+    return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, note)
+
+
+def trained(r: Run) -> TrainState:
+    """The last state of a run that has been trained, from its workdir.
+
+    Raises:
+      UserError: it has no checkpoint.
+    """
+    with _checkpoints(r, Path(r.config.workdir)) as checkpoints:
+        found = checkpoints.restore_latest(_first_state(r))
+    if found is None:
+        raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
+    return found[1]
 
 
 def evaluate(r: Run, state: TrainState, train, test, scores, spectrum: np.ndarray) -> dict[str, Any]:
@@ -240,10 +261,10 @@ def evaluate(r: Run, state: TrainState, train, test, scores, spectrum: np.ndarra
         "train": {k: fitted[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
         "warnings": r.warnings,
         "protocol": (
-            f"{r.dataset.name}, pixels {c.pixels}, all {len(test)} test examples, one sample of z per example, beta = 1; "
-            f"iw_nll with {c.iw_samples} importance samples; mse of E[x|z] in the units of x; active units: variance of "
-            f"the posterior mean over the test split > 0.01; training numbers over {min(len(train), TRAIN_LIMIT)} "
-            f"examples; float32 products at full precision; seed {c.seed}"
+            f"{r.dataset.name}, pixels {c.pixels}, all {len(test)} test examples, one sample of z each, beta = 1; "
+            f"iw_nll with {c.iw_samples} importance samples; mse of E[x|z] in the units of x; active units: variance "
+            "of the posterior mean over the test split > 0.01; training numbers over "
+            f"{min(len(train), TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
         ),
     }
 

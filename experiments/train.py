@@ -5,8 +5,8 @@
     python -m experiments.train --workdir=runs/binary --dataset=binarized_mnist --model=mlp --latent_dim=50 \
         --num_steps=10000 --batch_size=128 --likelihood=bernoulli            test elbo about -95 nats, 4 minutes
 
-The same command again continues a run that was stopped. Names become functions in the tables below: to add a likelihood, a
-weighting, an objective or a model, write it in a file of its own and give it a name here.
+The same command again continues a run that was stopped. Names become functions in the tables below: to add a
+likelihood, a weighting, an objective or a model, write it in a file of its own and give it a name here.
 """
 
 from __future__ import annotations

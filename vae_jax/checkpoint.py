@@ -1,8 +1,8 @@
 """Checkpoints: the only place that imports Orbax.
 
-Orbax writes atomically but keeps no checksum: a flipped bit restores as wrong numbers, and an empty folder with a number
-for a name counts as the latest step. So each checkpoint carries a crc32 of every leaf, and restoring walks back over the
-steps to the newest one that verifies.
+Orbax writes atomically but keeps no checksum: a flipped bit restores as wrong numbers, and an empty folder with a
+  number for a name counts as the latest step. So each checkpoint carries a crc32 of every leaf, and restoring walks
+  back over the steps to the newest one that verifies.
 """
 
 from __future__ import annotations

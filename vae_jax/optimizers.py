@@ -10,7 +10,8 @@ from vae_jax.types import Likelihood, Schedule
 def learning_rate_schedule(name: str, learning_rate: float, num_steps: int, warmup_steps: int = 100) -> Schedule:
     """``constant``, or ``cosine``: from ``learning_rate`` down to zero over the run; both rise over the first steps.
 
-    Adam's first steps have the size of the learning rate whatever the gradient is, rounding errors included. The short rise
+    Adam's first steps have the size of the learning rate whatever the gradient is, rounding errors included. The
+    short rise
     keeps them harmless: without it, one device and eight are 3e-5 apart after 20 steps instead of less than 1e-5.
 
     Raises:
@@ -31,7 +32,8 @@ def adam(
 ) -> optax.GradientTransformation:
     """Adam for parameters ``{"model": ..., "likelihood": ...}``.
 
-    Adam moves a scalar by at most about the sum of its learning rates, so a log precision at the networks' own rate would
+    Adam moves a scalar by at most about the sum of its learning rates, so a log precision at the networks' own rate
+    would
     not reach its optimum: it has ``likelihood_factor`` times the rate.
 
     Args:
@@ -43,8 +45,8 @@ def adam(
     """
     groups = {
         "model": optax.adam(schedule),
-        # The first errors are hundreds of times the last: a second moment that remembers them for thousands of steps (b2 =
-        # 0.999) holds the precision back, and the calibration ratio ended at 0.84 instead of 1.
+        # The first errors are hundreds of times the last: a second moment that remembers them for thousands of
+        # steps (b2 = 0.999) holds the precision back, and the calibration ratio ended at 0.84 instead of 1.
         "likelihood": optax.adam(lambda step: likelihood_factor * schedule(step), b2=0.99),
         "frozen": optax.set_to_zero(),
     }

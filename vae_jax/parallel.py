@@ -1,7 +1,7 @@
 """Meshes and modes: the same step, compiled for one device or many, under ``jit`` or ``pmap``.
 
-``jit`` with shardings is the default: one program sees the global batch. ``pmap`` is a mode of the same step, in which each
-device sees its shard and ``all_mean`` averages; a test holds the two equal.
+``jit`` with shardings is the default: one program sees the global batch. ``pmap`` is a mode of the same step, in
+which each device sees its shard and ``all_mean`` averages; a test holds the two equal.
 """
 
 from __future__ import annotations

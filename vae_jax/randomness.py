@@ -27,8 +27,8 @@ def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
 def batch_rows(key: jax.Array, step: jax.Array, length: int, num_examples: int, batch_size: int) -> jax.Array:
     """The rows of ``length`` batches from ``step`` on, ``[length, b]``: pure arithmetic on (key, step).
 
-    Each epoch is a permutation of the examples keyed by (key, epoch); a remainder smaller than a batch is dropped, another
-    one each epoch.
+    Each epoch is a permutation of the examples keyed by (key, epoch); a remainder smaller than a batch is dropped,
+    another one each epoch.
     """
     per_epoch = num_examples // batch_size
     first = step // per_epoch

@@ -1,8 +1,8 @@
 """Bounds, rate and distortion of a whole split, exact over every example whatever the batch size.
 
-Each example is scored by itself with noise keyed by its own index, the last batch is padded and its padding dropped, and the
-means are taken once, in float64, over per-example numbers. So a ragged batch, another batch size or more devices change
-nothing. The ELBO is the one of ``objective.py`` at weight 1.
+Each example is scored by itself with noise keyed by its own index, the last batch is padded and its padding
+dropped, and the means are taken once, in float64, over per-example numbers. So a ragged batch, another batch size
+or more devices change nothing. The ELBO is the one of ``objective.py`` at weight 1.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def score_example(
 
     Args:
       x: one example, ``[event]``.
-      iw_samples: K of the importance-weighted bound (Burda 2016, 1509.00519, eq. 8); 0 for none. They are drawn ``chunk`` at
+      iw_samples: K of the importance-weighted bound (Burda 2016, 1509.00519, eq. 8); 0 for none. They are drawn
+        ``chunk`` at
         a time, so memory does not grow with K.
     """
     own = params["likelihood"]
@@ -142,14 +143,15 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
     Args:
       scores: of all its examples.
       data_dim: D.
-      active_threshold: of ``active_units``: latents whose posterior mean has a larger variance over the examples (Burda 2016,
+      active_threshold: of ``active_units``: latents whose posterior mean has a larger variance over the examples
+        (Burda 2016,
         1509.00519, section 5).
 
     Returns:
       ``elbo``, ``rate``, ``distortion`` (nats per example; elbo = -(rate + distortion)), ``mse`` (per dimension),
-      ``calibration`` (the mean standardised squared error, SSE / (D sigma^2) where sigma is one number), ``sigma`` (root
-      mean variance), ``sigma_at_bound``, ``active_units``, ``kl_per_latent``, ``second_moment`` (E[mu^2 + tau^2] per latent,
-      1 at any optimum), and ``iw_nll`` where it was computed.
+      ``calibration`` (the mean standardised squared error, SSE / (D sigma^2) where sigma is one number), ``sigma``
+      (root mean variance), ``sigma_at_bound``, ``active_units``, ``kl_per_latent``, ``second_moment`` (E[mu^2 +
+      tau^2] per latent, 1 at any optimum), and ``iw_nll`` where it was computed.
     """
 
     def mean(values, axis=None):

@@ -24,7 +24,7 @@ def pictures(
     num_inputs: int = 16,
     num_samples: int = 64,
 ) -> dict[str, np.ndarray]:
-    """``inputs`` and ``reconstructions`` [n, *event], E[x|z] at a sampled z, and ``samples`` [m, *event], E[x|z] at z ~ p(z).
+    """``inputs`` and ``reconstructions`` [n, *event], ``samples`` [m, *event]: E[x|z] at z ~ q(z|x) and at z ~ p(z).
 
     Args:
       vae, likelihood, params: the model.

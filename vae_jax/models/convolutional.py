@@ -45,7 +45,7 @@ class Down(nn.Module):
     @nn.compact
     def __call__(self, x):
         """One image."""
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (4, 4, x.shape[-1], self.features))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (4, 4, x.shape[-1], self.features), jnp.float32)
         return conv_down(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
 
@@ -57,7 +57,7 @@ class Up(nn.Module):
     @nn.compact
     def __call__(self, x):
         """One image."""
-        kernel = self.param("kernel", _up_init, (4, 4, self.features, x.shape[-1]))
+        kernel = self.param("kernel", _up_init, (4, 4, self.features, x.shape[-1]), jnp.float32)
         return conv_up(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
 
