@@ -28,7 +28,7 @@ from vae_jax.evaluation import make_scorer, summarise
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.headline import headline, predict_run
 from vae_jax.logs import MetricsLog, Progress
-from vae_jax.optimizers import adam, learning_rate_schedule
+from vae_jax.optimizers import Rates, adam, learning_rates
 from vae_jax.parallel import Parallel, parallel
 from vae_jax.randomness import SPECTRUM, TEST, TRAIN, example_keys, purpose_key
 from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step
@@ -50,7 +50,8 @@ class Run(NamedTuple):
     beta: float
     schedule: Schedule
     weight: KLWeight
-    learning_rate: Schedule
+    rates: Rates
+    spectrum: np.ndarray
     optimizer: Any
     spread: Parallel
     warnings: list[str]
@@ -76,24 +77,29 @@ def build(config, warnings: list[str]) -> Run:
     event = dataset.event
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
+    view = preprocess(config.pixels, dataset.levels)
+    spectrum = data_spectrum(dataset, view, jax.random.key(config.seed))
+    if config.sigma is None:
+        config = dataclasses.replace(config, sigma=choices.initial_sigma(config, spectrum))
     likelihood = choices.LIKELIHOODS[config.likelihood](config)
     said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
     config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
     widths = choices.widths(config.hidden)
     vae = choices.MODELS[config.model](event, likelihood.theta_shape(event), config.latent_dim, widths)
     beta, schedule, late = choices.kl_schedule(config, math.prod(event))
-    learning_rate = learning_rate_schedule(config.lr_schedule, config.learning_rate, config.num_steps)
+    rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
     return Run(
         config=config,
         dataset=dataset,
         vae=vae,
         likelihood=likelihood,
-        preprocess=preprocess(config.pixels, dataset.levels),
+        preprocess=view,
         beta=beta,
         schedule=schedule,
         weight=weighting.from_schedule(schedule),
-        learning_rate=learning_rate,
-        optimizer=adam(learning_rate, likelihood, clip_norm=config.clip_norm),
+        rates=rates,
+        spectrum=spectrum,
+        optimizer=adam(rates, likelihood, config.clip_norm),
         spread=parallel(config.parallel, config.batch_size),
         warnings=[*warnings, *said, *late],
     )
@@ -105,7 +111,7 @@ def run(config, warnings: list[str]) -> None:
     r = build(config, warnings)
     config, workdir = r.config, Path(config.workdir)
     claim_workdir(workdir, config)
-    spectrum, line = weigh(r)
+    line = weighed(r)
     print(line)
     for warning in r.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -122,7 +128,7 @@ def run(config, warnings: list[str]) -> None:
             print(f"interrupted; the same command continues this run: --workdir={workdir}")
             sys.exit(130)
         print("evaluating")
-        results = evaluate(r, state, train, test, scores, spectrum) | {"headline": line}
+        results = evaluate(r, state, train, test, scores) | {"headline": line}
         results["clipped"] = _clipped_share(workdir)
         results["examples_per_second"] = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
         results["seconds"] = time.perf_counter() - started
@@ -144,16 +150,20 @@ def finish(workdir: Path) -> None:
     print(f"report: {page}")
 
 
-def weigh(r: Run) -> tuple[np.ndarray, str]:
-    """The spectrum of the data as the model will see it, and the line that says what is weighed."""
-    n = len(r.dataset.train)
-    rows = np.arange(n) if r.data_dim <= 2000 else np.random.default_rng(0).permutation(n)[:2000]
-    view = jax.jit(lambda raw, rows: jax.vmap(r.preprocess)(example_keys(purpose_key(r.key, SPECTRUM), rows), raw))
-    parts = [np.asarray(view(r.dataset.train[part], part)) for part in np.array_split(rows, -(-len(rows) // 10_000))]
-    spectrum = eigenvalues(np.concatenate(parts))
+def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
+    """The eigenvalues of the covariance of the training data as the model will see them."""
+    n = len(dataset.train)
+    rows = np.arange(n) if math.prod(dataset.event) <= 2000 else np.random.default_rng(0).permutation(n)[:2000]
+    seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
+    parts = np.array_split(rows, -(-len(rows) // 10_000))
+    return eigenvalues(np.concatenate([np.asarray(seen(dataset.train[part], part)) for part in parts]))
+
+
+def weighed(r: Run) -> str:
+    """The line that says what is really weighed."""
     c = r.config
     precision = c.precision if c.likelihood == "gaussian" else None
-    return spectrum, headline(spectrum, r.beta, c.latent_dim, precision, c.sigma, c.likelihood)
+    return headline(r.spectrum, r.beta, c.latent_dim, precision, c.sigma, c.likelihood)
 
 
 def train_and_save(r: Run, workdir: Path, train, test, scores):
@@ -185,7 +195,7 @@ def train_and_save(r: Run, workdir: Path, train, test, scores):
                 # The first update of each chunk, and the run's last: each line is one update, so its identities hold.
                 for i in {0, length - 1} if first + length == c.num_steps else {0}:
                     row = {k: float(v[i]) for k, v in metrics.items()}
-                    row["learning_rate"] = float(r.learning_rate(first + i))
+                    row["learning_rate"] = float(r.rates.model(first + i))
                     log.write(first + i, "train", row | {"clipped": float(np.mean(metrics["clipped"]))})
                 bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
 
@@ -225,7 +235,7 @@ def trained(r: Run) -> TrainState:
     return found[1]
 
 
-def evaluate(r: Run, state: TrainState, train, test, scores, spectrum: np.ndarray) -> dict[str, Any]:
+def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
     """The contract's numbers, without the timings: exact means over every test example, z sampled, beta = 1."""
     c, dim = r.config, r.data_dim
     own = state.params["likelihood"]
@@ -244,7 +254,7 @@ def evaluate(r: Run, state: TrainState, train, test, scores, spectrum: np.ndarra
     offset = None if c.soft_targets and r.likelihood.support == "binary" else 0.0
     if offset is not None and r.likelihood.support != "binary":
         offset = bits_offset(c.pixels, r.dataset.levels)
-    prediction = predict_run(spectrum, r.beta, c.latent_dim, c.precision if gaussian else None, c.sigma)
+    prediction = predict_run(r.spectrum, r.beta, c.latent_dim, c.precision if gaussian else None, c.sigma)
     return {
         "step": int(state.step),
         **held_out,
@@ -256,7 +266,7 @@ def evaluate(r: Run, state: TrainState, train, test, scores, spectrum: np.ndarra
         "water_level": None if sigma is None else beta * sigma**2,
         "data_dim": dim,
         "latent_dim": c.latent_dim,
-        "lambda_max": float(spectrum[0]),
+        "lambda_max": float(r.spectrum[0]),
         "predicted_active": None if prediction is None else prediction.active,
         "train": {k: fitted[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
         "warnings": r.warnings,

@@ -56,7 +56,11 @@ class Config:
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
     likelihood: str = option("gaussian", "the family of p(x|z)", tuple(LIKELIHOODS))
     precision: str = option("learned", "where a Gaussian's sigma comes from", likelihoods.PRECISIONS)
-    sigma: float = option(0.1, "the fixed or initial standard deviation of a Gaussian, in [0, 1] pixel units")
+    sigma: float | None = option(
+        None,
+        "the fixed (default 0.1) or initial standard deviation of a Gaussian, in [0, 1] pixel units (default: that of "
+        "the data, the noise of a decoder that knows only the mean image)",
+    )
     min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed")
     weighting: str = option("constant", "where beta comes from", tuple(SCHEDULES))
     beta: float | None = option(None, "the final KL weight (default 1)")
@@ -108,7 +112,8 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
             raise UserError(f"--{name}={value} must be positive")
     if config.beta is not None and config.beta_norm is not None:
         raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
-    if config.likelihood == "gaussian" and config.precision != "fixed" and config.sigma <= config.min_sigma:
+    sigma = 0.1 if config.sigma is None and config.precision == "fixed" else config.sigma
+    if config.likelihood == "gaussian" and config.precision != "fixed" and (sigma or math.inf) <= config.min_sigma:
         raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
     if not 0 < config.ratio <= 1:
         raise UserError(f"--ratio={config.ratio} must be in (0, 1]: the share of a cycle that ramps")
@@ -124,8 +129,13 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
         )
     if config.hidden is not None:
         widths(config.hidden)
-    config = dataclasses.replace(config, beta=beta, warmup_steps=warmup)
+    config = dataclasses.replace(config, sigma=sigma, beta=beta, warmup_steps=warmup)
     return dataclasses.replace(config, workdir=config.workdir or _default_workdir(config)), warnings
+
+
+def initial_sigma(config: Config, spectrum) -> float:
+    """The standard deviation of the data about their mean, averaged over dimensions: to three digits, as a flag."""
+    return max(float(f"{math.sqrt(spectrum.mean()):.3g}"), 2 * config.min_sigma)
 
 
 def _at_least(config: Config, name: str, least: int) -> None:

@@ -17,8 +17,8 @@ from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up
 from vae_jax.objective import elbo, rate, terms
 from vae_jax.types import UserError
 
-# h, w, c, o: grey, colour, exactly at the switch of the formulation, beyond it, and few outputs.
-SIZES = [(8, 8, 1, 32), (12, 20, 3, 32), (10, 6, 8, 32), (4, 8, 32, 32), (4, 4, 2, 1)]
+# h, w, c, o: colour, exactly at the switch of the formulation, and beyond it.
+SIZES = [(12, 20, 3, 32), (4, 4, 1, 4), (10, 6, 5, 2)]
 
 
 def _arrays(h, w, c, o, dtype=np.float32):
@@ -202,7 +202,7 @@ def test_the_architecture_of_burgess_2018():
 
 
 @pytest.mark.parametrize("model", [models.mlp, models.conv])
-@pytest.mark.parametrize("event", [(8, 8, 1), (12, 20, 3)])
+@pytest.mark.parametrize("event", [(12, 20, 3)])
 def test_every_parameter_learns_and_the_first_rate_is_small(model, event):
     vae, likelihood = model(event, event, 4, (32,)), bernoulli()
     params = {"model": jax.jit(vae.init)(jax.random.key(0)), "likelihood": {}}
@@ -246,7 +246,7 @@ def test_axes_before_and_after_the_event():
         pixels_to_theta(jnp.asarray(h), (4, 8, 3), (4, 8, 30))
 
 
-@pytest.mark.parametrize("around", [((), ()), ((2,), ()), ((), (5,)), ((2,), (3,))])
+@pytest.mark.parametrize("around", [((2,), ()), ((), (5,))])
 def test_theta_keeps_its_pixels(around):
     """A change of the features at one place of the decoder's grid reaches only theta around that place."""
     event = (16, 24, 3)

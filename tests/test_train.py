@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from vae_jax import likelihoods, models, objective, schedules, weighting
-from vae_jax.optimizers import adam, learning_rate_schedule
+from vae_jax.optimizers import adam, learning_rates
 from vae_jax.parallel import parallel
 from vae_jax.randomness import batch_rows, example_keys
 from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step, next_stop
@@ -23,7 +23,7 @@ def preprocess(key, raw):
 
 def build(likelihood, weight=None, steps=200, mode="jit", devices=None, batch=32, **options):
     vae = models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (16,))
-    optimizer = adam(learning_rate_schedule("cosine", 1e-3, steps), likelihood, clip_norm=options.get("clip_norm"))
+    optimizer = adam(learning_rates("cosine", 1e-3, steps), likelihood, options.get("clip_norm"))
     weight = weight or weighting.from_schedule(schedules.linear(1.0, 10, start=0.25))
     spread = parallel(mode, batch, devices or jax.devices()[:1])
     step = make_train_step(
@@ -230,7 +230,7 @@ def test_a_faster_precision_reaches_its_optimum_where_the_networks_rate_does_not
     for factor in (1.0, 20.0):
         likelihood = likelihoods.gaussian("learned", sigma=0.5)
         own = {"model": {}, "likelihood": likelihood.init((16,))}
-        optimizer = adam(learning_rate_schedule("cosine", 1e-3, 1000), likelihood, likelihood_factor=factor)
+        optimizer = adam(learning_rates("cosine", 1e-3, 1000, likelihood_factor=factor), likelihood)
 
         def update(carry, _, likelihood=likelihood, optimizer=optimizer):
             params, opt_state = carry
@@ -258,7 +258,7 @@ def test_free_functions_extend_without_flax():
         decode=lambda p, z: (z @ p["w"]).reshape(EVENT),
     )
     likelihood = likelihoods.gaussian("optimal")
-    optimizer = adam(learning_rate_schedule("constant", 1e-2, 50), likelihood)
+    optimizer = adam(learning_rates("constant", 1e-2, 50), likelihood)
     weight = weighting.from_schedule(lambda step: jnp.where(step < 5, 0.5, 1.0))
     step = jax.jit(make_train_step(vae, likelihood, optimizer, weight, preprocess=preprocess))
     state = init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(0))
