@@ -62,9 +62,8 @@ def make_train_step(
     Returns:
       The step. ``index`` is the global position of each example in the batch (``arange(b)`` if left out): noise is
       keyed by (run key, step, index), so it does not depend on the number of devices. ``metrics`` are scalars of
-      this update,
-      before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``, ``distortion`` (nats, weight 1), ``beta``
-        (applied), ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where the family has one.
+      this update, before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``, ``distortion`` (nats, weight
+      1), ``beta`` (applied), ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where the family has one.
     """
 
     def loss_fn(params, x, keys, beta):

@@ -61,8 +61,7 @@ def score_example(
     Args:
       x: one example, ``[event]``.
       iw_samples: K of the importance-weighted bound (Burda 2016, 1509.00519, eq. 8); 0 for none. They are drawn
-        ``chunk`` at
-        a time, so memory does not grow with K.
+        ``chunk`` at a time, so memory does not grow with K.
     """
     own = params["likelihood"]
     q, z, theta = bounds.infer(vae, params, x, jax.random.fold_in(key, 0))
@@ -144,8 +143,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
       scores: of all its examples.
       data_dim: D.
       active_threshold: of ``active_units``: latents whose posterior mean has a larger variance over the examples
-        (Burda 2016,
-        1509.00519, section 5).
+        (Burda 2016, 1509.00519, section 5).
 
     Returns:
       ``elbo``, ``rate``, ``distortion`` (nats per example; elbo = -(rate + distortion)), ``mse`` (per dimension),

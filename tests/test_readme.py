@@ -1,0 +1,45 @@
+"""The README says what is so: its examples run, its flags and files exist."""
+
+import dataclasses
+import doctest
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments.train import Config
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_examples_give_what_they_print():
+    parsed = doctest.DocTestParser().get_doctest(README, {}, "README", "README.md", 0)
+    assert parsed.examples
+    assert doctest.DocTestRunner().run(parsed).failed == 0
+
+
+def test_flags_exist():
+    flags = {f.name for f in dataclasses.fields(Config)}
+    named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "break"}
+    assert named and named <= flags, named - flags
+
+
+def test_files_that_are_named_exist():
+    for path in re.findall(r"`?((?:scripts|experiments|vae_jax)/[\w/]+\.(?:sh|py))`?", README):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("module", ["schedules", "conventions"])
+def test_docstring_examples(module):
+    import importlib
+
+    result = doctest.testmod(importlib.import_module(f"vae_jax.{module}"))
+    assert result.attempted and not result.failed
+
+
+def test_scripts_are_well_formed():
+    for script in [*(ROOT / "scripts").glob("*.sh"), ROOT / ".ci" / "run"]:
+        assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+        assert script.name == "venv.sh" or script.stat().st_mode & 0o100, f"{script} is not executable"
