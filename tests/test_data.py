@@ -648,3 +648,11 @@ def test_every_pixel_mode_is_checked_and_has_an_offset():
         assert preprocess(mode, 256)(KEY, IMAGES[0]).shape == (4, 4)
         assert bits_offset(mode, 256) >= 0
         assert isinstance(check(GREY, mode, *GAUSSIAN), list)
+
+
+def test_black_and_white_images_are_binary_however_they_are_stored():
+    bits = np.random.default_rng(0).integers(0, 2, (6, 4, 4)).astype(np.uint8)
+    plain, stored = (from_arrays("x", scale * bits, scale * bits) for scale in (np.uint8(1), np.uint8(255)))
+    assert plain.levels == stored.levels == 2
+    np.testing.assert_array_equal(plain.train, stored.train)
+    assert check(stored, "grey", "bernoulli", "binary") == []

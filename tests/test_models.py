@@ -125,6 +125,17 @@ def test_the_choice_of_platform_survives_every_transformation():
     assert_expected(per_device[0])
 
 
+def test_only_the_cpu_is_spared_the_convolutions():
+    """Value and gradients, as lowered for each platform."""
+    x, _, kernel = _arrays(8, 8, 3, 16)
+    gradient = jax.grad(lambda k, x: jnp.sum(jnp.square(conv_up(conv_down(x, k), k))), argnums=(0, 1))
+    batched = jax.jit(jax.vmap(gradient, (None, 0))).trace(kernel, x[None])
+    for platform, convolutions in (("cpu", False), ("cuda", True), ("tpu", True)):
+        text = batched.lower(lowering_platforms=(platform,)).as_text()
+        assert ("stablehlo.convolution" in text) == convolutions
+        assert "stablehlo.case" not in text  # the choice is made: nothing is left to decide at run time
+
+
 def test_forward_mode_agrees_with_reverse_mode():
     x, y, kernel = _arrays(8, 8, 3, 16)
     tangent = np.cos(kernel)

@@ -40,7 +40,8 @@ class Dataset(NamedTuple):
 def from_arrays(name: str, train, test, train_factors=None, test_factors=None, factor_names=()) -> Dataset:
     """Brings arrays of any numeric dtype into the form that ``Dataset`` promises, and validates the result.
 
-    Bools and integers within 0..255 become uint8: 2 levels if no value of either split is above 1, else 256.
+    Bools and integers within 0..255 become uint8: 2 levels, 0 and 1, if no value of either split is above 1 or all are
+    0 or 255; else 256.
     Floats become float32. ``[n, h, w]`` gets a channel axis. Factors ``[n]`` become ``[n, 1]``.
 
     Args:
@@ -61,6 +62,8 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
         raise UserError(f"{name}: train holds {kinds[0]} and test {kinds[1]}; give both in the same units")
     levels = None
     if train.dtype == np.uint8:
+        if all(bool(((x == 0) | (x == 255)).all()) for x in (train, test)):  # black and white, as PNG files store it
+            train, test = train // 255, test // 255
         levels = 2 if max(train.max(), test.max()) <= 1 else 256
     train_factors, test_factors = _factors(train_factors), _factors(test_factors)
     width = next((f.shape[1] for f in (train_factors, test_factors) if f is not None and f.ndim == 2), 0)
