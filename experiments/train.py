@@ -34,7 +34,7 @@ SCHEDULES = {  # (config, final beta) -> schedule
 OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
 MODELS = {"mlp": models.mlp, "conv": models.conv}
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
-HIDDEN = {"mlp": lambda dim: "512,512" if dim >= 256 else "128,128", "conv": lambda dim: "256"}
+HIDDEN = {"mlp": lambda dim: "512,512" if dim >= 256 else "128,128", "conv": lambda dim: "256,256"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +75,8 @@ class Config:
     model: str = option("mlp", "the encoder and decoder", tuple(MODELS))
     latent_dim: int = option(20, "the number of latents")
     hidden: str | None = option(
-        None, "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256 for conv)"
+        None,
+        "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv)",
     )
     num_steps: int = option(3000, "updates")
     batch_size: int = option(128, "examples per update, over all devices")

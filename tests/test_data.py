@@ -539,7 +539,7 @@ def test_combinations_without_a_word(dataset, pixels, likelihood):
         (GREY, "grey", BERNOULLI, "--soft_targets"),
         (UNIT, "grey", BERNOULLI, "--pixels=binary or --pixels=sampled"),
         (WIDE, "grey", BERNOULLI, "wide rows has values from -3 to 5"),
-        (GREY, "dequantised", BERNOULLI, "--pixels=dequantised makes continuous ones"),
+        (GREY, "dequantised", BERNOULLI, "has grey ones"),
         (WIDE, "grey", CONTINUOUS, "a density on [0, 1], and wide rows has values from -3 to 5"),
         (WIDE, "binary", BERNOULLI, "--pixels=binary needs values in [0, 1]"),
         (WIDE, "sampled", GAUSSIAN, "--pixels=sampled needs values in [0, 1]"),

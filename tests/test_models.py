@@ -133,7 +133,7 @@ def test_only_the_cpu_is_spared_the_convolutions():
     for platform, convolutions in (("cpu", False), ("cuda", True), ("tpu", True)):
         text = batched.lower(lowering_platforms=(platform,)).as_text()
         assert ("stablehlo.convolution" in text) == convolutions
-        assert "stablehlo.case" not in text  # the choice is made: nothing is left to decide at run time
+        assert ("stablehlo.dot_general" in text) != convolutions
 
 
 def test_forward_mode_agrees_with_reverse_mode():

@@ -7,8 +7,12 @@ Orbax writes atomically but keeps no checksum: a flipped bit restores as wrong n
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
+import os
 import shutil
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,32 @@ import jax
 import numpy as np
 
 from vae_jax.types import UserError
+
+_OVERHEAD = 1 << 20  # what Orbax writes beside the arrays, generously
+_REASONS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Permission denied",
+    "Read-only file system",
+)
+
+
+@contextlib.contextmanager
+def _silence():
+    """Keeps a failing save's own words off the screen: its threads print hundreds of lines before they raise."""
+    for name in ("asyncio", "absl"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            gc.collect()  # tasks that failed complain when they are collected
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def checksums(tree: Any) -> dict[str, int]:
@@ -70,28 +100,33 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return  # the same run wrote the same state before
         _check_finite(step, state)
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _OVERHEAD
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise self._refused(step, f"the disk has {free / 1e6:.1f} MB left and it needs {needed / 1e6:.1f}")
         ocp = self._ocp
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    meta=ocp.args.JsonSave({"checksums": checksums(state), "note": self.note}),
-                ),
-            )
-            self._manager.check_for_errors()
+            with _silence():
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardSave(state),
+                        meta=ocp.args.JsonSave({"checksums": checksums(state), "note": self.note}),
+                    ),
+                )
+                self._manager.check_for_errors()
         except Exception as error:  # Orbax and TensorStore raise what they like for a full disk
-            last = self._newest(before=step)
             reason = " ".join(str(error).split())
-            raise UserError(
-                f"cannot save a checkpoint of step {step} in {self.folder}: {reason[:300]}; "
-                + (f"the checkpoint of step {last} is kept" if last is not None else "there is no earlier one")
-                + ". Make room or choose another --workdir, then run the same command again"
-            ) from error
+            known = next((known for known in _REASONS if known in reason), reason[:300])
+            raise self._refused(step, known) from error
 
-    def _newest(self, before: int) -> int | None:
-        steps = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit() and int(p.name) < before]
-        return max(steps, default=None)
+    def _refused(self, step: int, reason: str) -> UserError:
+        earlier = [int(p.name) for p in self.folder.iterdir() if p.name.isdigit() and int(p.name) < step]
+        kept = f"the checkpoint of step {max(earlier)} is kept" if earlier else "there is no earlier one"
+        return UserError(
+            f"cannot save a checkpoint of step {step} in {self.folder}: {reason}; {kept}. Make room, then run the same "
+            "command again"
+        )
 
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
         """The newest checkpoint that verifies, as ``(step, state)``; None where there is none at all.

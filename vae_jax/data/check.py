@@ -92,11 +92,6 @@ def _check_soft(dataset, pixels, likelihood_name, soft_targets, outside, stated)
         raise UserError(
             f"--likelihood={likelihood_name} is defined on 0/1 pixels, and {stated}; use --likelihood=gaussian"
         )
-    if pixels == "dequantised":
-        raise UserError(
-            f"--likelihood={likelihood_name} is defined on 0/1 pixels, and --pixels=dequantised makes "
-            "continuous ones; use --pixels=binary, or a density such as --likelihood=continuous_bernoulli"
-        )
     if not soft_targets:
         raise UserError(
             f"--likelihood={likelihood_name} is defined on 0/1 pixels, and {dataset.name} with "
@@ -105,7 +100,7 @@ def _check_soft(dataset, pixels, likelihood_name, soft_targets, outside, stated)
         )
     return [
         f"--soft_targets: on grey pixels the distortion is a binary cross-entropy and no likelihood; it "
-        f"cannot fall below the pixels' mean entropy, {entropy_floor(dataset):.2f} nats per example, and "
+        f"cannot fall below the pixels' mean entropy, about {entropy_floor(dataset):.2f} nats per example, and "
         "compares with no density"
     ]
 
