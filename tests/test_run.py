@@ -17,11 +17,11 @@ SMALL = ["--hidden=16", "--latent_dim=3", "--batch_size=64", "--num_steps=60", "
 TIMINGS = ("seconds", "examples_per_second")
 
 
-def start(*flags, **popen):
+def start(*flags, binary="train", **popen):
     environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")} | popen.pop(
         "env", {}
     )
-    command = [sys.executable, "-m", "experiments.train", *flags]
+    command = [sys.executable, "-m", f"experiments.{binary}", *flags]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True, **popen)
 
@@ -266,3 +266,13 @@ def test_own_files_of_every_kind_train(tmp_path):
         code, _, err = run(f"--workdir={tmp_path / name}", *SMALL, "--num_steps=5", "--batch_size=16", *flags)
         assert code == 0, err
         assert np.isfinite(results(tmp_path / name)["elbo"]) and (tmp_path / name / "report.html").exists()
+
+
+def test_the_continuous_bernoulli_paper_runs_end_to_end(tmp_path):
+    flags = [f"--workdir={tmp_path}", "--dataset=digits", "--num_steps=300", "--hidden=32"]
+    code, _, err = run(*flags, binary="paper_loaiza2019")
+    assert code == 0, err
+    table = json.loads((tmp_path / "table.json").read_text())
+    ours, as_lambda, as_mean = table.values()
+    assert ours > as_mean > as_lambda
+    assert results(tmp_path / "bernoulli")["bits_per_dim"] is None  # a cross-entropy is no likelihood

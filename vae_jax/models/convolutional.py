@@ -73,10 +73,10 @@ class Encoder(nn.Module):
         """One image."""
         h = x - 0.5
         for _ in range(self.levels):
-            h = nn.relu(Down(CHANNELS)(h))
+            h = nn.silu(Down(CHANNELS)(h))
         h = jnp.reshape(h, -1)
         for width in self.hidden:
-            h = nn.relu(nn.Dense(width)(h))
+            h = nn.silu(nn.Dense(width)(h))
         return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
 
 
@@ -96,11 +96,11 @@ class Decoder(nn.Module):
         """One latent vector."""
         h = z
         for width in self.hidden:
-            h = nn.relu(nn.Dense(width)(h))
+            h = nn.silu(nn.Dense(width)(h))
         height, width = (n // 2**self.levels for n in self.event[:2])
-        h = nn.relu(nn.Dense(height * width * CHANNELS)(h)).reshape(height, width, CHANNELS)
+        h = nn.silu(nn.Dense(height * width * CHANNELS)(h)).reshape(height, width, CHANNELS)
         for _ in range(self.levels - 1):
-            h = nn.relu(Up(CHANNELS)(h))
+            h = nn.silu(Up(CHANNELS)(h))
         pixels = self.event[0] * self.event[1]
         h = Up(math.prod(self.theta_shape) // pixels, name="theta")(h)
         return pixels_to_theta(h, self.event, self.theta_shape)
