@@ -81,7 +81,7 @@ def test_a_run_leaves_what_the_contract_promises(finished):
         assert (workdir / name).exists()
     assert len(list((workdir / "figures").glob("*.png"))) == 5
     assert list(workdir.glob("events.out.tfevents.*"))
-    assert "D = 64, M = 3: beta = 1 (beta_norm = 0.0469), sigma learned from 0.271" in out
+    assert "D = 64, M = 3: beta = 1 (beta_norm = 0.0469), sigma learned from 0.255" in out
 
 
 def test_each_metrics_line_is_one_update(finished):

@@ -34,7 +34,7 @@ _REASONS = (
 
 @contextlib.contextmanager
 def _silence():
-    """Keeps a failing save's own words off the screen: its threads print hundreds of lines before they raise."""
+    """Keeps Orbax's own words off the screen: its threads print hundreds of lines before a failure is raised."""
     for name in ("asyncio", "absl"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.stderr.flush()
@@ -141,7 +141,8 @@ class Checkpoints:
         damaged = []
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                state = self._restore(step, abstract)
+                with _silence():
+                    state = self._restore(step, abstract)
             except UserError:
                 raise
             except Exception as error:  # whatever a torn file makes Orbax raise
