@@ -15,8 +15,9 @@ from pathlib import Path
 
 import jax
 
-from experiments import run as assembly
 from experiments import train as choices
+from experiments.build import build
+from experiments.run import run, trained
 from vae_jax import likelihoods
 from vae_jax.config import launch, option, write_json
 from vae_jax.evaluation import make_scorer, summarise
@@ -56,9 +57,9 @@ def main(config: Config) -> None:
     for name in ("continuous_bernoulli", "bernoulli"):
         flags = shared | {"likelihood": name, "soft_targets": name == "bernoulli", "workdir": str(root / name)}
         resolved, warnings = choices.resolve(choices.Config(**flags))
-        assembly.run(resolved, warnings)
-        r = assembly.build(resolved, warnings)
-        params = assembly.trained(r).params
+        run(resolved, warnings)
+        r = build(resolved, warnings)
+        params = trained(r).params
         ways = {"continuous Bernoulli": likelihoods.continuous_bernoulli()}
         if name == "bernoulli":
             ways = {

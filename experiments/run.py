@@ -1,108 +1,35 @@
-"""A run, assembled: data -> model -> step -> loop -> evaluation -> report."""
+"""A run: build -> train -> evaluate -> report, each file written in its place, from wherever an earlier try stopped."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import signal
 import sys
-import threading
 import time
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from experiments import train as choices
-from vae_jax import data, weighting
+from experiments.build import Run, build, weighed
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import claim_workdir, write_json
 from vae_jax.conventions import beta_norm
-from vae_jax.data.check import check
-from vae_jax.data.pixels import bits_offset, preprocess
-from vae_jax.data.spectrum import eigenvalues
+from vae_jax.data.pixels import bits_offset
 from vae_jax.evaluation import make_scorer, summarise
 from vae_jax.evaluation.pictures import pictures
-from vae_jax.headline import headline, predict_run
+from vae_jax.headline import predict_run
+from vae_jax.interruption import Interruption
 from vae_jax.logs import MetricsLog, Progress
-from vae_jax.optimizers import Rates, adam, learning_rates
-from vae_jax.parallel import Parallel, parallel
-from vae_jax.randomness import SPECTRUM, TEST, TRAIN, example_keys, purpose_key
+from vae_jax.randomness import TEST, TRAIN, purpose_key
 from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step
-from vae_jax.types import VAE, KLWeight, Likelihood, Schedule, TrainState, UserError
+from vae_jax.types import TrainState, UserError
 
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
 CONVENTION = "nats per example, summed over the event, all constants; version 1"
 TRAIN_LIMIT = 60_000  # training examples scored at the end
-
-
-class Run(NamedTuple):
-    """Everything that a configuration and its data decide, before anything is computed or written."""
-
-    config: Any
-    dataset: data.dataset.Dataset
-    vae: VAE
-    likelihood: Likelihood
-    preprocess: Any
-    beta: float
-    schedule: Schedule
-    weight: KLWeight
-    rates: Rates
-    spectrum: np.ndarray
-    optimizer: Any
-    spread: Parallel
-    warnings: list[str]
-
-    @property
-    def key(self) -> jax.Array:
-        """The run's key, a fresh one each time: training consumes the buffer that it is given."""
-        return jax.random.key(self.config.seed)
-
-    @property
-    def data_dim(self) -> int:
-        """D, channels counted."""
-        return math.prod(self.dataset.event)
-
-
-def build(config, warnings: list[str]) -> Run:
-    """Loads the data, checks it against the likelihood, and makes the pieces.
-
-    Raises:
-      UserError: what was asked cannot be done.
-    """
-    dataset = data.load(config.dataset, config.data_dir)
-    event = dataset.event
-    if config.batch_size > len(dataset.train):
-        raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
-    view = preprocess(config.pixels, dataset.levels)
-    spectrum = data_spectrum(dataset, view, jax.random.key(config.seed))
-    if config.sigma is None:
-        config = dataclasses.replace(config, sigma=choices.initial_sigma(config, spectrum))
-    likelihood = choices.LIKELIHOODS[config.likelihood](config)
-    said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
-    config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
-    widths = choices.widths(config.hidden)
-    vae = choices.MODELS[config.model](event, likelihood.theta_shape(event), config.latent_dim, widths)
-    beta, schedule, late = choices.kl_schedule(config, math.prod(event))
-    rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
-    return Run(
-        config=config,
-        dataset=dataset,
-        vae=vae,
-        likelihood=likelihood,
-        preprocess=view,
-        beta=beta,
-        schedule=schedule,
-        weight=weighting.from_schedule(schedule),
-        rates=rates,
-        spectrum=spectrum,
-        optimizer=adam(rates, likelihood, config.clip_norm),
-        spread=parallel(config.parallel, config.batch_size),
-        warnings=[*warnings, *said, *late],
-    )
 
 
 def run(config, warnings: list[str]) -> None:
@@ -148,22 +75,6 @@ def finish(workdir: Path) -> None:
     results, config = (json.loads((workdir / name).read_text()) for name in ("results.json", "config.json"))
     print(*summary_lines(results, config), sep="\n")
     print(f"report: {page}")
-
-
-def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
-    """The eigenvalues of the covariance of the training data as the model will see them."""
-    n = len(dataset.train)
-    rows = np.arange(n) if math.prod(dataset.event) <= 2000 else np.random.default_rng(0).permutation(n)[:2000]
-    seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
-    parts = np.array_split(rows, -(-len(rows) // 10_000))
-    return eigenvalues(np.concatenate([np.asarray(seen(dataset.train[part], part)) for part in parts]))
-
-
-def weighed(r: Run) -> str:
-    """The line that says what is really weighed."""
-    c = r.config
-    precision = c.precision if c.likelihood == "gaussian" else None
-    return headline(r.spectrum, r.beta, c.latent_dim, precision, c.sigma, c.likelihood)
 
 
 def train_and_save(r: Run, workdir: Path, train, test, scores):
@@ -282,28 +193,3 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
 def _clipped_share(workdir: Path) -> float:
     rows = (json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines())
     return float(np.mean([row["clipped"] for row in rows if row["split"] == "train"]))
-
-
-class Interruption:
-    """Ctrl-C and SIGTERM as a flag that the loop looks at once a chunk; a second Ctrl-C stops at once."""
-
-    def __enter__(self):
-        self._flag, self._before = threading.Event(), {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def _handle(self, number, frame):
-        if self._flag.is_set():
-            raise KeyboardInterrupt
-        self._flag.set()
-        print("stopping: saving a checkpoint first (again to stop at once)", file=sys.stderr)
-
-    def __exit__(self, *_):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def requested(self) -> bool:
-        """Whether somebody asked for a stop."""
-        return self._flag.is_set()

@@ -154,7 +154,7 @@ class Hooks(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """How fast training went, the compilation of the first chunk left out."""
+    """How fast training went, the first chunk and its compilation left out where there is more than one."""
 
     steps: int
     seconds: float
@@ -182,6 +182,7 @@ def fit(
       UserError: the loss or the gradient is not finite; nothing of that chunk or after it has been saved.
     """
     step, pending, clock = int(state.step), None, Clock(0, 0.0)
+    began, started = step, time.perf_counter()
     mark, counted = None, 0  # when timing began, and the steps since; the first chunk compiles and is not timed
 
     def settle():
@@ -215,6 +216,8 @@ def fit(
                 break
         else:
             counted += length
+    if clock.steps == 0:  # nothing but the first chunk ran: better its speed with the compilation than none
+        clock = Clock(step - began, time.perf_counter() - started)
     return state, clock
 
 
