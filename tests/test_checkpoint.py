@@ -16,7 +16,7 @@ from vae_jax.types import TrainState, UserError
 
 
 def state_of(step, scale=1.0):
-    w = scale * jnp.arange(6.0).reshape(2, 3) / 7
+    w = scale * jnp.arange(4096.0).reshape(64, 64) / 7  # large enough that a file is mostly its bytes
     key = jax.random.key(5)
     return TrainState(jnp.int32(step), {"model": {"w": w}, "likelihood": {}}, (w * 2,), (), key)
 
