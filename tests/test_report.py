@@ -309,17 +309,19 @@ def test_the_posterior():
 
 
 @pytest.mark.parametrize(
-    ("likelihood", "pixels", "words", "attention"),
+    ("likelihood", "pixels", "value", "words", "attention"),
     [
-        ("gaussian", "grey", "no code length", False),
-        ("gaussian", "dequantised", "a bound on the code length", False),
-        ("bernoulli", "sampled", "of sampled pixels", False),
-        ("bernoulli", "grey", "no density", True),
-        ("discretized_logistic", "grey", "comparable as it is", False),
+        ("gaussian", "grey", 3.2, "no code length", False),
+        ("gaussian", "dequantised", 3.2, "a bound on the code length", False),
+        ("bernoulli", "sampled", 3.2, "of sampled pixels", False),
+        ("bernoulli", "grey", 3.2, "of black and white pixels", False),
+        ("bernoulli", "grey", None, "no density", True),
+        ("discretized_logistic", "grey", 3.2, "comparable as it is", False),
     ],
 )
-def test_bits_say_what_they_compare_with(likelihood, pixels, words, attention):
-    finding = find("Units", results(bits_per_dim=3.2), config(likelihood=likelihood, pixels=pixels))
+def test_bits_say_what_they_compare_with(likelihood, pixels, value, words, attention):
+    settings = config(likelihood=likelihood, pixels=pixels) | {"soft_targets": value is None}
+    finding = find("Units", results(bits_per_dim=value), settings)
     assert words in finding.text and finding.attention is attention
 
 

@@ -95,7 +95,7 @@ def posterior(results: Numbers, config: Numbers) -> Finding | None:
 def bits(results: Numbers, config: Numbers) -> Finding | None:
     """What the bits per dimension may be compared with."""
     value, likelihood, pixels = results.get("bits_per_dim"), config.get("likelihood"), config.get("pixels")
-    if likelihood == "bernoulli" and pixels in ("grey", "dequantised"):
+    if likelihood == "bernoulli" and value is None and config.get("soft_targets"):
         text = (
             "A Bernoulli on grey pixels is no density: the distortion is a cross-entropy whose floor is "
             "the entropy of the pixels. Compare it with no likelihood; --likelihood=continuous_bernoulli "
@@ -108,10 +108,11 @@ def bits(results: Numbers, config: Numbers) -> Finding | None:
     if likelihood in ("discretized_logistic", "categorical"):
         return Finding("Units", False, f"{said}: a code length of discrete pixels, comparable as it is.")
     if pixels == "dequantised":
-        text = f"{said}: a bound on the code length of 8-bit pixels, comparable with others dequantised so."
+        text = f"{said}: a bound on the code length of the grey levels, comparable with others dequantised so."
         return Finding("Units", False, text)
-    if pixels in ("binary", "sampled"):
-        text = f"{said}, of {pixels} pixels: comparable only where the pixels were made binary in the same way."
+    if likelihood == "bernoulli" or pixels in ("binary", "sampled"):
+        kind = pixels if pixels in ("binary", "sampled") else "black and white"
+        text = f"{said}, of {kind} pixels: comparable only where the pixels were made binary in the same way."
         return Finding("Units", False, text)
     text = (
         f"{said}: of a density at grey values, which is no code length (a smaller sigma can lower it "
