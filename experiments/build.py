@@ -12,16 +12,19 @@ import numpy as np
 import optax
 
 from experiments import train as choices
-from vae_jax import data, weighting
+from experiments.families import half_a_level
+from experiments.weights import Weighting, choose
+from vae_jax import data
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
-from vae_jax.data.spectrum import eigenvalues
+from vae_jax.data.spectrum import eigenvalues, examples_for
 from vae_jax.headline import headline
 from vae_jax.optimizers import Rates, adam, learning_rates
+from vae_jax.outlook import Outlook
 from vae_jax.parallel import Parallel, parallel
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
-from vae_jax.types import VAE, KLWeight, Likelihood, Schedule, UserError
+from vae_jax.types import VAE, Likelihood, UserError
 
 
 class Run(NamedTuple):
@@ -32,9 +35,8 @@ class Run(NamedTuple):
     vae: VAE
     likelihood: Likelihood
     preprocess: Callable
-    beta: float
-    schedule: Schedule
-    weight: KLWeight
+    weighting: Weighting
+    outlook: Outlook | None
     rates: Rates
     spectrum: np.ndarray
     optimizer: optax.GradientTransformation
@@ -52,55 +54,75 @@ class Run(NamedTuple):
         return math.prod(self.dataset.event)
 
 
-def build(config, warnings: list[str]) -> Run:
+class Material(NamedTuple):
+    """What runs on the same data share: a comparison reads it once."""
+
+    dataset: Dataset
+    spectrum: np.ndarray
+
+
+def material(config) -> Material:
+    """Loads a configuration's data, and the eigenvalues of its covariance."""
+    dataset = data.load(config.dataset, config.data_dir)
+    view = preprocess(config.pixels, dataset.levels)
+    return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
+
+
+def build(config, warnings: list[str], shared: Material | None = None) -> Run:
     """Loads the data, checks it against the likelihood, and makes the pieces.
+
+    Args:
+      config: resolved.
+      warnings: said so far.
+      shared: data of the same --dataset and --pixels, loaded before.
 
     Raises:
       UserError: what was asked cannot be done.
     """
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset, spectrum = shared or material(config)
     event = dataset.event
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
-    view = preprocess(config.pixels, dataset.levels)
-    spectrum = data_spectrum(dataset, view, jax.random.key(config.seed))
     if config.sigma is None:
         config = dataclasses.replace(config, sigma=choices.initial_sigma(config, spectrum))
-    likelihood = choices.LIKELIHOODS[config.likelihood](config)
+    if config.likelihood == "beta" and config.squeeze is None:
+        config = dataclasses.replace(config, squeeze=half_a_level(dataset.levels))
+    likelihood = choices.LIKELIHOODS[config.likelihood](config, dataset.levels)
     said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
     config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
     widths = choices.widths(config.hidden)
     vae = choices.MODELS[config.model](event, likelihood.theta_shape(event), config.latent_dim, widths)
-    beta, schedule, late = choices.kl_schedule(config, math.prod(event))
+    outlook = None
+    if config.likelihood == "gaussian":
+        outlook = Outlook(spectrum, config.latent_dim, config.sigma**2 if config.precision == "fixed" else None)
+    config, weighting = choose(config, outlook, math.prod(event))
     rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
     return Run(
         config=config,
         dataset=dataset,
         vae=vae,
         likelihood=likelihood,
-        preprocess=view,
-        beta=beta,
-        schedule=schedule,
-        weight=weighting.from_schedule(schedule),
+        preprocess=preprocess(config.pixels, dataset.levels),
+        weighting=weighting,
+        outlook=outlook,
         rates=rates,
         spectrum=spectrum,
         optimizer=adam(rates, likelihood, config.clip_norm),
         spread=parallel(config.parallel, config.batch_size),
-        warnings=[*warnings, *said, *late],
+        warnings=[*warnings, *said, *weighting.warnings],
     )
 
 
 def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
     """The eigenvalues of the covariance of the training data as the model will see them."""
-    n = len(dataset.train)
-    rows = np.arange(n) if math.prod(dataset.event) <= 2000 else np.random.default_rng(0).permutation(n)[:2000]
+    rows = examples_for(len(dataset.train), math.prod(dataset.event))
     seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
-    parts = np.array_split(rows, -(-len(rows) // 10_000))
-    return eigenvalues(np.concatenate([np.asarray(seen(dataset.train[part], part)) for part in parts]))
+    parts = np.array_split(rows, -(-len(rows) // 4096))
+    return eigenvalues(lambda: (np.asarray(seen(dataset.train[part], part)) for part in parts))
 
 
 def weighed(r: Run) -> str:
     """The line that says what is really weighed."""
-    c = r.config
-    precision = c.precision if c.likelihood == "gaussian" else None
-    return headline(r.spectrum, r.beta, c.latent_dim, precision, c.sigma, c.likelihood)
+    c, w = r.config, r.weighting
+    gaussian = (c.precision, c.sigma) if c.likelihood == "gaussian" else ()
+    return headline(r.spectrum, c.latent_dim, w.said, w.beta, c.likelihood, *gaussian)

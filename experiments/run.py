@@ -13,29 +13,32 @@ from typing import Any
 import numpy as np
 
 from experiments import train as choices
-from experiments.build import Run, build, weighed
+from experiments.build import Material, Run, build, weighed
+from experiments.weights import CONTROLLED
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import claim_workdir, write_json
 from vae_jax.conventions import beta_norm
 from vae_jax.data.pixels import bits_offset
 from vae_jax.evaluation import make_scorer, summarise
 from vae_jax.evaluation.pictures import pictures
-from vae_jax.headline import predict_run
 from vae_jax.interruption import Interruption
+from vae_jax.likelihoods import is_discrete
 from vae_jax.logs import MetricsLog, Progress
+from vae_jax.outlook import at_beta
 from vae_jax.randomness import TEST, TRAIN, purpose_key
 from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step
 from vae_jax.types import TrainState, UserError
 
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
 CONVENTION = "nats per example, summed over the event, all constants; version 1"
+SHARES = {"clipped", "saturated"}  # metrics whose line says how often, over the whole chunk
 TRAIN_LIMIT = 60_000  # training examples scored at the end
 
 
-def run(config, warnings: list[str]) -> None:
-    """Trains, or continues, evaluates and reports."""
+def run(config, warnings: list[str], shared: Material | None = None) -> None:
+    """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
     started = time.perf_counter()
-    r = build(config, warnings)
+    r = build(config, warnings, shared)
     config, workdir = r.config, Path(config.workdir)
     claim_workdir(workdir, config)
     line = weighed(r)
@@ -56,7 +59,7 @@ def run(config, warnings: list[str]) -> None:
             sys.exit(130)
         print("evaluating")
         results = evaluate(r, state, train, test, scores) | {"headline": line}
-        results["clipped"] = _clipped_share(workdir)
+        results |= _shares(workdir, config.num_steps)
         results["examples_per_second"] = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
         results["seconds"] = time.perf_counter() - started
         drawn = pictures(
@@ -80,12 +83,13 @@ def finish(workdir: Path) -> None:
 def train_and_save(r: Run, workdir: Path, train, test, scores):
     """Runs the loop from the last good checkpoint; the state is None where a person interrupted it."""
     c = r.config
+    changed = r.weighting.objective
     step = make_train_step(
         r.vae,
         r.likelihood,
         r.optimizer,
-        r.weight,
-        choices.OBJECTIVES[c.objective],
+        r.weighting.weight,
+        choices.OBJECTIVES[c.objective] if changed is None else changed(r.spread.all_mean),
         c.num_samples,
         r.preprocess,
         r.spread.all_mean,
@@ -100,14 +104,17 @@ def train_and_save(r: Run, workdir: Path, train, test, scores):
             print(f"continuing from step {first}")
         every = Every(c.log_every, c.eval_every, c.checkpoint_every)
         with MetricsLog(workdir, first) as log, Progress(first, c.num_steps) as bar, Interruption() as stop:
+            watch = _watch_saturation(c, bar)
 
             def on_log(first, metrics):
                 length = len(metrics["loss"])
                 # The first update of each chunk, and the run's last: each line is one update, so its identities hold.
+                shares = {k: float(np.mean(metrics[k])) for k in SHARES & metrics.keys()}
                 for i in {0, length - 1} if first + length == c.num_steps else {0}:
                     row = {k: float(v[i]) for k, v in metrics.items()}
                     row["learning_rate"] = float(r.rates.model(first + i))
-                    log.write(first + i, "train", row | {"clipped": float(np.mean(metrics["clipped"]))})
+                    log.write(first + i, "train", row | shares)
+                watch(first, length, metrics)
                 bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
 
             def on_evaluate(state):
@@ -124,12 +131,30 @@ def train_and_save(r: Run, workdir: Path, train, test, scores):
     return (state if done else None), clock
 
 
+def _watch_saturation(c, bar):
+    """Says once, while the run goes on, that a controller's bound decides and not the controller."""
+    said = False
+
+    def watch(first, length, metrics):
+        nonlocal said
+        late = first >= c.num_steps // 4  # the way to the target leads along a bound
+        if not said and late and length and np.mean(metrics.get("saturated", 0.0)) > 0.5:
+            said = True
+            bar.say(
+                f"warning: --weighting={c.weighting} stands at a bound of beta, {metrics['beta'][-1]:.4g}, at step "
+                f"{first}: the target is out of its reach so far"
+            )
+
+    return watch
+
+
 def _first_state(r: Run) -> TrainState:
-    return r.spread.place(init_state(r.vae, r.likelihood, r.optimizer, r.weight, r.dataset.event, r.key))
+    return r.spread.place(init_state(r.vae, r.likelihood, r.optimizer, r.weighting.weight, r.dataset.event, r.key))
 
 
 def _checkpoints(r: Run, workdir: Path) -> Checkpoints:
-    note = {"convention": CONVENTION, "data": zlib.crc32(r.dataset.train.tobytes()), "beta": r.beta}
+    beta = None if r.config.weighting in CONTROLLED else r.weighting.beta  # a controller's is in the state
+    note = {"convention": CONVENTION, "data": zlib.crc32(r.dataset.train.tobytes()), "beta": beta}
     return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, note)
 
 
@@ -152,7 +177,7 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
     own = state.params["likelihood"]
     held_out = summarise(scores(state.params, test, purpose_key(r.key, TEST), c.iw_samples), dim)
     fitted = summarise(scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT), dim)
-    gaussian = r.likelihood.support == "real"
+    gaussian = c.likelihood == "gaussian"
     sigma = None
     if gaussian:
         sigma = fitted["sigma"] if r.likelihood.sigma is None else float(r.likelihood.sigma(own))
@@ -160,13 +185,14 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
         for summary in (held_out, fitted):
             summary["calibration"] = summary["sigma_at_bound"] = None
     held_out.pop("sigma")
-    last = float(r.schedule(c.num_steps - 1))
-    beta = r.beta if math.isclose(last, r.beta, rel_tol=1e-6) else last
+    beta = _final_beta(r, state)
     # The check's warning says that the pixels are grey: then a Bernoulli's loss is no code length at all.
     offset = None if any(w.startswith("--soft_targets") for w in r.warnings) else 0.0
-    if offset is not None and r.likelihood.support != "binary":
+    if offset is not None and not is_discrete(r.likelihood.support):
         offset = bits_offset(c.pixels, r.dataset.levels)
-    prediction = predict_run(r.spectrum, r.beta, c.latent_dim, c.precision if gaussian else None, c.sigma)
+    prediction = None  # a floor under each latent keeps latents busy that no linear model of this weight would use
+    if r.outlook is not None and c.weighting != "free_bits":
+        prediction = at_beta(r.outlook, max(beta, 0.0))
     return {
         "step": int(state.step),
         **held_out,
@@ -191,6 +217,21 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
     }
 
 
-def _clipped_share(workdir: Path) -> float:
-    rows = (json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines())
-    return float(np.mean([row["clipped"] for row in rows if row["split"] == "train"]))
+def _final_beta(r: Run, state: TrainState) -> float:
+    """The KL weight that the run ended with; for a controller what its state amounts to."""
+    weight, last = r.weighting.weight, r.config.num_steps - 1
+    beta = float((weight.beta or weight.value)(state.weight_state, last))
+    given = r.weighting.beta
+    close = given is not None and r.config.weighting not in CONTROLLED and math.isclose(beta, given, rel_tol=1e-6)
+    return given if close else beta
+
+
+def _shares(workdir: Path, num_steps: int) -> dict[str, float | None]:
+    """How often gradients were clipped, and in the second half of the run a controller was at its bound."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["split"] == "train"]
+    late = [row["saturated"] for row in rows if row["step"] >= num_steps // 2 and "saturated" in row]
+    return {
+        "clipped": float(np.mean([row["clipped"] for row in rows])),
+        "saturated": float(np.mean(late)) if late else None,
+    }

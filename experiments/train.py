@@ -5,8 +5,9 @@
     python -m experiments.train --workdir=runs/binary --dataset=binarized_mnist --model=mlp --latent_dim=50 \
         --num_steps=10000 --batch_size=128 --likelihood=bernoulli            test elbo about -95 nats, 4 minutes
 
-The same command again continues a run that was stopped. Names become functions in the tables below: to add a
-likelihood, a weighting, an objective or a model, write it in a file of its own and give it a name here.
+The same command again continues a run that was stopped. Names become functions in tables: to add an objective or a
+model, write it in a file of its own and give it a name here; likelihoods have theirs in ``families.py``, weightings in
+``weights.py``.
 """
 
 from __future__ import annotations
@@ -14,23 +15,13 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from vae_jax import likelihoods, models, objective, schedules
+from experiments import families
+from experiments.families import LIKELIHOODS
+from experiments.weights import CHANGES_LOSS, CONTROLLED, USED_BY, WEIGHTINGS
+from vae_jax import likelihoods, models, objective
 from vae_jax.config import launch, option
 from vae_jax.types import UserError
 
-LIKELIHOODS = {
-    "gaussian": lambda c: likelihoods.gaussian(c.precision, c.sigma, c.min_sigma),
-    "bernoulli": lambda c: likelihoods.bernoulli(),
-    "continuous_bernoulli": lambda c: likelihoods.continuous_bernoulli(),
-}
-SCHEDULES = {  # (config, final beta) -> schedule
-    "constant": lambda c, beta: schedules.constant(beta),
-    "linear": lambda c, beta: schedules.linear(beta, c.warmup_steps),
-    # Bowman's logistic ramp, centred, from 0.2% to 99.8% of beta over the warm-up.
-    "sigmoid": lambda c, beta: schedules.sigmoid(beta, c.warmup_steps / 2, 12.5 / max(c.warmup_steps, 1)),
-    "cosine": lambda c, beta: schedules.cosine(beta, c.warmup_steps),
-    "cyclical": lambda c, beta: schedules.cyclical(beta, c.warmup_steps, c.cycles, c.ratio),
-}
 OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
 MODELS = {"mlp": models.mlp, "conv": models.conv}
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
@@ -55,21 +46,44 @@ class Config:
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
     likelihood: str = option("gaussian", "the family of p(x|z)", tuple(LIKELIHOODS))
-    precision: str = option("learned", "where a Gaussian's sigma comes from", likelihoods.PRECISIONS)
+    squeeze: float | None = option(
+        None, "how far a Beta's 0 and 1 are moved inwards (default: half a grey level, 1 / (2 levels))"
+    )
+    components: int = option(1, "components of the discretized_logistic mixture")
+    df: float = option(4.0, "degrees of freedom of the student_t, above 2")
+    columns: str | None = option(None, "a table's families from the left: gaussian:3,bernoulli:2,categorical(4):1")
+    precision: str = option(
+        "learned",
+        "where a Gaussian's sigma comes from; student_t and laplace: learned or fixed",
+        likelihoods.PRECISIONS,
+    )
     sigma: float | None = option(
         None,
-        "the fixed (default 0.1) or initial standard deviation of a Gaussian, in [0, 1] pixel units (default: that of "
-        "the data, the noise of a decoder that knows only the mean image)",
+        "the fixed (default 0.1) or initial standard deviation of a Gaussian, student_t or laplace, in [0, 1] pixel "
+        "units (default: that of the data, the noise of a decoder that knows only the mean image)",
     )
     min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed")
-    weighting: str = option("constant", "where beta comes from", tuple(SCHEDULES))
-    beta: float | None = option(None, "the final KL weight (default 1)")
+    weighting: str = option("constant", "where beta comes from", tuple(WEIGHTINGS))
+    beta: float | None = option(
+        None, "the final KL weight (default 1); where a controller starts (default: from the spectrum)"
+    )
     beta_norm: float | None = option(None, "the final KL weight in Higgins' units, beta * latent_dim / data_dim")
     warmup_steps: int | None = option(
-        None, "steps of a ramp (default: a fifth of the run), or of all cycles (default: the whole run)"
+        None,
+        "steps of a ramp (default: a fifth of the run; half of it for capacity), or of all cycles (default: the run)",
     )
     cycles: int = option(4, "cycles of the cyclical weighting")
     ratio: float = option(0.5, "the share of a cycle that ramps")
+    target_kl: float | None = option(None, "the rate that pi and capacity hold, nats per example")
+    target_distortion: float | None = option(None, "the distortion that geco holds, nats per example")
+    free_nats: float | None = option(None, "nats of each latent that free_bits does not charge (default 0.25)")
+    beta_min: float = option(0.0, "the lower end of a controller's beta")
+    beta_max: float = option(1000.0, "the upper end of a controller's beta")
+    kp: float | None = option(None, "pi's proportional gain (default: from the data's spectrum and num_steps)")
+    ki: float | None = option(None, "pi's integral gain, per nat and step (default: likewise)")
+    geco_rate: float | None = option(None, "the rate of geco's multiplier, per nat and step (default: likewise)")
+    geco_decay: float = option(0.99, "of geco's moving average of the violation")
+    gamma: float | None = option(None, "how strongly capacity holds the rate (default: 3 times a linear model's need)")
     objective: str = option("elbo", "what is maximised", tuple(OBJECTIVES))
     num_samples: int = option(1, "samples of z per example")
     model: str = option("mlp", "the encoder and decoder", tuple(MODELS))
@@ -105,9 +119,9 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
         _at_least(config, name, 1)
     for name in ("checkpoint_every", "keep_checkpoints", "iw_samples"):
         _at_least(config, name, 1)
-    for name in ("beta", "beta_norm", "warmup_steps", "seed"):
+    for name in ("beta", "beta_norm", "warmup_steps", "seed", "target_kl", "free_nats", "beta_min", "kp"):
         _at_least(config, name, 0)
-    for name in ("learning_rate", "sigma", "min_sigma", "clip_norm"):
+    for name in ("learning_rate", "sigma", "min_sigma", "clip_norm", "ki", "geco_rate", "gamma", "beta_max"):
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value > 0):
             raise UserError(f"--{name}={value} must be positive")
@@ -118,19 +132,32 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
         raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
     if not 0 < config.ratio <= 1:
         raise UserError(f"--ratio={config.ratio} must be in (0, 1]: the share of a cycle that ramps")
-    warnings = []
-    if config.weighting == "constant" and config.warmup_steps is not None:
-        warnings.append(f"--warmup_steps={config.warmup_steps} does nothing with --weighting=constant")
-    beta = 1.0 if config.beta is None and config.beta_norm is None else config.beta
-    whole = config.num_steps if config.weighting == "cyclical" else config.num_steps // 5
+    if not config.beta_min < config.beta_max:
+        raise UserError(f"--beta_min={config.beta_min} must be below --beta_max={config.beta_max}")
+    if not 0 <= config.geco_decay < 1:
+        raise UserError(f"--geco_decay={config.geco_decay} must be in [0, 1)")
+    if config.target_distortion is not None and not math.isfinite(config.target_distortion):
+        raise UserError(f"--target_distortion={config.target_distortion} must be finite")
+    if config.weighting in CHANGES_LOSS and config.objective != "elbo":
+        raise UserError(f"--weighting={config.weighting} changes the ELBO's own KL term; use it with --objective=elbo")
+    warnings = [
+        f"--{name}={getattr(config, name):g} does nothing with --weighting={config.weighting}"
+        for name, users in USED_BY.items()
+        if getattr(config, name) is not None and config.weighting not in users
+    ]
+    given = config.beta is not None or config.beta_norm is not None
+    beta = config.beta if given or config.weighting in CONTROLLED else 1.0
+    whole = config.num_steps // {"cyclical": 1, "capacity": 2}.get(config.weighting, 5)
     warmup = whole if config.warmup_steps is None else config.warmup_steps
+    free_nats = 0.25 if config.weighting == "free_bits" and config.free_nats is None else config.free_nats
     if config.weighting == "cyclical" and warmup < config.cycles:
         raise UserError(
             f"{config.cycles} cycles do not fit into {warmup} steps; lower --cycles or raise --warmup_steps"
         )
     if config.hidden is not None:
         widths(config.hidden)
-    config = dataclasses.replace(config, sigma=sigma, beta=beta, warmup_steps=warmup)
+    config = dataclasses.replace(config, sigma=sigma, beta=beta, warmup_steps=warmup, free_nats=free_nats)
+    config = families.resolve(config)
     return dataclasses.replace(config, workdir=config.workdir or _default_workdir(config)), warnings
 
 
@@ -163,30 +190,6 @@ def _default_workdir(config: Config) -> str:
     identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata["identity"]}
     digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
     return f"runs/{Path(config.dataset).stem}_{config.model}_{config.likelihood}_{digest}"
-
-
-def kl_schedule(config: Config, data_dim: int) -> tuple[float, schedules.Schedule, list[str]]:
-    """The final beta, its schedule, and warnings about one that does not reach its end."""
-    from vae_jax.conventions import beta_from_norm
-
-    beta = config.beta if config.beta is not None else beta_from_norm(config.beta_norm, data_dim, config.latent_dim)
-    schedule = SCHEDULES[config.weighting](config, beta)
-    warnings = []
-    last = float(schedule(config.num_steps - 1))
-    if config.weighting not in ("constant", "cyclical") and config.warmup_steps > config.num_steps:
-        warnings.append(
-            f"the warm-up of {config.warmup_steps} steps ends after the last step {config.num_steps}: beta will reach "
-            f"{last:.3g}, never {beta:.3g}"
-        )
-    elif abs(last - beta) > 0.01 * beta:
-        warnings.append(f"beta is {last:.3g} at the last step, not {beta:.3g}")
-    if config.weighting == "cyclical" and config.warmup_steps % config.cycles:
-        warnings.append(
-            f"{config.cycles} cycles do not divide {config.warmup_steps} steps: the last one is shorter than the others"
-        )
-    if beta != 1 and config.objective == "iwae":
-        warnings.append("with a beta other than 1 the importance-weighted objective bounds nothing")
-    return beta, schedule, warnings
 
 
 def main(config: Config) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import golden
 
-from vae_jax.conventions import beta_from_norm, beta_norm, canonical
+from vae_jax.conventions import Form, beta_from_norm, beta_norm, canonical, equivalents, written_weight
 from vae_jax.likelihoods import bernoulli, continuous_bernoulli_variance
 from vae_jax.likelihoods.continuous_bernoulli import continuous_bernoulli_mean
 from vae_jax.likelihoods.gaussian import gaussian
@@ -230,3 +230,55 @@ def test_nonsense_is_refused(change):
 def test_no_weight_is_no_penalty():
     got = canonical("squared_error", "mean", "sum", 0.0, 784, 20)
     assert got.water_level == got.beta == got.beta_norm == got.sigma == 0.0
+
+
+# ---------------------------------------------------------------- and back, to other people's weights
+
+
+def test_equivalents_weigh_the_same():
+    """``canonical(form, weight)`` of every form is the original, for random sizes, weights, batches and pixel units."""
+    rng = np.random.default_rng(2)
+    reductions = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
+    for _ in range(100):
+        d, m, batch = (int(v) for v in rng.integers(1, 500, 3))
+        a, b, c, other = np.exp(rng.normal(size=4))
+        recon = ("squared_error", "half_squared_error", "bce")[rng.integers(3)]
+        over, latents = (reductions[i] for i in rng.integers(4, size=2))
+        scale = {} if recon == "bce" else {"pixel_scale": c}
+        there = {} if recon == "bce" else {"pixel_scale": other}
+        original = canonical(recon, over, latents, b, d, m, recon_weight=a, batch_size=batch, **scale)
+        found = equivalents(original, d, m, batch_size=batch, **there)
+        assert len(found) == (4 if recon == "bce" else 8) + 2 * (batch > 1)
+        for form, weight in found:
+            again = canonical(*form, weight, d, m, batch_size=batch, **there)
+            for got, expected in zip(again, original):
+                assert got is None if expected is None else got == pytest.approx(expected, rel=1e-12)
+        # The inverse of the loss's own form is its own weight.
+        own = written_weight(original, Form(recon, over, latents), d, m, a, batch, **scale)
+        assert own == pytest.approx(b, rel=1e-12)
+
+
+def test_equivalents_against_the_table():
+    plain = canonical("half_squared_error", "sum", "sum", 1.0, 784, 20)  # s = 1
+    found = {e.form: e.weight for e in equivalents(plain, 784, 20)}
+    for recon, over, latents, _, small, _ in TABLE:
+        assert found[Form(recon, over, latents)] == pytest.approx(1.0 / small, rel=1e-12)
+    slip = dict(equivalents(plain, 784, 20, batch_size=384))[Form("squared_error", "mean", "sum+batch_sum")]
+    assert slip == pytest.approx(1.0 / 150_528, rel=1e-12)
+    # Pixels of 0..255 there: an error 65025 times as large takes a weight 65025 times as large.
+    scaled = {e.form: e.weight for e in equivalents(plain, 784, 20, pixel_scale=255.0)}
+    assert scaled[Form("squared_error", "sum", "sum")] == pytest.approx(2 * 65025.0)
+
+
+def test_a_bce_does_not_become_a_squared_error():
+    bce = canonical("bce", "mean", "sum", 1.0, 784, 20)
+    assert {e.form.recon for e in equivalents(bce, 784, 20)} == {"bce"}
+    with pytest.raises(ValueError, match="different likelihoods"):
+        written_weight(bce, Form("squared_error", "sum", "sum"), 784, 20)
+    with pytest.raises(ValueError, match="different likelihoods"):
+        written_weight(canonical("squared_error", "sum", "sum", 1.0, 784, 20), Form("bce", "sum", "sum"), 784, 20)
+
+
+def test_forms_read_as_formulas():
+    assert Form("squared_error", "mean", "sum").text() == "mean SE + w sum KL"
+    assert Form("bce", "sum+batch_sum", "mean").text("4", "255") == "255 sum BCE (batch sum) + 4 mean KL"

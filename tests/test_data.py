@@ -23,6 +23,7 @@ from vae_jax.data.pixels import PIXELS, bits_offset, preprocess
 from vae_jax.data.progress import progress
 from vae_jax.data.spectrum import eigenvalues
 from vae_jax.data.split import held_out
+from vae_jax.likelihoods import Grid
 from vae_jax.types import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -510,6 +511,13 @@ UNIT = from_arrays("unit rows", ROWS, ROWS)
 WIDE = from_arrays("wide rows", 8 * ROWS - 3, ROWS)
 BITS_AS_FLOATS = from_arrays("0/1 rows", np.round(ROWS), np.round(ROWS))
 GAUSSIAN, BERNOULLI, CONTINUOUS = ("gaussian", "real"), ("bernoulli", "binary"), ("continuous_bernoulli", "unit")
+BETA, STUDENT_T, LEVELS = ("beta", "unit"), ("student_t", "real"), Grid(256, 1 / 255)
+INNER = from_arrays("inner rows", 0.1 + 0.8 * ROWS, 0.1 + 0.8 * ROWS)
+# Two real columns, one 0/1, one on [0, 1], one of the codes 0 to 3.
+CODES = np.stack([np.arange(10) - 4, 7 * np.arange(10), np.arange(10) % 2, np.arange(10) / 9, np.arange(10) % 4], 1)
+TABLE = from_arrays("table", CODES, CODES[:4])
+CODES = np.uint8(np.abs(CODES))
+KINDS = (("real", 2), ("binary", 1), ("unit", 1), (Grid(4, 1.0), 1))
 
 
 @pytest.mark.parametrize(
@@ -524,9 +532,17 @@ GAUSSIAN, BERNOULLI, CONTINUOUS = ("gaussian", "real"), ("bernoulli", "binary"),
         (GREY, "dequantised", CONTINUOUS),
         (UNIT, "grey", GAUSSIAN),
         (UNIT, "grey", CONTINUOUS),
-        (GREY, "grey", ("categorical", "unit")),
-        (GREY, "grey", ("discretized_logistic", "unit")),
-        (BITS, "binary", ("categorical", "unit")),
+        (GREY, "grey", ("categorical", LEVELS)),
+        (GREY, "grey", ("discretized_logistic", LEVELS)),
+        (BITS, "binary", ("categorical", Grid(2, 1.0))),
+        (BITS, "grey", ("discretized_logistic", Grid(2, 1.0))),
+        (UNIT, "grey", STUDENT_T),
+        (INNER, "grey", BETA),
+        (GREY, "dequantised", BETA),
+        (GREY, "dequantised", ("laplace", "real")),
+        (TABLE, "grey", ("columns", KINDS)),
+        (BITS_AS_FLOATS, "grey", ("columns", (("binary", 1), (Grid(2, 1.0), 2)))),
+        (from_arrays("0/1 integers", ROWS > 0.5, ROWS > 0.5), "grey", ("columns", (("binary", 3),))),
     ],
 )
 def test_combinations_without_a_word(dataset, pixels, likelihood):
@@ -545,8 +561,17 @@ def test_combinations_without_a_word(dataset, pixels, likelihood):
         (WIDE, "sampled", GAUSSIAN, "--pixels=sampled needs values in [0, 1]"),
         (UNIT, "dequantised", GAUSSIAN, "--pixels=dequantised needs uint8"),
         (GREY, "gray", GAUSSIAN, "must be one of"),
-        (UNIT, "grey", ("categorical", "unit"), "unit rows holds floats"),
-        (GREY, "dequantised", ("discretized_logistic", "unit"), "use --pixels=grey"),
+        (UNIT, "grey", ("categorical", LEVELS), "unit rows holds floats"),
+        (GREY, "dequantised", ("discretized_logistic", LEVELS), "use --pixels=grey"),
+        (BITS, "grey", ("categorical", LEVELS), "was made for 256 levels 0.00392157 apart, and 0/1 images has 2"),
+        (GREY, "grey", ("categorical", Grid(256, 1.0)), "was made for 256 levels 1 apart"),
+        (WIDE, "grey", BETA, "--likelihood=beta is a density on [0, 1], and wide rows has values from -3 to 5"),
+        (GREY, "grey", ("columns", KINDS), "grey images holds examples of shape 4x4x1"),
+        (TABLE, "grey", ("columns", KINDS[:2]), "--columns names 3 columns, and table has 5"),
+        (TABLE, "grey", ("columns", (*KINDS, ("real", 1))), "--columns names 6 columns, and table has 5"),
+        (from_arrays("codes", CODES, CODES), "grey", ("columns", ((Grid(9, 1.0), 5),)), "store the table as float32"),
+        (TABLE, "binary", ("columns", KINDS), "--pixels=binary"),
+        (TABLE, "sampled", ("columns", KINDS), "--pixels=sampled"),
     ],
 )
 def test_combinations_that_are_refused(dataset, pixels, likelihood, said):
@@ -561,12 +586,42 @@ def test_combinations_that_are_refused(dataset, pixels, likelihood, said):
         (GREY, "grey", CONTINUOUS, "--pixels=dequantised makes it a bound"),
         (BITS, "grey", CONTINUOUS, "--likelihood=bernoulli is the likelihood for 0/1 pixels"),
         (GREY, "sampled", GAUSSIAN, "has no upper bound"),
-        (GREY, "binary", ("categorical", "unit"), "leaves 2 of the 256 grey levels"),
+        (GREY, "binary", ("categorical", LEVELS), "leaves 2 of the 256 grey levels"),
+        (UNIT, "grey", BETA, "6.67% of the values are exactly 0 or 1"),
+        (BITS, "grey", BETA, "--likelihood=bernoulli is the likelihood for 0/1 pixels"),
+        (WIDE, "grey", STUDENT_T, "--sigma, distortion and mse are in the data's own units"),
+        (GREY, "grey", ("laplace", "real"), "evaluated at 256 grey levels"),
     ],
 )
 def test_combinations_with_a_warning(dataset, pixels, likelihood, said):
     (warning,) = check(dataset, pixels, *likelihood)
     assert said in warning and "\n" not in warning
+
+
+@pytest.mark.parametrize(
+    "column, value, said",
+    [
+        (2, 0.5, "column 2 (counted from 0) is defined on 0 or 1, and table holds 0.5 there"),
+        (3, 1.5, "column 3 (counted from 0) is defined on values in [0, 1], and table holds 1.5"),
+        (4, 4.0, "column 4 (counted from 0) is defined on the class codes 0 to 3, and table holds 4"),
+        (4, -1.0, "holds -1 there"),
+        (4, 1.5, "holds 1.5 there"),
+    ],
+)
+def test_each_column_is_held_against_its_own_family(column, value, said):
+    for split in (0, 1):  # wherever it is
+        splits = [TABLE.train.copy(), TABLE.test.copy()]
+        splits[split][1, column] = value
+        assert said in refused(check, from_arrays("table", *splits), "grey", "columns", KINDS)
+    free = TABLE.train.copy()
+    free[:, :2] = 1e6  # a real column may hold anything
+    assert check(from_arrays("table", free, TABLE.test), "grey", "columns", KINDS) == []
+
+
+def test_grey_and_beta_warn_of_the_levels_and_of_the_ends():
+    said = check(GREY, "grey", *BETA)
+    assert len(said) == 2 and "evaluated at 256 grey levels" in said[0]
+    assert "0.625% of the values are exactly 0 or 1" in said[1] and "--squeeze" in said[1]
 
 
 def test_soft_targets_state_their_floor():
@@ -587,7 +642,7 @@ def test_soft_targets_state_their_floor():
 # ---- the spectrum ----
 
 
-@pytest.mark.parametrize("shape", [(50, 6), (5, 4, 3, 1), (6, 2100), (1, 3)])
+@pytest.mark.parametrize("shape", [(50, 6), (5, 4, 3, 1), (6, 2100), (1, 3), (1, 2100)])
 def test_eigenvalues_are_those_of_the_covariance(shape):
     x = np.random.default_rng(0).normal(3.0, 1.0, shape).astype(np.float32)
     flat = x.reshape(shape[0], -1).astype(np.float64)
@@ -602,12 +657,57 @@ def test_eigenvalues_are_those_of_the_covariance(shape):
 def test_eigenvalues_of_a_fixed_choice_of_examples(monkeypatch):
     x = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
     chosen = held_out(300, 100)[1]
+    monkeypatch.setattr(spectrum, "LEAST_EXAMPLES", 50)
     monkeypatch.setattr(spectrum, "MAX_PRODUCTS", 100 * 4 * 4)
-    monkeypatch.setattr(spectrum, "MAX_DIMENSIONS", 4)
-    np.testing.assert_allclose(eigenvalues(x), eigenvalues(x[chosen]))
-    monkeypatch.setattr(spectrum, "MAX_DIMENSIONS", 3)
-    monkeypatch.setattr(spectrum, "MAX_EXAMPLES", 100)  # the Gram matrix of the same examples
-    np.testing.assert_allclose(eigenvalues(x), eigenvalues(x[chosen]), rtol=1e-5)
+    np.testing.assert_array_equal(spectrum.examples_for(300, 4), chosen)
+    np.testing.assert_array_equal(spectrum.examples_for(100, 4), np.arange(100))
+    np.testing.assert_allclose(eigenvalues(x), eigenvalues(lambda: [x[chosen]]))
+    monkeypatch.setattr(spectrum, "MAX_RANDOMISED", 1e9)
+    assert 50 < len(spectrum.examples_for(10**6, 3072)) < 1000  # by what four passes cost
+    assert len(spectrum.examples_for(10**6, 10**6)) == 50
+
+
+def power_law(n, dimensions, falls, seed=0):
+    """Examples whose covariance has eigenvalues near ``i ** -falls``, far from zero mean, in no special basis."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, dimensions)) * np.arange(1, dimensions + 1) ** (-falls / 2)
+    for _ in range(2):  # a random rotation, cheaply: signs and a Fourier transform
+        x = np.fft.irfft(np.fft.rfft(x * rng.choice([-1.0, 1.0], dimensions)) * np.sqrt(dimensions), dimensions)
+    return (x / dimensions + 3.0).astype(np.float32)
+
+
+@pytest.mark.parametrize("dimensions", [40, 400])
+def test_streamed_eigenvalues_are_those_of_the_whole(monkeypatch, dimensions):
+    """Batches of any sizes, the last one ragged, as images: the same spectrum as of one array."""
+    monkeypatch.setattr(spectrum, "MAX_DIMENSIONS", 300)
+    x = power_law(700, dimensions, 1.0).reshape(700, dimensions // 8, 4, 2)
+    visits = []
+
+    def batches():
+        visits.append(0)
+        yield from (x[:256], x[256:512], x[512:697], x[697:])
+
+    whole = eigenvalues(x)
+    np.testing.assert_allclose(eigenvalues(batches), whole, rtol=1e-5, atol=1e-6 * whole[0])
+    assert len(visits) == (2 if dimensions == 40 else 5)  # a look at the first batch, and one or four passes
+
+
+@pytest.mark.parametrize("falls", [1.0, 1.5])
+def test_randomised_eigenvalues_are_those_of_the_covariance(monkeypatch, falls):
+    """More examples and dimensions than directions: the head, the trace, and an even rest (an eighth of full size)."""
+    monkeypatch.setattr(spectrum, "MAX_DIMENSIONS", 300)
+    monkeypatch.setattr(spectrum, "BLOCK", 48)
+    x = power_law(1000, 400, falls)
+    centred = x - x.mean(axis=0, dtype=np.float64)
+    exact = np.linalg.eigvalsh((centred.T @ centred) / len(x))[::-1]
+    found = eigenvalues(x)
+    np.testing.assert_allclose(found[:12], exact[:12], rtol=1e-4)
+    np.testing.assert_allclose(found[:36], exact[:36], rtol=0.01)
+    np.testing.assert_allclose(found[:64], exact[:64], rtol=0.1)
+    assert (found[:64] <= exact[:64] * (1 + 1e-5)).all()  # values on a subspace are never above the true ones
+    assert found.sum() == pytest.approx(exact.sum(), rel=1e-6)
+    assert len(found) == 400 and (np.diff(found) <= 0).all() and np.ptp(found[64:]) == 0
+    assert found[12:].sum() == pytest.approx(exact[12:].sum(), rel=1e-5)  # the error that 12 latents leave
 
 
 def test_eigenvalues_of_mnist(mnist_train):

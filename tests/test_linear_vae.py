@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden
 
-from vae_jax.linear_vae import learned_variance, predict
+from vae_jax.linear_vae import beta_at, learned_variance, predict, water_level_for_error, water_level_for_rate
 from vae_jax.types import UserError
 
 DIM = len(BED_EIGENVALUES)
@@ -266,3 +266,71 @@ def test_mnist(mnist_train):
     # Mean error + sum KL, and mean + mean, as commonly written: complete collapse.
     for s in (392.0, 19.6):
         assert predict(values, 1.0, s, 20).active == 0
+
+
+# ---------------------------------------------------------------- from a target back to the weight
+
+
+def test_water_levels_of_rates_and_errors():
+    # The bed's own table, read backwards (away from s = 10, where nothing is left to invert).
+    for s, sse, kl in (
+        (0.01, 0.285, 14.855231329),
+        (0.1, 0.825, 7.947476050),
+        (0.4, 2.475, 4.023594781),
+        (3.0, 9.975, 0.634255663),
+    ):
+        assert water_level_for_rate(BED_EIGENVALUES, kl, BED_LATENTS) == pytest.approx(s, rel=1e-8)
+        assert water_level_for_error(BED_EIGENVALUES, sse, BED_LATENTS) == pytest.approx(s, rel=1e-8)
+    # GECO's multiplier on the error is 1 / (2 s*), at kappa^2 = 2.475 here; the PI controller's beta at sigma^2 = .1.
+    assert 0.5 / water_level_for_error(BED_EIGENVALUES, 2.475, BED_LATENTS) == golden("1.25")
+    level = water_level_for_rate(BED_EIGENVALUES, 4.023594781, BED_LATENTS)
+    assert beta_at(level, BED_EIGENVALUES, BED_LATENTS, 0.1) == pytest.approx(4.0, rel=1e-8)
+
+
+def test_inverses_round_trip_on_random_spectra():
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        values = np.exp(rng.normal(size=12) * 1.5)
+        values[: rng.integers(0, 4)] = 0.0
+        latents = int(rng.integers(1, 15))
+        s = values.max() * float(rng.uniform(1e-4, 0.999))
+        got = predict(values, 1.0, s, latents)
+        assert water_level_for_rate(values, got.rate, latents) == pytest.approx(s, rel=1e-12)
+        if got.active:
+            assert water_level_for_error(values, got.distortion, latents) == pytest.approx(s, rel=1e-9)
+        assert beta_at(s, values, latents, 0.3) == pytest.approx(s / 0.3, rel=1e-15)
+        if np.sort(values)[::-1][latents:].sum() > 0:  # else, at beta = D / rank, a range of sigmas is optimal
+            beta = beta_at(s, values, latents, None)
+            assert predict(values, beta, None, latents).water_level == pytest.approx(s, rel=1e-9)
+
+
+def test_ends_of_what_can_be_reached():
+    trace, tail = BED_EIGENVALUES.sum(), BED_EIGENVALUES[BED_LATENTS:].sum()
+    assert water_level_for_rate(BED_EIGENVALUES, 0.0, BED_LATENTS) == pytest.approx(8.0, rel=1e-15)
+    assert water_level_for_rate(BED_EIGENVALUES, math.inf, BED_LATENTS) == 0.0
+    assert water_level_for_error(BED_EIGENVALUES, trace, BED_LATENTS) == pytest.approx(8.0, rel=1e-12)
+    assert water_level_for_error(BED_EIGENVALUES, tail, BED_LATENTS) == pytest.approx(0.0, abs=1e-12)
+    with pytest.raises(ValueError, match=r"6 latents leave 0\.225"):
+        water_level_for_error(BED_EIGENVALUES, 0.9 * tail, BED_LATENTS)
+    with pytest.raises(ValueError, match=r"it is 15\.975"):
+        water_level_for_error(BED_EIGENVALUES, 1.1 * trace, BED_LATENTS)
+    assert beta_at(20.0, BED_EIGENVALUES, BED_LATENTS, None) == pytest.approx(20.0 * DIM / trace)  # collapsed
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: water_level_for_rate(BED_EIGENVALUES, -1.0, 3),
+        lambda: water_level_for_rate(BED_EIGENVALUES, math.nan, 3),
+        lambda: water_level_for_rate(BED_EIGENVALUES, 1.0, 0),
+        lambda: water_level_for_rate(np.zeros(3), 1.0, 2),
+        lambda: water_level_for_error(BED_EIGENVALUES, math.nan, 3),
+        lambda: water_level_for_error(BED_EIGENVALUES, 1.0, 0),
+        lambda: beta_at(-1.0, BED_EIGENVALUES, 3, 0.1),
+        lambda: beta_at(1.0, BED_EIGENVALUES, 3, 0.0),
+        lambda: beta_at(0.0, BED_EIGENVALUES, DIM, None),
+    ],
+)
+def test_impossible_targets_are_refused(call):
+    with pytest.raises(ValueError):
+        call()

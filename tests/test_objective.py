@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden, within_standard_errors
+from linear_bed import DIM, LINEAR, batch_terms, bed_data, bed_log_likelihood, bed_optimum, exact_terms, squared_error
 from scipy import stats
 
 from vae_jax import objective
@@ -18,75 +19,7 @@ from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import gaussian
 from vae_jax.linear_vae import predict
 from vae_jax.models import mlp
-from vae_jax.types import VAE, Terms
-
-DIM = len(BED_EIGENVALUES)
-
-
-# ---------------------------------------------------------------- the bed: a linear VAE as three plain functions
-
-
-def _basis():
-    return np.linalg.qr(np.random.default_rng(0).normal(size=(DIM, DIM)))[0]
-
-
-def bed_data():
-    """Twenty rows of mean 0 whose covariance (ddof 0) has exactly the bed's eigenvalues, in a random basis."""
-    half = np.sqrt(DIM * BED_EIGENVALUES)[:, None] * _basis().T
-    return jnp.asarray(np.concatenate([half, -half]))
-
-
-LINEAR = VAE(
-    init=lambda key: {
-        "w": 0.1 * jax.random.normal(key, (DIM, BED_LATENTS)),
-        "v": 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (BED_LATENTS, DIM)),
-        "log_d": jnp.zeros(BED_LATENTS),
-    },
-    encode=lambda params, x: DiagGaussian(params["v"] @ x, params["log_d"]),
-    decode=lambda params, z: params["w"] @ z,
-)
-
-
-def bed_optimum(beta=1.0, sigma2=None):
-    """The closed-form optimum as parameters, in 64 bits, with the prediction that it realises."""
-    prediction = predict(BED_EIGENVALUES, beta, sigma2, BED_LATENTS)
-    head, s = BED_EIGENVALUES[:BED_LATENTS], prediction.water_level
-    w = _basis()[:, :BED_LATENTS] * np.sqrt(np.maximum(head - s, 0.0))
-    model = {
-        "w": jnp.asarray(w),
-        "v": jnp.asarray((w / head).T),
-        "log_d": jnp.asarray(np.log(np.minimum(1.0, s / head))),
-    }
-    likelihood = gaussian("fixed")
-    own = {"log_sigma": jnp.asarray(0.5 * math.log(prediction.sigma2))}
-    return likelihood, {"model": model, "likelihood": own}, prediction
-
-
-def bed_log_likelihood(params, x):
-    """log N(x; 0, W W^T + sigma^2 I) of each row, by scipy."""
-    w, sigma = np.asarray(params["model"]["w"]), math.exp(float(params["likelihood"]["log_sigma"]))
-    return stats.multivariate_normal.logpdf(np.asarray(x), np.zeros(DIM), w @ w.T + sigma**2 * np.eye(DIM))
-
-
-@functools.partial(jax.jit, static_argnames="likelihood")
-def exact_terms(likelihood, params, x):
-    """Terms of rows ``x`` whose z are the points mu +- sqrt(M) tau_i: the mean of a quadratic is its expectation."""
-
-    def one(x):
-        q = LINEAR.encode(params["model"], x)
-        step = math.sqrt(BED_LATENTS) * jnp.diag(jnp.exp(0.5 * q.logvar))
-        z = jnp.concatenate([q.mean + step, q.mean - step])
-        theta = jax.vmap(LINEAR.decode, (None, 0))(params["model"], z)
-        return objective.score(likelihood, params["likelihood"], x, q, z, theta)
-
-    return jax.vmap(one)(x)
-
-
-@functools.partial(jax.jit, static_argnames=("likelihood", "num_samples", "vae"))
-def batch_terms(likelihood, params, x, key, num_samples=1, vae=LINEAR):
-    keys = jax.random.split(key, len(x))
-    return jax.vmap(lambda x, key: objective.terms(vae, likelihood, params, x, key, num_samples))(x, keys)
-
+from vae_jax.types import Terms
 
 # ---------------------------------------------------------------- shapes and identities
 
@@ -327,11 +260,7 @@ def test_the_closed_form_is_stationary_and_the_slope_in_beta_is_the_rate(beta, s
 
     t = exact_terms(likelihood, params, x)
     assert float(jnp.mean(objective.rate(t))) == pytest.approx(prediction.rate, rel=1e-9)
-    sse = (
-        2
-        * prediction.sigma2
-        * (float(jnp.mean(objective.distortion(t))) - 5 * math.log(2 * math.pi * prediction.sigma2))
-    )
+    sse = squared_error(float(jnp.mean(objective.distortion(t))), prediction.sigma2)
     assert sse == pytest.approx(prediction.distortion, rel=1e-9)
     by_params, by_beta = jax.jit(jax.grad(loss, (0, 1)))(params, beta)
     for leaf in jax.tree.leaves(by_params["model"]):
@@ -391,7 +320,7 @@ def test_trained_linear_vaes_reach_the_closed_form_for_every_beta(x64):
     rate, distortion = jnp.mean(objective.rate(t), 1), jnp.mean(objective.distortion(t), 1)
     for i, (beta, *row) in enumerate(LEARNED_ROWS):
         expected = [float(v) for v in row]
-        sse = 2 * sigma2[i] * (distortion[i] - 0.5 * DIM * jnp.log(2 * jnp.pi * sigma2[i]))
+        sse = squared_error(distortion[i], sigma2[i])
         got = [float(v) for v in (sigma2[i], sse, rate[i], loss[i])]
         np.testing.assert_allclose(got[:3], expected[:3], rtol=1e-3, err_msg=f"beta {beta}")
         assert got[3] == pytest.approx(expected[3], abs=1e-4)
@@ -423,35 +352,3 @@ def test_trained_on_sampled_z_in_float32():
     # 320 draws a step leave some gradient noise in the weights: 0.004 nats here. No noise brings it above log p.
     gap = -9.473207627 - float(run())
     assert -1e-5 < gap < 0.01
-
-
-# ---------------------------------------------------------------- equal water levels
-
-
-def test_equal_water_levels_train_the_same_network():
-    """(beta, sigma^2) = (3, .05) and (1, .15) are one training run; (1, .05) is another (float32, 300 Adam steps).
-
-    Adam divides a common factor of the loss out, but for its eps, which must be small beside every gradient: 1e-30 here
-    and not 0, since a dead unit has gradient 0. What is left is the rounding of a factor 3.
-    """
-    from sklearn.datasets import load_digits
-
-    x = jnp.asarray(load_digits().data[:128] / 16.0, jnp.float32)
-    vae = mlp((64,), (64,), 4, (32,))
-    start = jax.jit(vae.init)(jax.random.key(0))
-
-    @jax.jit
-    def run(beta, log_sigma):
-        def loss(model, key):
-            params = {"model": model, "likelihood": {"log_sigma": log_sigma}}
-            return -objective.elbo(batch_terms(gaussian("fixed"), params, x, key, 1, vae), beta)
-
-        return _train(loss, start, optax.adam(1e-3, eps=1e-30), 300)
-
-    def gap(a, b):
-        return max(float(jnp.max(jnp.abs(p - q))) for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
-
-    first = run(3.0, 0.5 * math.log(0.05))
-    assert gap(first, start) > 0.05  # it did train
-    assert gap(first, run(1.0, 0.5 * math.log(0.15))) < 1e-6
-    assert gap(first, run(1.0, 0.5 * math.log(0.05))) > 1e-2

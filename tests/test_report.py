@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from vae_jax.report import load, page, read, summary_lines, write_report
+from vae_jax.report.comparison import comparison, table_lines
 from vae_jax.report.curves import limits
 from vae_jax.report.formatting import duration, number, setting
 from vae_jax.report.latents import THRESHOLD
@@ -281,6 +282,36 @@ def test_the_weight():
     assert "beta = 4: the loss is not a bound" in finding.text and "sigma = 0.2000 at beta = 1" in finding.text
     assert "free bits" in find("Weight", results(), config(weighting="free_bits")).text
     assert find("Weight", results(step=100), config()).attention
+
+
+@pytest.mark.parametrize(
+    ("weighting", "train", "saturated", "attention", "words"),
+    [
+        ("pi", {"rate": 20.3}, 0.0, False, "Met: a rate of 20 nats was asked for and the training split has 20.30"),
+        ("pi", {"rate": 22.0}, 0.0, True, "raise --ki"),
+        ("pi", {"rate": 22.0}, 0.9, True, "in 90.0% of the second half of the run the weight stood at a bound"),
+        ("capacity", {"rate": 17.0}, None, True, "raise --gamma"),
+        ("geco", {"distortion": -30.2}, 0.0, False, "Met: a distortion of -30 nats"),
+        ("geco", {"distortion": -33.0}, 0.0, True, "Missed"),
+    ],
+)
+def test_the_target_of_a_controller(weighting, train, saturated, attention, words):
+    settings = config(weighting=weighting) | {"target_kl": 20.0, "target_distortion": -30.0, "beta_max": 5.0}
+    finding = find("Target", results(train=train, saturated=saturated), settings)
+    assert finding.attention is attention and words in finding.text
+    assert "found by the controller" in find("Weight", results(beta=4.0), config(weighting="pi")).text
+    assert find("Target", results(), config()) is None
+
+
+def test_a_comparison_puts_the_best_first_and_gives_the_spread():
+    def row(name, seed, elbo):
+        other = ("calibrated_distortion", "rate", "rmse", "sigma", "beta", "active_units", "seconds")
+        return {"name": name, "seed": seed, "calibrated_elbo": elbo} | dict.fromkeys(other, 0.5 + seed)
+
+    rows = [row("worse", 0, 1.0), row("worse", 1, 2.0), row("better", 0, 3.0), row("better", 1, 5.0)]
+    lines = table_lines(rows)
+    assert lines[2].startswith("| better | 4.0 ± 1.4 | 1.0 ± 0.71 |") and lines[3].startswith("| worse | 1.5 ± 0.71 |")
+    assert comparison(rows).png.startswith(b"\x89PNG")
 
 
 def test_the_latents():

@@ -158,6 +158,26 @@ def test_stopped_after_a_checkpoint_it_resumes_from_it(finished, tmp_path):
     assert parameters(workdir) == parameters(reference) and results(workdir) == results(reference)
 
 
+def test_a_controller_that_is_killed_goes_on_with_its_state(tmp_path):
+    # Traps 36 and 55: the integral is part of the state. Nothing but it decides the next beta.
+    flags = [*SMALL, "--checkpoint_every=10", "--weighting=pi", "--target_kl=2", "--ki=0.01"]
+    workdirs = tmp_path / "whole", tmp_path / "killed"
+    whole, killed = (start(f"--workdir={workdir}", *flags) for workdir in workdirs)
+    deadline = time.time() + 120
+    while not (workdirs[1] / "checkpoints" / "20").exists() and time.time() < deadline and killed.poll() is None:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert whole.communicate(timeout=300) and whole.returncode == 0
+    if not (workdirs[1] / "results.json").exists():  # it may have been quick enough to finish
+        code, out, err = run(f"--workdir={workdirs[1]}", *flags)
+        assert code == 0 and "continuing from step" in out, err
+    first, second = (metrics(workdir) for workdir in workdirs)
+    assert second == first and len({row["beta"] for row in first}) == len(first)
+    assert parameters(workdirs[1]) == parameters(workdirs[0]) and results(workdirs[1]) == results(workdirs[0])
+    assert results(workdirs[0])["beta"] > 0 and {"saturated"} <= first[0].keys()
+
+
 def test_eight_devices_and_pmap_end_in_the_same_numbers(finished, tmp_path):
     reference, flags, _ = finished
     flags = [f for f in flags if not f.startswith("--workdir")]
@@ -184,6 +204,7 @@ WRONG_FLAGS = [
     (["--sigma=0"], "--sigma=0.0"),
     (["--ratio=0", "--weighting=cyclical"], "--ratio=0.0"),
     (["--hidden=12,x"], "--hidden=12,x"),
+    (["--weighting=geco"], "--weighting=geco needs --target_distortion"),
 ]
 
 

@@ -75,6 +75,8 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
             if error.errno is None:
                 raise
@@ -115,11 +117,13 @@ def claim_workdir(workdir: Path, config: Any) -> None:
         raise UserError(f"--workdir={workdir} cannot be written: {os.strerror(error.errno)}") from error
     if there is None:
         return
+    # A flag that is newer than the run had its default.
+    there = {f.name: f.default for f in dataclasses.fields(config)} | there
     fields = [f.name for f in dataclasses.fields(config) if f.metadata["identity"]]
-    differing = [name for name in fields if there.get(name) != asked[name]]
+    differing = [name for name in fields if there[name] != asked[name]]
     if differing:
         raise UserError(
             f"--workdir={workdir} holds another run: "
-            + ", ".join(f"--{name} is {there.get(name)} there and {asked[name]} here" for name in differing)
+            + ", ".join(f"--{name} is {there[name]} there and {asked[name]} here" for name in differing)
             + "; repeat its flags to continue it, or choose another --workdir"
         )

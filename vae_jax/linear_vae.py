@@ -87,3 +87,91 @@ def predict(eigenvalues, beta: float, sigma2: float | None, latent_dim: int) -> 
         kl = np.where(head > s, 0.5 * np.log(head / s), 0.0)
     error = float(np.sum(np.minimum(head, s)) + np.sum(values[latent_dim:]))
     return Prediction(float(np.sum(kl)), error, int(np.sum(head > s)), kl, float(sigma2), float(s))
+
+
+def water_level_for_rate(eigenvalues, rate: float, latent_dim: int) -> float:
+    """The water level at which a linear VAE's rate is ``rate``: the inverse of ``predict(...).rate``.
+
+    With q active latents the rate is half the sum over them of log(lambda_i / s), and the true rate is the largest of
+    these over q; each falls with s, so the level is the largest of their roots.
+
+    Args:
+      eigenvalues: of the data's covariance, in any order.
+      rate: nats per example; 0 gives lambda_1, where the last latent closes.
+      latent_dim: M.
+
+    Returns:
+      s = beta sigma^2; 0.0 for an infinite rate.
+
+    Raises:
+      ValueError: for a negative rate, no latents, or data that do not vary and so can carry no rate.
+    """
+    values = _spectrum(eigenvalues)
+    if not rate >= 0 or latent_dim < 1:
+        raise ValueError(f"rate must be >= 0 and latent_dim >= 1, not {rate} and {latent_dim}")
+    if values[0] == 0.0:
+        raise ValueError("all eigenvalues are 0: data that do not vary carry no rate")
+    head = values[:latent_dim]
+    logs = np.log(head[head > 0])
+    count = np.arange(1, logs.size + 1)
+    return float(np.exp(np.max((np.cumsum(logs) - 2.0 * rate) / count)))
+
+
+def water_level_for_error(eigenvalues, error: float, latent_dim: int) -> float:
+    """The water level at which a linear VAE's expected squared error is ``error``: the inverse of ``.distortion``.
+
+    The error is the least, over the number q of active latents, of q s + (sum of the other eigenvalues); each rises
+    with s, so the level is the largest of their roots.
+
+    Args:
+      eigenvalues: of the data's covariance, in any order.
+      error: the expected squared error, summed over dimensions.
+      latent_dim: M.
+
+    Returns:
+      s = beta sigma^2; lambda_1 where the error is the trace, 0.0 where it is all that M latents must leave.
+
+    Raises:
+      ValueError: for an error below what M latents leave at any weight, or above the trace, which is the most that
+        any weight makes.
+    """
+    values = _spectrum(eigenvalues)
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim must be >= 1, not {latent_dim}")
+    most = min(latent_dim, values.size)
+    tail = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])[: most + 1]
+    slack = 1e-12 * tail[0]  # a sum in another order
+    if not error >= tail[-1] - slack:
+        raise ValueError(
+            f"an expected squared error of {error:.6g} cannot be reached: {latent_dim} latents leave {tail[-1]:.6g} "
+            "of a linear model's error at any weight"
+        )
+    if error > tail[0] + slack:
+        raise ValueError(
+            f"an expected squared error of {error:.6g} cannot be reached: with no information at all, at any weight "
+            f"above the largest eigenvalue, it is {tail[0]:.6g}"
+        )
+    return float(max(np.max((error - tail[1:]) / np.arange(1, most + 1)), 0.0))
+
+
+def beta_at(water_level: float, eigenvalues, latent_dim: int, sigma2: float | None) -> float:
+    """The weight beta that puts the water at ``water_level``.
+
+    Args:
+      water_level: s, >= 0.
+      eigenvalues: of the data's covariance, in any order.
+      latent_dim: M.
+      sigma2: the decoder's variance; None where it is learned, as then it is SSE(s) / D.
+
+    Raises:
+      ValueError: for a negative level, a variance that is not positive, or, where it is learned, a level that leaves
+        no error: sigma is 0 there, at every weight below D / M.
+    """
+    values = _spectrum(eigenvalues)
+    if not (math.isfinite(water_level) and water_level >= 0) or latent_dim < 1:
+        raise ValueError(f"water_level must be >= 0 and latent_dim >= 1, not {water_level} and {latent_dim}")
+    if sigma2 is None:
+        sigma2 = float(np.sum(np.minimum(values[:latent_dim], water_level)) + np.sum(values[latent_dim:])) / values.size
+    if not (math.isfinite(sigma2) and sigma2 > 0):
+        raise ValueError(f"no beta belongs to a decoder variance of {sigma2}")
+    return water_level / sigma2

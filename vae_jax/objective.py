@@ -6,11 +6,13 @@ evaluation call the same functions, the first with the applied weight, the secon
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32, standard_normal_log_prob
-from vae_jax.types import VAE, Array, Likelihood, Params, Terms
+from vae_jax.types import VAE, Array, Likelihood, Objective, Params, Terms
 
 
 def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
@@ -65,6 +67,53 @@ def iwae(t: Terms, weight=1.0) -> Array:
     log p(z) - log q(z|x) is multiplied by it, which bounds nothing.
     """
     return jnp.mean(iwae_per_example(t, weight))
+
+
+def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objective:
+    """Free nats for each latent (Kingma 2016, 1606.04934, eq. 15): -(distortion + weight * sum_d max(floor, KL_d)).
+
+    Of the three variants in use this is the paper's: KL_d is the mean over the batch, the floor holds for each latent
+    dimension. (Taking the maximum per example, or of the whole rate, are other objectives.) Below the floor a latent
+    gets no gradient from its KL. The loss is not a bound.
+
+    Args:
+      floor: nats per latent, >= 0; 0 is the ELBO.
+      all_mean: the mean over devices, where each sees only its share of the batch.
+    """
+    if not floor >= 0:
+        raise ValueError(f"the floor of free bits must not be negative, not {floor}")
+
+    def objective(t: Terms, weight=1.0):
+        kl = _batch_mean(t.q.kl(), all_mean)  # [d]
+        return -(jnp.mean(distortion(t)) + weight * jnp.sum(jnp.where(kl > floor, kl, floor)))
+
+    return objective
+
+
+def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objective:
+    """-(distortion + gamma |rate - C|), C in place of the weight, nats (Burgess 2018, 1804.03599, eq. 8).
+
+    The rate is the mean over the batch inside the absolute value. With beta*(C) the weight whose optimum has rate C,
+    gamma >= beta*(C) puts the optimum at rate C, and a smaller gamma gives exactly the beta-VAE of beta = gamma. The
+    loss is not a bound.
+
+    Args:
+      gamma: how strongly the rate is held.
+      all_mean: the mean over devices, where each sees only its share of the batch.
+    """
+    if not gamma > 0:
+        raise ValueError(f"gamma must be positive, not {gamma}")
+
+    def objective(t: Terms, weight):
+        return -(jnp.mean(distortion(t)) + gamma * jnp.abs(_batch_mean(rate(t), all_mean) - weight))
+
+    return objective
+
+
+def _batch_mean(values: Array, all_mean: Callable) -> Array:
+    """The mean over the global batch; its gradient is this device's share, which the step averages later."""
+    local = jnp.mean(values, axis=0)
+    return local + jax.lax.stop_gradient(all_mean(local) - local)
 
 
 def iwae_per_example(t: Terms, weight=1.0) -> Array:

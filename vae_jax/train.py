@@ -63,10 +63,11 @@ def make_train_step(
       The step. ``index`` is the global position of each example in the batch (``arange(b)`` if left out): noise is
       keyed by (run key, step, index), so it does not depend on the number of devices. ``metrics`` are scalars of
       this update, before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``, ``distortion`` (nats, weight
-      1), ``beta`` (applied), ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where the family has one.
+      1), ``beta`` (applied) and what else the weight logs, ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where
+      the family has one.
     """
 
-    def loss_fn(params, x, keys, beta):
+    def loss_fn(params, x, keys, value):
         infer = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key, num_samples))
         q, z, theta = infer(x, keys)
         own = kept = params["likelihood"]
@@ -74,7 +75,7 @@ def make_train_step(
             own, kept = likelihood.refit(own, theta, x, all_mean)
         score = jax.vmap(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))
         t = score(x, q, z, theta)
-        loss = -objective(t, beta)
+        loss = -objective(t, value)
         metrics = {
             "loss": loss,
             "elbo": bounds.elbo(t),
@@ -89,8 +90,8 @@ def make_train_step(
         index = jnp.arange(raw.shape[0]) if index is None else index
         x = jax.vmap(preprocess)(example_keys(purpose_key(state.key, PIXELS, state.step), index), raw)
         keys = example_keys(purpose_key(state.key, LATENT, state.step), index)
-        beta = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
-        grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, beta)
+        value = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
+        grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, value)
         grads, metrics = all_mean((grads, metrics))
         grad_norm = optax.tree.norm(grads)
         clipped = jnp.zeros(()) if clip_norm is None else (grad_norm > clip_norm).astype(jnp.float32)
@@ -99,7 +100,8 @@ def make_train_step(
         if likelihood.refit is not None:
             params = {**params, "likelihood": kept}
         weight_state = weight.update(state.weight_state, state.step, metrics)
-        metrics = {**metrics, "beta": beta, "grad_norm": grad_norm, "clipped": clipped}
+        logged = {"beta": value} if weight.logged is None else weight.logged(state.weight_state, state.step, metrics)
+        metrics = {**metrics, **logged, "grad_norm": grad_norm, "clipped": clipped}
         return TrainState(state.step + 1, params, opt_state, weight_state, state.key), metrics
 
     return step

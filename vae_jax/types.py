@@ -52,7 +52,8 @@ class Likelihood(NamedTuple):
       mean: ``(own, theta) -> [event]``, E[x|z]; for the continuous Bernoulli this is not lambda.
       sample: ``(own, theta, key) -> [event]``, a draw of x.
       variance: ``(own, theta) -> [event]``, Var[x|z].
-      support: where x may lie: ``"real"``, ``"unit"`` ([0, 1]) or ``"binary"`` ({0, 1}).
+      support: where x may lie: ``"real"``, ``"unit"`` ([0, 1]), ``"binary"`` ({0, 1}), a ``likelihoods.Grid`` (so many
+        values a step apart), or for ``likelihoods.blocks`` a tuple of (support, columns).
       sigma: ``own -> scalar``, the one standard deviation of the whole family; None where there is no such number.
       refit: ``(own, theta[b, s, ...], x[b, ...], all_mean) -> (now, kept)``, a closed-form update of ``own`` from
         the global batch in place of a gradient: ``now`` scores this batch, ``kept`` is what the run saves and
@@ -67,7 +68,7 @@ class Likelihood(NamedTuple):
     mean: Callable[[Params, Array], Array]
     sample: Callable[[Params, Array, Array], Array]
     variance: Callable[[Params, Array], Array]
-    support: str
+    support: Any
     sigma: Callable[[Params], Array] | None = None
     refit: Callable[..., Params] | None = None
     frozen: bool = False
@@ -98,13 +99,18 @@ class KLWeight(NamedTuple):
 
     Attributes:
       init: ``() -> state``, arrays saved and resumed with the run.
-      value: ``(state, step) -> beta``, the weight that update ``step`` applies.
+      value: ``(state, step) -> weight``, what update ``step`` hands to its objective: beta, or the capacity.
       update: ``(state, step, metrics) -> state``, after the update; ``metrics`` holds rate and distortion.
+      logged: ``(state, step, metrics) -> {"beta": ..., ...}``, scalars about update ``step`` for its metrics, from the
+        state before it; None for the value as ``beta``. ``saturated`` is 1 where a bound decided, not the controller.
+      beta: ``(state, step) -> beta``, the KL weight that this state amounts to; None where it is the value.
     """
 
     init: Callable[[], Any]
     value: Callable[[Any, Array], Array]
     update: Callable[[Any, Array, dict[str, Array]], Any]
+    logged: Callable[[Any, Array, dict[str, Array]], dict[str, Array]] | None = None
+    beta: Callable[[Any, Array], Array] | None = None
 
 
 class TrainState(NamedTuple):

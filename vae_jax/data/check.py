@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from vae_jax.data.columns import check_columns
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.split import held_out
+from vae_jax.likelihoods import Grid
+from vae_jax.likelihoods.support import Support
 from vae_jax.types import UserError
 
-DISCRETE = ("categorical", "discretized_logistic")  # probabilities of grey levels, not densities
 
-
-def check(dataset: Dataset, pixels: str, likelihood_name: str, support: str, soft_targets: bool = False) -> list[str]:
+def check(
+    dataset: Dataset, pixels: str, likelihood_name: str, support: Support, soft_targets: bool = False
+) -> list[str]:
     """Compares what the pixels will be with what the likelihood is defined on.
 
     Args:
       dataset: the data.
       pixels: what --pixels says, one of ``pixels.PIXELS``.
       likelihood_name: what --likelihood says.
-      support: the ``support`` of that likelihood: "real", "unit" or "binary".
+      support: the ``support`` of that likelihood.
       soft_targets: whether BCE on grey pixels was asked for, knowing that it is no likelihood.
 
     Returns:
@@ -29,6 +32,8 @@ def check(dataset: Dataset, pixels: str, likelihood_name: str, support: str, sof
       UserError: if the combination has no meaning.
     """
     preprocess(pixels, dataset.levels)  # refuses unknown modes, and noise on floats
+    if isinstance(support, tuple) and not isinstance(support, Grid):
+        return check_columns(dataset, pixels, support)
     low, high = _range(dataset)
     outside = low < 0 or high > 1
     stated = f"{dataset.name} has values from {low:.6g} to {high:.6g}"
@@ -37,8 +42,8 @@ def check(dataset: Dataset, pixels: str, likelihood_name: str, support: str, sof
             f"--pixels={pixels} needs values in [0, 1], and {stated}; rescale them, or use --pixels=grey "
             "with --likelihood=gaussian"
         )
-    if likelihood_name in DISCRETE:
-        return _check_discrete(dataset, pixels, likelihood_name)
+    if isinstance(support, Grid):
+        return _check_discrete(dataset, pixels, likelihood_name, support)
     zero_one = pixels in ("binary", "sampled") or (pixels == "grey" and _is_zero_one(dataset))
     if support == "binary":
         return [] if zero_one else _check_soft(dataset, pixels, likelihood_name, soft_targets, outside, stated)
@@ -49,7 +54,14 @@ def check(dataset: Dataset, pixels: str, likelihood_name: str, support: str, sof
         )
     if outside:
         return [f"{stated}, outside [0, 1]: --sigma, distortion and mse are in the data's own units, not in pixels"]
-    return _check_density(dataset, pixels, likelihood_name, zero_one)
+    warnings = _check_density(dataset, pixels, likelihood_name, zero_one)
+    ends = 0.0 if zero_one or pixels != "grey" else _at_ends(dataset)
+    if likelihood_name == "beta" and ends:
+        warnings.append(
+            f"{100 * ends:.3g}% of the values are exactly 0 or 1, where a Beta density is 0 or infinite: what they "
+            "add depends on the --squeeze, so compare only numbers of the same one"
+        )
+    return warnings
 
 
 def _range(dataset):
@@ -66,11 +78,22 @@ def _is_zero_one(dataset):
     return all(bool(((x == 0) | (x == 1)).all()) for x in (dataset.train, dataset.test))
 
 
-def _check_discrete(dataset, pixels, likelihood_name):
+def _at_ends(dataset):
+    """The share of training values that are exactly 0 or 1."""
+    last = 1 if dataset.levels is None else dataset.levels - 1
+    return float(np.mean((dataset.train == 0) | (dataset.train == last)))
+
+
+def _check_discrete(dataset, pixels, likelihood_name, support):
     if dataset.levels is None:
         raise UserError(
             f"--likelihood={likelihood_name} gives probabilities to uint8 grey levels, and {dataset.name} "
-            "holds floats; store uint8 images, or use --likelihood=gaussian"
+            "holds floats; store uint8 images, or use --likelihood=gaussian, or --columns for a table of class codes"
+        )
+    if support.count != dataset.levels or abs(support.step * (support.count - 1) - 1) > 1e-6:
+        raise UserError(
+            f"--likelihood={likelihood_name} was made for {support.count} levels {support.step:.6g} apart, and "
+            f"{dataset.name} has {dataset.levels} grey levels on [0, 1]; make it for those"
         )
     if pixels == "dequantised":
         raise UserError(

@@ -1,48 +1,139 @@
-"""The eigenvalues of the data's covariance: all that the linear theory of the weight asks of the data."""
+"""The eigenvalues of the data's covariance: all that the linear theory of the weight asks of the data.
+
+Up to 2,000 dimensions the covariance matrix itself. Beyond, a randomised PCA (Halko, Martinsson and Tropp 2011, SIAM
+Review 53) on a block Krylov space (Musco and Musco 2015, 1504.05477) in four passes over batches: what is held is a
+batch and a matrix of dimensions by directions.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from vae_jax.data.split import held_out
 
 MAX_DIMENSIONS = 2000  # beyond this a covariance matrix costs more than it tells
-MAX_EXAMPLES = 2000  # of the Gram matrix then used instead
-MAX_PRODUCTS = 5e10  # multiplications for the covariance matrix
+MAX_PRODUCTS = 5e10  # multiplications for the covariance matrix: about a second on two cores
+MAX_RANDOMISED = 2e11  # multiplications of the randomised PCA: some seconds
+LEAST_EXAMPLES = 2000  # and never fewer than these, whatever they cost
+BLOCKS, BLOCK = 3, 384  # directions: each block is the covariance times the one before it, the first is random
+MAX_ENTRIES = 2**26  # of their matrix: narrower blocks for images of more than 58,000 values
+BATCH = 4096
+
+Batches = Callable[[], Iterable[np.ndarray]]  # each call goes through the same examples again, in the same order
 
 
-def eigenvalues(x: np.ndarray) -> np.ndarray:
+def examples_for(n: int, dimensions: int) -> np.ndarray:
+    """Which of ``n`` examples a spectrum is worth computing from: all, or a fixed choice that bounds the time.
+
+    Returns:
+      Their indices, ascending.
+    """
+    if dimensions <= MAX_DIMENSIONS:
+        most = MAX_PRODUCTS / dimensions**2
+    else:
+        most = MAX_RANDOMISED / (3 * BLOCKS * _width(dimensions) * dimensions)
+    most = max(int(most), LEAST_EXAMPLES)
+    return np.arange(n) if n <= most else held_out(n, most)[1]
+
+
+def eigenvalues(data: np.ndarray | Batches) -> np.ndarray:
     """The spectrum of the covariance (ddof = 0) of flattened examples.
 
-    Up to 2,000 dimensions the full covariance is used, over a fixed choice of examples if all of them would
-    be slow. Beyond, the Gram matrix of at most 2,000 examples, which has the same non-zero eigenvalues; the
-    largest ones are then estimates from few examples (biased upwards), and all after the 2,000th are zero.
+    Up to 2,000 dimensions all of it. Beyond, the largest 512 (fewer for images of more than 58,000 values) and the
+    trace, with what remains of the trace spread evenly over the other dimensions: a prediction for as many latents
+    or fewer needs only the sum of those. For eigenvalues that fall as 1/i (3,072 dimensions) the 100th is
+    found within 1e-5, the 300th within 0.5% and the last within 5%, always from below. From fewer examples than
+    dimensions the largest are biased upwards, which is the data's doing and not the method's.
 
     Args:
-      x: ``[n, ...]``, preprocessed examples, [0, 1] pixels or rows.
+      data: ``[n, ...]``, preprocessed examples, [0, 1] pixels or rows, of which ``examples_for`` chooses; or a
+        function that goes through batches ``[b, ...]`` of them, all of which are used: one pass up to 2,000
+        dimensions, four beyond.
 
     Returns:
       ``[D]`` float64, descending, not negative; D is the number of dimensions of one example.
     """
+    batches = data if callable(data) else _batches(np.asarray(data))
+    first = _flat(next(iter(batches())))
+    shift = first.mean(axis=0, dtype=np.float64).astype(np.float32)  # close to the mean: no cancellation later
+    if first.shape[1] <= MAX_DIMENSIONS:
+        found = np.linalg.eigvalsh(_compressed(batches, shift, None)[0])
+        return np.maximum(found[::-1], 0.0)
+    return _randomised(batches, shift)
+
+
+def _randomised(batches, shift):
+    dimensions = len(shift)
+    width = _width(dimensions)
+    # RandomState's stream is frozen for good; that of numpy's Generator may change with any release.
+    block = np.random.RandomState(0).standard_normal((dimensions, width)).astype(np.float32)
+    basis = np.zeros((dimensions, 0), np.float32)
+    for _ in range(BLOCKS):
+        block = _orthonormal(_covariance_times(batches, shift, block), basis)
+        basis = np.concatenate([basis, block], axis=1)
+    small, trace = _compressed(batches, shift, basis)
+    top = np.maximum(np.linalg.eigvalsh(small)[::-1], 0.0)[: 4 * width // 3]
+    rest = dimensions - len(top)  # few examples span few directions, and leave nothing for the rest
+    # Where the spectrum is flat the mean of the rest can pass the last estimates: hence the sort.
+    return np.sort(np.concatenate([top, np.full(rest, max(trace - top.sum(), 0.0) / rest)]))[::-1]
+
+
+def _orthonormal(block, basis):
+    """The directions of ``block`` that ``basis`` has not, to float32's precision; by Gram matrices, as QR is slow."""
+    least = 1e-11 * float(np.max(np.einsum("ij,ij->j", block, block), initial=0.0))
+    for _ in range(2):  # the second time against the rounding errors of the first
+        block = block - basis @ (basis.T @ block)
+        values, vectors = np.linalg.eigh(block.T @ block)
+        block = block @ (vectors[:, values > least] / np.sqrt(values[values > least]))
+        least = 0.1
+    return block.astype(np.float32)
+
+
+def _width(dimensions):
+    return max(min(BLOCK, MAX_ENTRIES // (BLOCKS * dimensions), dimensions // BLOCKS), 1)
+
+
+def _covariance_times(batches, shift, basis):
+    """The covariance times ``basis [D, k]``, in one pass."""
+    total, mean, n = np.zeros(basis.shape), np.zeros(len(shift)), 0
+    for rows in _shifted(batches, shift):
+        total += rows.T @ (rows @ basis)
+        mean += rows.sum(axis=0, dtype=np.float64)
+        n += len(rows)
+    mean /= n
+    return total / n - np.outer(mean, mean @ basis)
+
+
+def _compressed(batches, shift, basis):
+    """``basis' C basis`` and the trace of the covariance C, in one pass; ``basis`` None is the identity."""
+    size = len(shift) if basis is None else basis.shape[1]
+    total, mean, squares, n = np.zeros((size, size)), np.zeros(len(shift)), 0.0, 0
+    for rows in _shifted(batches, shift):
+        inside = rows if basis is None else rows @ basis
+        total += inside.T @ inside  # products in float32, their sum in float64
+        mean += rows.sum(axis=0, dtype=np.float64)
+        squares += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) if basis is not None else 0.0
+        n += len(rows)
+    mean /= n
+    inside = mean if basis is None else mean @ basis
+    return total / n - np.outer(inside, inside), squares / n - float(mean @ mean)
+
+
+def _shifted(batches, shift):
+    for batch in batches():
+        rows = _flat(batch)
+        for start in range(0, len(rows), BATCH):
+            yield np.asarray(rows[start : start + BATCH], np.float32) - shift
+
+
+def _flat(x):
     x = np.asarray(x)
-    x = x.reshape(len(x), -1)
-    dimensions = x.shape[1]
-    if dimensions <= MAX_DIMENSIONS:
-        x = _some(x, int(max(MAX_PRODUCTS / dimensions**2, MAX_DIMENSIONS)))
-        second_moment = np.zeros((dimensions, dimensions))
-        mean = x.mean(axis=0, dtype=np.float64)
-        for start in range(0, len(x), 4096):  # products in float32, their sum in float64, no copy of the data
-            rows = (x[start : start + 4096] - mean).astype(np.float32)
-            second_moment += rows.T @ rows
-        found = np.linalg.eigvalsh(second_moment / len(x))
-    else:
-        x = _some(x, MAX_EXAMPLES)
-        rows = (x - x.mean(axis=0, dtype=np.float64)).astype(np.float32)
-        found = np.linalg.eigvalsh((rows @ rows.T).astype(np.float64) / len(x))
-    found = np.maximum(found[::-1], 0.0)[:dimensions]
-    return np.concatenate([found, np.zeros(dimensions - len(found))])
+    return x.reshape(len(x), -1)
 
 
-def _some(x, most):
-    n = len(x)
-    return x if n <= most else x[held_out(n, most)[1]]
+def _batches(x):
+    chosen = examples_for(len(x), _flat(x[:1]).shape[1])
+    parts = np.array_split(chosen, -(-len(chosen) // BATCH))
+    return lambda: (x[part] for part in parts)

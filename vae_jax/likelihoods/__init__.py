@@ -1,6 +1,9 @@
 """Likelihood families, one per file; each is a function that returns a ``Likelihood``."""
 
 from vae_jax.likelihoods.bernoulli import bernoulli
+from vae_jax.likelihoods.beta import beta, beta_log_prob
+from vae_jax.likelihoods.blocks import blocks
+from vae_jax.likelihoods.categorical import categorical, categorical_log_prob
 from vae_jax.likelihoods.continuous_bernoulli import (
     continuous_bernoulli,
     continuous_bernoulli_inverse_mean,
@@ -8,15 +11,32 @@ from vae_jax.likelihoods.continuous_bernoulli import (
     continuous_bernoulli_mean,
     continuous_bernoulli_variance,
 )
+from vae_jax.likelihoods.discretized_logistic import discretized_logistic, discretized_logistic_log_prob
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
+from vae_jax.likelihoods.laplace import laplace, laplace_log_prob
+from vae_jax.likelihoods.student_t import student_t, student_t_log_prob
+from vae_jax.likelihoods.support import Grid, is_discrete
 
 __all__ = [
     "PRECISIONS",
+    "Grid",
     "bernoulli",
+    "beta",
+    "beta_log_prob",
+    "blocks",
+    "categorical",
+    "categorical_log_prob",
     "continuous_bernoulli",
     "continuous_bernoulli_inverse_mean",
     "continuous_bernoulli_log_normalizer",
     "continuous_bernoulli_mean",
     "continuous_bernoulli_variance",
+    "discretized_logistic",
+    "discretized_logistic_log_prob",
     "gaussian",
+    "is_discrete",
+    "laplace",
+    "laplace_log_prob",
+    "student_t",
+    "student_t_log_prob",
 ]

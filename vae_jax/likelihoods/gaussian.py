@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import LOG_2PI
+from vae_jax.likelihoods.bounded import softplus_above, softplus_above_inverse
 from vae_jax.types import Likelihood
 
 PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
@@ -57,11 +58,7 @@ def gaussian(
         raise ValueError(f"an initial sigma of {sigma} is not above its lower bound {min_sigma}")
     log_min = math.log(min_sigma)
 
-    def bounded(u):
-        return log_min + jax.nn.softplus(u)
-
-    # softplus(offset) is the initial log sigma's height above the bound.
-    offset = math.log(math.expm1(math.log(sigma) - log_min)) if sigma > min_sigma else 0.0
+    offset = softplus_above_inverse(math.log(sigma), log_min) if sigma > min_sigma else 0.0
 
     def init(event):
         if precision == "fixed":
@@ -79,12 +76,12 @@ def gaussian(
         if precision == "fixed":
             return own["log_sigma"]
         if precision == "predicted":
-            return bounded(offset + theta[1])
+            return softplus_above(offset + theta[1], log_min)
         if precision == "optimal":
             started = own["weight"] > 0
             mse = own["squared_error"] / jnp.where(started, own["weight"], 1.0)
             return 0.5 * jnp.log(jnp.maximum(jnp.where(started, mse, sigma**2), min_sigma**2))
-        return bounded(own["u"])
+        return softplus_above(own["u"], log_min)
 
     def mean(own, theta):
         return theta[0] if precision == "predicted" else theta

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vae_jax.report.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed
-from vae_jax.report.formatting import number
+from vae_jax.report.formatting import number, setting
 
 # How far E[mu^2 + tau^2] may be from 1, its value at any stationary point of a network that can rescale its
 # code; short runs of small networks stay within 0.08.
 MOMENT = 0.15
+_SCALED = ("gaussian", "student_t", "laplace")  # families whose noise can shrink until a density says anything
 
 
 def divergence(results: Numbers, config: Numbers) -> Finding | None:
@@ -95,6 +96,7 @@ def posterior(results: Numbers, config: Numbers) -> Finding | None:
 def bits(results: Numbers, config: Numbers) -> Finding | None:
     """What the bits per dimension may be compared with."""
     value, likelihood, pixels = results.get("bits_per_dim"), config.get("likelihood"), config.get("pixels")
+    squeeze = config.get("squeeze")
     if likelihood == "bernoulli" and value is None and config.get("soft_targets"):
         text = (
             "A Bernoulli on grey pixels is no density: the distortion is a cross-entropy whose floor is "
@@ -105,6 +107,14 @@ def bits(results: Numbers, config: Numbers) -> Finding | None:
     if value is None:
         return None
     said = f"{number(value)} bits per dimension"
+    if likelihood == "columns":
+        text = (
+            f"{said}, a sum over columns of different kinds: probabilities of some, densities in their own units of "
+            f"others. Compare it only with the same columns and families (--columns={config.get('columns')})."
+        )
+        return Finding("Units", False, text)
+    if likelihood == "beta":  # part of the number: what 0 and 1 are worth depends on it
+        said += f" (Beta of values squeezed by {setting(squeeze) if squeeze else 'half a grey level'})"
     if likelihood in ("discretized_logistic", "categorical"):
         return Finding("Units", False, f"{said}: a code length of discrete pixels, comparable as it is.")
     if pixels == "dequantised":
@@ -114,9 +124,10 @@ def bits(results: Numbers, config: Numbers) -> Finding | None:
         kind = pixels if pixels in ("binary", "sampled") else "black and white"
         text = f"{said}, of {kind} pixels: comparable only where the pixels were made binary in the same way."
         return Finding("Units", False, text)
+    endless = " (a smaller sigma can lower it without end)" if likelihood in _SCALED else ""
     text = (
-        f"{said}: of a density at grey values, which is no code length (a smaller sigma can lower it "
-        "without end). Compare it only with the same data, undequantised."
+        f"{said}: of a density at grey values, which is no code length{endless}. Compare it only with the same data, "
+        "undequantised."
     )
     return Finding("Units", False, text)
 

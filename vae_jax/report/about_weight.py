@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 
+from vae_jax.report.about_target import HELD
 from vae_jax.report.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed, unfinished
 from vae_jax.report.formatting import number, setting
 
@@ -94,6 +95,9 @@ def weight(results: Numbers, config: Numbers) -> Finding | None:
         return Finding("Weight", bool(early), text + early)
     if beta is None:
         return Finding("Weight", True, early.strip()) if early else None
+    if weighting in HELD:
+        text = f"beta = {setting(beta)}, found by the controller: the loss is not a bound on log p(x)"
+        return Finding("Weight", bool(early), f"{text}. All the numbers here are at beta = 1." + early)
     if math.isclose(beta, 1.0, rel_tol=1e-6):
         return Finding("Weight", bool(early), "beta = 1: the loss is a bound on -log p(x)." + early)
     text = f"beta = {setting(beta)}: the loss is not a bound on log p(x). All the numbers here are at beta = 1."

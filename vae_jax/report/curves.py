@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vae_jax.report.about_target import HELD
 from vae_jax.report.loading import Run, series
 from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw, step_axis
 
@@ -50,6 +51,8 @@ def curves(run: Run) -> Plate:
         return Plate(name, "Training curves: none, because metrics.jsonl holds no line that can be read.", None)
     for split in get.values():
         split["elbo"] = _negative(split["elbo"])
+    flag, held = HELD.get(run.config.get("weighting"), (None, None))
+    target = run.config.get(flag) if flag else None
     panels = (
         ("rate", "rate"),
         ("distortion", "distortion"),
@@ -69,6 +72,8 @@ def curves(run: Run) -> Plate:
                     shown.append(curve)
             if shown:
                 axes.set_ylim(*limits(shown))
+                if key == held and target is not None:
+                    axes.axhline(target, color=MARK, linewidth=0.8, linestyle="--", label="target")
             else:
                 axes.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axes.transAxes, color=FAINT)
                 axes.set_yticks([])
@@ -103,7 +108,8 @@ def _log_if_wide(axes, values) -> None:
 def weight(run: Run) -> Plate:
     """Beta as it was applied, sigma where there is one, and the water level beta sigma^2 against the data."""
     name = "weight.png"
-    steps, beta = series(run.metrics, "train", "beta")
+    averaged = run.config.get("weighting") == "capacity"  # it applies +gamma or -gamma, whose mean is the weight
+    steps, beta = series(run.metrics, "train", "multiplier" if averaged else "beta")
     if not len(steps):
         return Plate(name, "The weight over the steps: none, because metrics.jsonl holds no training line.", None)
     sigma_steps, sigma = series(run.metrics, "train", "sigma")
@@ -149,7 +155,7 @@ def weight(run: Run) -> Plate:
             step_axis(axes, label=axes is figure.axes[-1])
         figure.align_ylabels()
 
-    parts = ["the KL weight beta, as each step applied it"]
+    parts = ["the KL weight beta, " + ("the mean of what was applied" if averaged else "as each step applied it")]
     if len(sigma):
         parts.append("the decoder's standard deviation sigma, in the units of the data")
     if len(water):

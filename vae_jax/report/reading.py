@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vae_jax.report import about_model, about_weight
+from vae_jax.report import about_model, about_target, about_weight
 from vae_jax.report.finding import Finding, Numbers
 from vae_jax.report.formatting import number
 
@@ -12,6 +12,7 @@ READERS = (
     about_model.divergence,
     about_weight.collapse,
     about_weight.weight,
+    about_target.target,
     about_weight.calibration,
     about_weight.bound_of_sigma,
     about_model.latents,

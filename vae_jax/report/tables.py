@@ -35,6 +35,7 @@ _ELSEWHERE = (
     "examples_per_second",
     "sigma_at_bound",
     "clipped",
+    "saturated",
     "train",
     "warnings",
     "headline",

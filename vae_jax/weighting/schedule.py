@@ -1,4 +1,4 @@
-"""Where beta comes from."""
+"""The stateless weight."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from vae_jax.types import KLWeight, Schedule
 
 
 def from_schedule(schedule: Schedule) -> KLWeight:
-    """The stateless weight: beta is a function of the step alone."""
+    """Beta as a function of the step alone."""
     return KLWeight(
         init=lambda: (), value=lambda state, step: schedule(step), update=lambda state, step, metrics: state
     )

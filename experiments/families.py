@@ -1,0 +1,130 @@
+"""The names of the likelihood families on the command line, and a table's columns, each block with its own.
+
+To add a family, write it in a file of its own in ``vae_jax/likelihoods`` and give it a name here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any, NamedTuple
+
+from vae_jax import likelihoods
+from vae_jax.types import UserError
+
+# --sigma and --min_sigma are standard deviations whatever the family: these are those of noise of scale 1.
+DEVIATION = {"student_t": lambda c: math.sqrt(c.df / (c.df - 2)), "laplace": lambda c: math.sqrt(2)}
+
+
+def _scale(c, name: str) -> dict[str, Any]:
+    std = DEVIATION[name](c)
+    return {"scale": c.sigma / std, "learn_scale": c.precision != "fixed", "min_scale": c.min_sigma / std}
+
+
+# name -> (configuration, number of grey levels) -> Likelihood
+ONE_FOR_ALL = {
+    "gaussian": lambda c, levels: likelihoods.gaussian(c.precision, c.sigma, c.min_sigma),
+    "student_t": lambda c, levels: likelihoods.student_t(c.df, **_scale(c, "student_t")),
+    "laplace": lambda c, levels: likelihoods.laplace(**_scale(c, "laplace")),
+    "bernoulli": lambda c, levels: likelihoods.bernoulli(),
+    "continuous_bernoulli": lambda c, levels: likelihoods.continuous_bernoulli(),
+    "beta": lambda c, levels: likelihoods.beta(c.squeeze or half_a_level(levels)),
+    "categorical": lambda c, levels: likelihoods.categorical(_known(levels, c)),
+    "discretized_logistic": lambda c, levels: likelihoods.discretized_logistic(_known(levels, c), c.components),
+}
+# The same in a table, where a categorical's x is the code of a class, not a grey level.
+COLUMN_FAMILIES = ONE_FOR_ALL | {"categorical": lambda c, classes: likelihoods.categorical(classes, scale=1.0)}
+LIKELIHOODS = ONE_FOR_ALL | {
+    "columns": lambda c, levels: likelihoods.blocks(
+        [(COLUMN_FAMILIES[column.family](c, column.values), column.count) for column in parse_columns(c.columns)]
+    )
+}
+COUNTED = ("categorical", "discretized_logistic")  # in --columns these say how many values they have
+
+
+def half_a_level(levels: int | None) -> float:
+    """The squeeze where none is asked for: 1 / (2 levels), so that each level is the middle of its own cell.
+
+    Then a Beta density times the width of a cell is nearly the probability of a level. Floats, which have no levels,
+    are squeezed like 8-bit pixels.
+    """
+    return 1.0 / (2 * (levels or 256))
+
+
+def _known(levels: int | None, c) -> int:
+    if levels is None:
+        raise UserError(
+            f"--likelihood={c.likelihood} gives probabilities to uint8 grey levels, and {c.dataset} holds floats; "
+            "store uint8 images, or use --likelihood=gaussian, or --columns for a table of class codes"
+        )
+    return levels
+
+
+class Column(NamedTuple):
+    """``count`` neighbouring columns of one family, each with so many possible ``values`` (None: no such number)."""
+
+    family: str
+    values: int | None
+    count: int
+
+
+def parse_columns(text: str) -> list[Column]:
+    """``"gaussian:3,bernoulli:2,categorical(4):1"`` -> three blocks of columns, from the left of the table.
+
+    Raises:
+      UserError: for any other syntax, an unknown family, a number where none belongs or none where one does.
+    """
+    columns = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+)\s*\))?\s*:\s*(\d+)\s*", part)
+        if not match or int(match[3]) < 1:
+            raise UserError(
+                f"--columns={text}: {part.strip()!r} is not FAMILY:COLUMNS; write blocks such as "
+                "gaussian:3,bernoulli:2,categorical(4):1, with at least one column each"
+            )
+        family, values, count = match[1], match[2] and int(match[2]), int(match[3])
+        if family not in COLUMN_FAMILIES:
+            raise UserError(f"--columns={text}: there is no family {family}; choose from {', '.join(COLUMN_FAMILIES)}")
+        if family in COUNTED and (values or 0) < 2:
+            raise UserError(f"--columns={text}: say how many values a {family} column has, such as {family}(4):{count}")
+        if family not in COUNTED and values is not None:
+            raise UserError(f"--columns={text}: {family} takes no number in parentheses; write {family}:{count}")
+        columns.append(Column(family, values, count))
+    return columns
+
+
+def resolve(config):
+    """The configuration with its family settled: ``likelihood`` is "columns" where --columns names several.
+
+    Raises:
+      UserError: the flags of the family contradict each other or make no density.
+    """
+    if config.columns is not None:
+        if config.likelihood not in ("gaussian", "columns"):  # gaussian is what --likelihood is where it is not given
+            raise UserError(
+                f"--likelihood={config.likelihood} and --columns={config.columns} both name families; give one of them"
+            )
+        config = dataclasses.replace(config, likelihood="columns")
+    elif config.likelihood == "columns":
+        raise UserError("--likelihood=columns needs the families: --columns=gaussian:3,bernoulli:2,categorical(4):1")
+    named = {c.family for c in parse_columns(config.columns)} if config.columns is not None else {config.likelihood}
+    if config.columns is not None and "gaussian" in named and config.precision == "optimal":
+        raise UserError(
+            "--precision=optimal solves for one sigma of all columns, and --columns names several families; "
+            "use --precision=learned"
+        )
+    for name in sorted(named & set(DEVIATION)):
+        if config.precision not in ("learned", "fixed"):
+            raise UserError(
+                f"--precision={config.precision} is the Gaussian's; the scale of {name} is learned or fixed"
+            )
+        if config.precision == "learned" and (config.sigma or math.inf) <= config.min_sigma:
+            raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
+    if not (math.isfinite(config.df) and config.df > 2):
+        raise UserError(f"--df={config.df} must be above 2, or a Student-t has no variance")
+    if config.squeeze is not None and not 0 < config.squeeze < 0.5:
+        raise UserError(f"--squeeze={config.squeeze} must be in (0, 0.5): a Beta density is 0 or infinite at 0 and 1")
+    if config.components < 1:
+        raise UserError(f"--components={config.components} must be at least 1")
+    return config

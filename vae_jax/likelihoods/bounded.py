@@ -1,0 +1,33 @@
+"""Smooth maps from any real number to a bounded one, in which the bounded number is itself the parameter.
+
+A value clipped after the fact has either no gradient at its bound (a hard clip) or a bias above it (a soft one). Here
+what is in use is what is learned and reported.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def softplus_above(u, low: float):
+    """``low + softplus(u)``, elementwise: above ``low``, and u itself far above it."""
+    return low + jax.nn.softplus(u)
+
+
+def softplus_above_inverse(value: float, low: float) -> float:
+    """The u whose ``softplus_above`` is ``value``, a number above ``low``."""
+    return math.log(math.expm1(value - low))
+
+
+def between(u, low: float, high: float, start: float):
+    """A smooth increasing map of u onto (low, high), elementwise, with value ``start`` at u = 0.
+
+    It is an arctangent of slope 1 in the middle. Its slope falls like 1 / u^2, where that of a tanh or a sigmoid falls
+    like e^-u and is exactly 0 in float32 from u = 100 on: at u = 1e4 it is still 1e-7 for an interval of length 10.
+    """
+    width = high - low
+    offset = math.tan(math.pi * ((start - low) / width - 0.5))
+    return low + width * (0.5 + jnp.arctan(math.pi / width * u + offset) / math.pi)

@@ -1,0 +1,72 @@
+"""The categorical likelihood: a free probability for each of a few values."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.gaussian import at_least_float32
+from vae_jax.likelihoods.support import Grid
+from vae_jax.types import Likelihood
+
+
+def categorical_log_prob(classes, logits):
+    """log_softmax(logits)[class]: ``classes [...]`` integers, ``logits [..., k]`` -> ``[...]``, nats.
+
+    A class outside 0 .. k - 1 has probability 0, so -inf.
+    """
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    inside = (classes >= 0) & (classes < logits.shape[-1])
+    picked = jnp.take_along_axis(log_p, jnp.where(inside, classes, 0)[..., None], axis=-1)[..., 0]
+    return jnp.where(inside, picked, -jnp.inf)
+
+
+def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihood:
+    """Independent categorical dimensions, theta the logits ``[*event, k]``.
+
+    Args:
+      num_classes: k.
+      scale: x of one class is class * scale. None for 1 / (k - 1): the k grey levels on [0, 1]. 1 where x is the code
+        of a class, as in a table. x of an integer dtype is the class itself whatever the scale (tokens). Between two
+        classes x counts as the nearer one; outside them it has probability 0.
+
+    Returns:
+      A ``Likelihood`` whose support is a ``Grid``; ``log_prob`` is of probabilities, so at most 0. ``mean``,
+      ``variance`` and ``sample`` (floats) are in the units of x: they mean something where the classes have an order.
+
+    Raises:
+      ValueError: for fewer than two classes or a scale that is not positive.
+    """
+    if num_classes < 2:
+        raise ValueError(f"a categorical has at least two classes, not {num_classes}")
+    step = 1.0 / (num_classes - 1) if scale is None else scale
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"the scale must be positive, not {scale}")
+
+    def log_prob(own, theta, x):
+        x = x if jnp.issubdtype(x.dtype, jnp.integer) else jnp.rint(x / step)
+        return jnp.sum(categorical_log_prob(x.astype(jnp.int32), at_least_float32(theta)))
+
+    def in_classes(theta):
+        p = jax.nn.softmax(at_least_float32(theta), axis=-1)
+        return p, jnp.sum(p * jnp.arange(num_classes), axis=-1)
+
+    def variance(own, theta):
+        p, mean = in_classes(theta)
+        return step**2 * jnp.sum(p * jnp.square(jnp.arange(num_classes) - mean[..., None]), axis=-1)
+
+    def sample(own, theta, key):
+        theta = at_least_float32(theta)
+        return step * jax.random.categorical(key, theta).astype(theta.dtype)
+
+    return Likelihood(
+        init=lambda event: {},
+        theta_shape=lambda event: (*event, num_classes),
+        log_prob=log_prob,
+        mean=lambda own, theta: step * in_classes(theta)[1],
+        sample=sample,
+        variance=variance,
+        support=Grid(num_classes, step),
+    )
