@@ -42,10 +42,10 @@ from vae_jax.report.about_model import bits
 from vae_jax.types import UserError
 
 KEY = jax.random.key(3)
-S = 1 / 512  # the default squeeze
+S = 1 / 512  # the squeeze of 256 grey levels
 WIDE = S / (1 - 2 * S)  # how far beyond 0 and 1 the Beta's x goes
 NEW = {
-    "beta": beta(),
+    "beta": beta(S),
     "categorical": categorical(5),
     "discretized_logistic": discretized_logistic(5),
     "mixture": discretized_logistic(5, components=3),
@@ -218,7 +218,7 @@ def test_beta_integrates_to_one_with_its_mean_and_variance(x64):
         halves = [np.exp(beta_log_prob(y, jnp.log(p * 1.0), jnp.log(q * 1.0))) @ jacobian for p, q in ((a, b), (b, a))]
         # The trapezoid rule ends at t = 0 where the integrand is not small: its end corrections cancel between halves.
         assert sum(halves) == pytest.approx(1.0, rel=1e-6)
-    likelihood, (a, b) = beta(), _a_b().T
+    likelihood, (a, b) = beta(S), _a_b().T
     assert a.min() == pytest.approx(0.01, rel=1e-4) and a.max() == pytest.approx(1000, rel=1e-4)
     density = jax.jit(
         jax.vmap(jax.vmap(lambda t, x: likelihood.log_prob({}, t[:, None], x[None]), (None, 0)), (0, None))
@@ -259,7 +259,7 @@ def test_beta_without_its_normaliser_is_no_density(x64):
 def test_beta_in_float32_at_the_ends():
     grid = np.stack(np.meshgrid(np.linspace(-12, 12, 25), np.linspace(-12, 12, 25)), -1).reshape(-1, 2)
     log_a, log_b = np.asarray(between(grid, math.log(1e-2), math.log(1e3), 0.0), np.float64).T
-    fn = jax.value_and_grad(lambda t, x: beta().log_prob({}, t[:, None], x[None]))
+    fn = jax.value_and_grad(lambda t, x: beta(S).log_prob({}, t[:, None], x[None]))
     at = np.array([0.0, 1 / 255, 0.5, 1.0])
     value, slope = jax.jit(jax.vmap(jax.vmap(fn, (0, None)), (None, 0)))(np.float32(grid), np.float32(at))
     assert np.all(np.isfinite(value)) and np.all(np.isfinite(slope))

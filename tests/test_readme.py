@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.train import Config
+from experiments import paper_lucas2019, paper_weightings, train, weigh
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,7 +21,8 @@ def test_python_examples_give_what_they_print():
 
 
 def test_flags_exist():
-    flags = {f.name for f in dataclasses.fields(Config)}
+    binaries = (train, weigh, paper_weightings, paper_lucas2019)
+    flags = {f.name for binary in binaries for f in dataclasses.fields(binary.Config)}
     named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "break"}
     assert named and named <= flags, named - flags
 

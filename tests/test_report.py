@@ -310,7 +310,7 @@ def test_a_comparison_puts_the_best_first_and_gives_the_spread():
 
     rows = [row("worse", 0, 1.0), row("worse", 1, 2.0), row("better", 0, 3.0), row("better", 1, 5.0)]
     lines = table_lines(rows)
-    assert lines[2].startswith("| better | 4.0 ± 1.4 | 1.0 ± 0.71 |") and lines[3].startswith("| worse | 1.5 ± 0.71 |")
+    assert lines[2].startswith("| better | 4.0 ± 1.4 | 1.0 ± 0.7 |") and lines[3].startswith("| worse | 1.5 ± 0.7 |")
     assert comparison(rows).png.startswith(b"\x89PNG")
 
 
