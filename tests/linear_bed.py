@@ -28,6 +28,18 @@ SIGMA2 = 0.1  # the variance of the bed's fixed points
 FIXED = gaussian("fixed", sigma=math.sqrt(SIGMA2))
 
 
+# The water level, the squared error, the rate and the active latents of the optimum.
+WATER_LEVELS = [
+    (0.01, ".285", "14.855231329", 6),
+    (0.1, ".825", "7.947476050", 6),
+    (0.3, "1.975", "4.742799962", 5),
+    (0.4, "2.475", "4.023594781", 5),
+    (0.7, "3.775", "2.792791430", 4),
+    (3.0, "9.975", ".634255663", 2),
+    (10.0, "15.975", "0", 0),
+]
+
+
 def _basis():
     return np.linalg.qr(np.random.default_rng(0).normal(size=(DIM, DIM)))[0]
 

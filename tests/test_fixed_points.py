@@ -23,6 +23,7 @@ from linear_bed import (
     FIXED,
     LINEAR,
     SIGMA2,
+    WATER_LEVELS,
     batch_terms,
     bed_data,
     bed_log_likelihood,
@@ -99,18 +100,7 @@ def test_the_noise_free_terms_are_the_traces(x64):
     assert sse_and_rate(t) == pytest.approx((sse, kl), rel=1e-12)
 
 
-WATER = [
-    (0.01, ".285", "14.855231329", 6),
-    (0.1, ".825", "7.947476050", 6),
-    (0.3, "1.975", "4.742799962", 5),
-    (0.4, "2.475", "4.023594781", 5),
-    (0.7, "3.775", "2.792791430", 4),
-    (3.0, "9.975", ".634255663", 2),
-    (10.0, "15.975", "0", 0),
-]
-
-
-@pytest.mark.parametrize(("s", "sse", "kl", "active"), WATER)
+@pytest.mark.parametrize(("s", "sse", "kl", "active"), WATER_LEVELS)
 def test_a_beta_vae_ends_on_the_water_filling_curve(s, sse, kl, active, x64):
     _, _, t = minimum(s / SIGMA2, SIGMA2)
     assert sse_and_rate(t) == (pytest.approx(float(sse), rel=1e-6), pytest.approx(float(kl), rel=1e-6, abs=1e-7))

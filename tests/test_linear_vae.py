@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden
+from linear_bed import WATER_LEVELS
 
 from vae_jax.linear_vae import beta_at, learned_variance, predict, water_level_for_error, water_level_for_rate
 from vae_jax.types import UserError
@@ -26,15 +27,7 @@ def loss_of(prediction, beta, dim=DIM):
 
 @pytest.mark.parametrize(
     ("s", "sse", "kl", "active"),
-    [
-        (0.01, ".285", "14.855231329", 6),
-        (0.1, ".825", "7.947476050", 6),
-        (0.3, "1.975", "4.742799962", 5),
-        (0.4, "2.475", "4.023594781", 5),
-        (0.7, "3.775", "2.792791430", 4),
-        (3.0, "9.975", ".634255663", 2),
-        (10.0, "15.975", "0", 0),
-    ],
+    WATER_LEVELS,
 )
 def test_water_levels(s, sse, kl, active):
     for beta in (1.0, 4.0, 0.2):  # only the product with sigma^2 counts

@@ -28,7 +28,7 @@ def chosen(outlook=FIXED, **flags):
 
 
 def test_distortion_in_nats_is_the_tables_loss():
-    # math.md section 7: beta = 1 at sigma^2 = .1, and the pPCA optimum, where -ELBO = rate + distortion.
+    # The reference table of the bed: beta = 1 at sigma^2 = .1, and the pPCA optimum, where -ELBO = rate + distortion.
     assert distortion_at(FIXED, 1.0) + at_beta(FIXED, 1.0).rate == golden("9.74893592")
     assert distortion_at(FIXED, 4.0) + 4.0 * at_beta(FIXED, 4.0).rate == golden("26.14583899")
     for beta, loss in ((0.25, ".05422187"), (0.5, "3.71748890"), (1.0, "9.473207627"), (1.5, "13.19227910")):
