@@ -299,6 +299,8 @@ def test_the_target_of_a_controller(weighting, train, saturated, attention, word
     settings = config(weighting=weighting) | {"target_kl": 20.0, "target_distortion": -30.0, "beta_max": 5.0}
     finding = find("Target", results(train=train, saturated=saturated), settings)
     assert finding.attention is attention and words in finding.text
+    dear = results(train={"distortion": -33.0}, beta=20.0)  # 3 nats are worth less than 5% of the rate there
+    assert find("Target", dear, config(weighting="geco") | {"target_distortion": -30.0}).text.startswith("Met")
     assert "found by the controller" in find("Weight", results(beta=4.0), config(weighting="pi")).text
     assert find("Target", results(), config()) is None
 

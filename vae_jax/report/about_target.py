@@ -26,8 +26,9 @@ def target(results: Numbers, config: Numbers) -> Finding | None:
     if asked is None or got is None:
         return None
     said = f"a {key} of {setting(asked)} nats was asked for and the {split} split has {number(got)}"
-    # Half a nat, or 5% of the rate, on which the distortion depends nat for nat.
-    missed = abs(got - asked) > max(0.5, 0.05 * abs(asked if key == "rate" else results.get("rate") or 0.0))
+    # 5% of the rate, or what they buy: a nat of rate is worth beta nats of distortion.
+    worth = 1.0 if key == "rate" else max(results.get("beta") or 0.0, 0.0)
+    missed = abs(got - asked) > max(0.5, 0.05 * worth * abs(asked if key == "rate" else results.get("rate") or 0.0))
     share = results.get("saturated") or 0.0
     if share > SATURATED:
         ends = f"--beta_min={setting(config.get('beta_min'))} and --beta_max={setting(config.get('beta_max'))}"
