@@ -20,7 +20,6 @@ from experiments import train as choices
 from experiments.build import material
 from experiments.run import run
 from vae_jax.config import launch, option, write_json
-from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.types import UserError
 
 # name -> the flags in which it differs; {targets} are filled in from this binary's own flags
@@ -101,9 +100,8 @@ def main(config: Config) -> None:
             ready = choices.resolve(choices.Config(**shared_flags, **flags, seed=seed, workdir=str(workdir)))
             run(*ready, shared)
             results = json.loads((workdir / "results.json").read_text())
-            elbo = calibrated_elbo(results)
-            results |= {"calibrated_elbo": elbo, "rmse": math.sqrt(results["mse"])}
-            results |= {"calibrated_distortion": -(elbo + results["rate"])}
+            distortion = -(results["calibrated_elbo"] + results["rate"])
+            results |= {"calibrated_distortion": distortion, "rmse": math.sqrt(results["mse"])}
             rows.append({"name": name, "seed": seed} | {key: results[key] for key in KEYS})
             write_json(root / "table.json", rows)
     plate = comparison(rows)

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiments import train as choices
 from experiments.build import Material, Run, build, weighed
+from experiments.scoring import evaluate
 from experiments.weights import CONTROLLED
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import claim_workdir, write_json
-from vae_jax.conventions import beta_norm
-from vae_jax.data.pixels import bits_offset
 from vae_jax.evaluation import make_scorer, summarise
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.interruption import Interruption
-from vae_jax.likelihoods import is_discrete
 from vae_jax.logs import MetricsLog, Progress
-from vae_jax.outlook import at_beta
-from vae_jax.randomness import TEST, TRAIN, purpose_key
+from vae_jax.randomness import TEST, purpose_key
 from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step
 from vae_jax.types import TrainState, UserError
 
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
 CONVENTION = "nats per example, summed over the event, all constants; version 1"
 SHARES = {"clipped", "saturated"}  # metrics whose line says how often, over the whole chunk
-TRAIN_LIMIT = 60_000  # training examples scored at the end
 
 
 def run(config, warnings: list[str], shared: Material | None = None) -> None:
@@ -169,61 +163,6 @@ def trained(r: Run) -> TrainState:
     if found is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
     return found[1]
-
-
-def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
-    """The contract's numbers, without the timings: exact means over every test example, z sampled, beta = 1."""
-    c, dim = r.config, r.data_dim
-    own = state.params["likelihood"]
-    held_out = summarise(scores(state.params, test, purpose_key(r.key, TEST), c.iw_samples), dim)
-    fitted = summarise(scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT), dim)
-    gaussian = c.likelihood == "gaussian"
-    sigma = None
-    if gaussian:
-        sigma = fitted["sigma"] if r.likelihood.sigma is None else float(r.likelihood.sigma(own))
-    else:
-        for summary in (held_out, fitted):
-            summary["calibration"] = summary["sigma_at_bound"] = None
-    held_out.pop("sigma")
-    beta = _final_beta(r, state)
-    # The check's warning says that the pixels are grey: then a Bernoulli's loss is no code length at all.
-    offset = None if any(w.startswith("--soft_targets") for w in r.warnings) else 0.0
-    if offset is not None and not is_discrete(r.likelihood.support):
-        offset = bits_offset(c.pixels, r.dataset.levels)
-    prediction = None  # a floor under each latent keeps latents busy that no linear model of this weight would use
-    if r.outlook is not None and c.weighting != "free_bits":
-        prediction = at_beta(r.outlook, max(beta, 0.0))
-    return {
-        "step": int(state.step),
-        **held_out,
-        "iw_samples": c.iw_samples,
-        "bits_per_dim": None if offset is None else -held_out["elbo"] / (dim * math.log(2)) + offset,
-        "beta": beta,
-        "beta_norm": beta_norm(beta, dim, c.latent_dim),
-        "sigma": sigma,
-        "water_level": None if sigma is None else beta * sigma**2,
-        "data_dim": dim,
-        "latent_dim": c.latent_dim,
-        "lambda_max": float(r.spectrum[0]),
-        "predicted_active": None if prediction is None else prediction.active,
-        "train": {k: fitted[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
-        "warnings": r.warnings,
-        "protocol": (
-            f"{r.dataset.name}, pixels {c.pixels}, all {len(test)} test examples, one sample of z each, beta = 1; "
-            f"iw_nll with {c.iw_samples} importance samples; mse of E[x|z] in the units of x; active units: variance "
-            "of the posterior mean over the test split > 0.01; training numbers over "
-            f"{min(len(train), TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
-        ),
-    }
-
-
-def _final_beta(r: Run, state: TrainState) -> float:
-    """The KL weight that the run ended with; for a controller what its state amounts to."""
-    weight, last = r.weighting.weight, r.config.num_steps - 1
-    beta = float((weight.beta or weight.value)(state.weight_state, last))
-    given = r.weighting.beta
-    close = given is not None and r.config.weighting not in CONTROLLED and math.isclose(beta, given, rel_tol=1e-6)
-    return given if close else beta
 
 
 def _shares(workdir: Path, num_steps: int) -> dict[str, float | None]:

@@ -102,6 +102,20 @@ def test_the_same_command_again_finds_it_finished(finished):
     assert code == 0 and "finished" in out and (workdir / "results.json").read_bytes() == before
 
 
+def test_evaluate_scores_a_trained_run_again(finished, tmp_path):
+    workdir, _, _ = finished
+    before = (workdir / "results.json").read_bytes()
+    code, out, err = run(f"--workdir={workdir}", "--iw_samples=64", binary="evaluate")
+    assert code == 0 and "iw_nll" in out, err
+    again = json.loads((workdir / "evaluation.json").read_text())
+    for key in ("elbo", "rate", "distortion", "mse", "iw_nll", "kl_per_latent", "active_units"):
+        assert again[key] == results(workdir)[key], key
+    assert (workdir / "results.json").read_bytes() == before and "64 importance samples" in again["protocol"]
+    np.savez(tmp_path / "other.npz", train=images(20, 8, 12), test=images(20, 8, 12))
+    refused(f"--workdir={workdir}", f"--dataset={tmp_path / 'other.npz'}", match="8x8x1 and 17", binary="evaluate")
+    refused(f"--workdir={tmp_path}", match="holds no run", binary="evaluate")
+
+
 def test_another_configuration_is_refused_with_the_flags_that_differ(finished):
     workdir, flags, _ = finished
     before = (workdir / "config.json").read_bytes()

@@ -11,6 +11,7 @@ _MEASURED = (
     ("elbo", "ELBO", "nats; lower bound of log p(x), the negative sum of the next two"),
     ("rate", "Rate", "nats; KL(q(z|x) || p(z)), what the code costs"),
     ("distortion", "Distortion", "nats; -log p(x|z), what the code leaves to say"),
+    ("calibrated_elbo", "ELBO, recalibrated", "nats; the same with sigma^2 = the training error: compare runs by it"),
     ("iw_nll", "IW bound", "nats; upper bound of -log p(x){samples}"),
     ("bits_per_dim", "Bits per dimension", "bits; see the reading for what it compares with"),
     ("perplexity", "Perplexity", "per token; from the bound, so an upper bound"),
