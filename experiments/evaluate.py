@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from experiments import train as choices
 from experiments.build import Run, build
@@ -24,8 +26,8 @@ from vae_jax import data
 from vae_jax.config import launch, option, write_json
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
-from vae_jax.evaluation import make_scorer, summarise
-from vae_jax.randomness import TEST, purpose_key
+from vae_jax.evaluation import Estimate, decompose, make_gaps, make_scorer, summarise, summarise_gaps
+from vae_jax.randomness import GAPS, PIXELS, RATE, TEST, example_keys, purpose_key
 from vae_jax.types import UserError
 
 
@@ -40,6 +42,12 @@ class Config:
     limit: int | None = option(None, "only the first so many examples of it (default: all)")
     iw_samples: int = option(5000, "importance samples of iw_nll; memory does not grow with them")
     active_threshold: float = option(0.01, "a latent is active where its posterior mean varies by more over the data")
+    rate_samples: int = option(
+        2000, "samples for the parts of the rate, each against the posteriors of the whole split"
+    )
+    gap_examples: int = option(
+        50, "examples whose own best posterior is searched for, for the inference gaps; 0 for none"
+    )
     seed: int = option(0, "of the evaluation's own noise")
 
 
@@ -86,40 +94,81 @@ def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
 def main(config: Config) -> None:
     """Evaluates, writes evaluation.json and prints it."""
     started = time.perf_counter()
-    for name in ("iw_samples", "limit"):
+    for name, least in (("iw_samples", 1), ("limit", 2), ("rate_samples", 2), ("gap_examples", 0)):
         value = getattr(config, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name}={value} must be at least 1")
+        if value is not None and value < least:
+            raise UserError(f"--{name}={value} must be at least {least}")
     if not (math.isfinite(config.active_threshold) and config.active_threshold >= 0):
         raise UserError(f"--active_threshold={config.active_threshold} must be at least 0")
     ready, _ = choices.resolve(read_config(config.workdir, config.data_dir))
     r = build(ready, [])
     state = trained(r)
     dataset = r.dataset if config.dataset is None else other_data(r, config.dataset, config.data_dir)
-    rows = dataset.test if config.split == "test" else dataset.train
-    answer: dict[str, Any] = bounds(r, state, rows[: config.limit], config)
-    answer |= {
-        "step": int(state.step),
-        "protocol": (
-            f"{dataset.name}, {config.split} split, {len(rows[: config.limit])} examples, pixels {r.config.pixels}, "
-            f"beta = 1, {config.iw_samples} importance samples, active units: variance of the posterior mean above "
-            f"{config.active_threshold:g}, seed {config.seed}"
-        ),
-        "seconds": time.perf_counter() - started,
-    }
+    rows = (dataset.test if config.split == "test" else dataset.train)[: config.limit]
+    key = jax.random.fold_in(purpose_key(r.key, TEST), config.seed) if config.seed else purpose_key(r.key, TEST)
+    answer: dict[str, Any] = {"step": int(state.step), **bounds(r, state, rows, key, config)}
+    if config.gap_examples:
+        answer["gaps"] = gaps(r, state, rows[: config.gap_examples], key)
+    answer["protocol"] = (
+        f"{dataset.name}, {config.split} split, {len(rows)} examples, pixels {r.config.pixels}, beta = 1, "
+        f"{config.iw_samples} importance samples, active units: variance of the posterior mean above "
+        f"{config.active_threshold:g}, the rate taken apart with {config.rate_samples} samples against all {len(rows)} "
+        f"posteriors, gaps of the first {min(config.gap_examples, len(rows))} examples, seed {config.seed}"
+    )
+    answer["seconds"] = time.perf_counter() - started
     write_json(Path(config.workdir) / "evaluation.json", answer)
-    for key in ("elbo", "rate", "distortion", "iw_nll", "mse", "active_units"):
-        print(f"{key:14s} {answer[key]:.6g}")
-    print(f"written: {Path(config.workdir) / 'evaluation.json'}")
+    print(*said(answer), f"written: {Path(config.workdir) / 'evaluation.json'}", sep="\n")
 
 
-def bounds(r: Run, state, rows, config: Config) -> dict[str, Any]:
-    """ELBO, its terms, the importance-weighted bound and the units, over all ``rows``."""
+def bounds(r: Run, state, rows, key, config: Config) -> dict[str, Any]:
+    """ELBO, its terms, the importance-weighted bound and the units, over all ``rows``; the rate taken apart."""
     at_once = max(16, min(250, 200_000 // r.data_dim))
     score = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
-    key = jax.random.fold_in(purpose_key(r.key, TEST), config.seed) if config.seed else purpose_key(r.key, TEST)
     scores = score(state.params, r.spread.place(rows), key, config.iw_samples)
-    return summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
+    found = summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
+    logvar = np.log(scores.posterior_variance)
+    parts = decompose(scores.posterior_mean, logvar, purpose_key(key, RATE), config.rate_samples)
+    return found | {"rate_parts": {name: _plain(value) for name, value in parts._asdict().items()}}
+
+
+def _plain(value):
+    """An estimate as JSON can hold it."""
+    if isinstance(value, Estimate):
+        return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}
+    return float(value)
+
+
+def gaps(r: Run, state, rows, key) -> dict[str, float]:
+    """The approximation and the amortisation gap (Cremer 2018, 1801.03558) of a few examples."""
+    index = jnp.arange(len(rows))
+    x = jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), index), jnp.asarray(rows))
+    return summarise_gaps(make_gaps(r.vae, r.likelihood)(state.params, x, purpose_key(key, GAPS)))
+
+
+def said(answer: dict[str, Any]) -> list[str]:
+    """The numbers in words, with what they may not be taken for."""
+    elbo, nll, parts = answer["elbo"], answer["iw_nll"], answer["rate_parts"]
+    pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
+    shown = [f"{parts[k]['value']:.3f} +- {parts[k]['error']:.3f}" for k in pieces]
+    lines = [
+        f"elbo {elbo:.4f} = -(rate {answer['rate']:.4f} + distortion {answer['distortion']:.4f}) nats per example",
+        f"-log p(x) <= {nll:.4f} nats ({answer['iw_samples']} importance samples)",
+        f"mse {answer['mse']:.6g}, {answer['active_units']} active units",
+        f"rate, taken apart: mutual information {shown[0]}, total correlation {shown[1]}, dimension-wise KL {shown[2]}",
+    ]
+    if parts["mutual_information"]["value"] > 0.9 * parts["cap"]:
+        lines.append(
+            f"  the mutual information is at its cap, log N = {parts['cap']:.3f}: these posteriors hardly overlap, so "
+            "it says how many examples there are, and the total correlation is not entanglement"
+        )
+    if "gaps" in answer:
+        g = answer["gaps"]
+        lines.append(
+            f"inference gaps: approximation {g['approximation_gap']:.3f} +- {g['approximation_gap_error']:.3f}, "
+            f"amortisation {g['amortisation_gap']:.3f} +- {g['amortisation_gap_error']:.3f} nats (at least "
+            f"{g['effective_samples']:.0f} effective samples)"
+        )
+    return lines
 
 
 if __name__ == "__main__":

@@ -105,11 +105,15 @@ def test_the_same_command_again_finds_it_finished(finished):
 def test_evaluate_scores_a_trained_run_again(finished, tmp_path):
     workdir, _, _ = finished
     before = (workdir / "results.json").read_bytes()
-    code, out, err = run(f"--workdir={workdir}", "--iw_samples=64", binary="evaluate")
-    assert code == 0 and "iw_nll" in out, err
+    code, out, err = run(f"--workdir={workdir}", "--iw_samples=64", "--gap_examples=2", binary="evaluate")
+    assert code == 0 and "64 importance samples" in out and "mutual information" in out, err
     again = json.loads((workdir / "evaluation.json").read_text())
     for key in ("elbo", "rate", "distortion", "mse", "iw_nll", "kl_per_latent", "active_units"):
         assert again[key] == results(workdir)[key], key
+    parts = again["rate_parts"]
+    pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
+    assert abs(sum(parts[k]["value"] for k in pieces) - parts["sampled_rate"]["value"]) < 1e-9
+    assert abs(parts["rate"] - again["rate"]) < 1e-5 and again["gaps"]["approximation_gap"] > -0.1
     assert (workdir / "results.json").read_bytes() == before and "64 importance samples" in again["protocol"]
     np.savez(tmp_path / "other.npz", train=images(20, 8, 12), test=images(20, 8, 12))
     refused(f"--workdir={workdir}", f"--dataset={tmp_path / 'other.npz'}", match="8x8x1 and 17", binary="evaluate")

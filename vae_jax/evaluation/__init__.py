@@ -1,5 +1,17 @@
 """Evaluation: what a run learned, on every example, with z sampled and beta = 1."""
 
 from vae_jax.evaluation.bounds import Scores, make_scorer, summarise
+from vae_jax.evaluation.gaps import Gaps, make_gaps, summarise_gaps
+from vae_jax.evaluation.rate import Decomposition, Estimate, decompose
 
-__all__ = ["Scores", "make_scorer", "summarise"]
+__all__ = [
+    "Decomposition",
+    "Estimate",
+    "Gaps",
+    "Scores",
+    "decompose",
+    "make_gaps",
+    "make_scorer",
+    "summarise",
+    "summarise_gaps",
+]

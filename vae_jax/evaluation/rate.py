@@ -1,0 +1,255 @@
+"""The rate taken apart: mutual information + total correlation + dimension-wise KL.
+
+With q(z) = (1/N) sum_n q(z|x_n), the aggregate posterior of N examples, and one sample z ~ q(z|x_n) in every term,
+
+    log q(z|x_n)/p(z) = log q(z|x_n)/q(z) + log q(z)/prod_j q(z_j) + sum_j log q(z_j)/p(z_j)
+
+whose means are the rate, I(n; z), TC and the dimension-wise KL (Hoffman and Johnson 2016; Chen 2018, 1802.04942). The
+sums over all N examples are exact here, so there is no log-batch cap. Estimates from one batch are in
+``minibatch_decomposition``: biased, and kept to say how much. All numbers are in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.gaussian import LOG_2PI, DiagGaussian, at_least_float32
+from vae_jax.types import Array
+
+
+class Estimate(NamedTuple):
+    """A mean over samples and its standard error, nats; floats, or arrays ``[d]``."""
+
+    value: Any
+    error: Any
+
+
+class Decomposition(NamedTuple):
+    """The parts of the rate, nats per example.
+
+    Attributes:
+      rate: analytic, the mean over all N examples.
+      sampled_rate: of the samples that the parts come from; the parts sum to it exactly.
+      mutual_information: I(n; z) of the N examples, between 0 and ``cap``.
+      total_correlation: KL(q(z) || prod_j q(z_j)) >= 0.
+      dimension_wise_kl: sum_j KL(q(z_j) || p(z_j)) >= 0.
+      kl_per_latent: its summands, ``[d]``: the aggregate posterior against the prior, latent by latent.
+      cap: the largest mutual information that could have been found, log N. A value near it says that the N posteriors
+        hardly overlap; TC is then large too, as N islands are no product, whatever the dependence between the latents.
+    """
+
+    rate: float
+    sampled_rate: Estimate
+    mutual_information: Estimate
+    total_correlation: Estimate
+    dimension_wise_kl: Estimate
+    kl_per_latent: Estimate
+    cap: float
+
+
+def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 256) -> Decomposition:
+    """The rate of a whole data set taken apart, by exact sums over all its examples.
+
+    The cost is ``num_samples * n * d`` exponentials; the memory does not grow with ``num_samples * n``.
+
+    Args:
+      mean, logvar: the posteriors of all N examples, ``[n, d]``.
+      key: consumed, by the choice of examples and the draws of z.
+      num_samples: how many pairs (example, z). Up to N they belong to different examples, drawn at random; beyond,
+        every example has its turn again.
+      block: how many examples are added up before their sum joins the total: fewer roundings, the same result.
+
+    Returns:
+      A ``Decomposition``. Standard errors are those of independent pairs; with ``num_samples`` near or above N they
+      are too large, as no example is left to chance. A part that is 0 may come out negative by that error.
+
+    Raises:
+      ValueError: for posteriors that are not two equal ``[n, d]``, or fewer than 2 samples.
+    """
+    mean, logvar = _posteriors(mean, logvar)
+    if num_samples < 2 or block < 1:
+        raise ValueError(f"num_samples must be at least 2 and block at least 1, not {num_samples} and {block}")
+    index, z, rates = _draw(mean, logvar, key, num_samples)
+    parts = sampled_parts(z, *log_densities(mean, logvar, index, z, block))
+    rate = float(np.mean(np.asarray(rates, np.float64)))
+    return Decomposition(rate, *(_estimate(part) for part in parts), cap=math.log(len(rates)))
+
+
+@jax.jit(static_argnums=3)
+def _draw(mean, logvar, key, num_samples):
+    """The examples ``[s]``, a sample from the posterior of each ``[s, d]``, and the rate of all N examples ``[n]``."""
+    n = mean.shape[0]
+    index = jax.random.permutation(jax.random.fold_in(key, 0), n)[jnp.arange(num_samples) % n]
+    z = DiagGaussian(mean[index], logvar[index]).sample(jax.random.fold_in(key, 1), 1)[0]
+    return index, z, jnp.sum(DiagGaussian(mean, logvar).kl(), -1)
+
+
+def log_densities(mean, logvar, index, z, block: int = 256) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log densities at samples of some of the posteriors, nats, as float64.
+
+    Args:
+      mean, logvar: the posteriors of all N examples, ``[n, d]``.
+      index: the example that each sample was drawn from, ``[s]``.
+      z: the samples, ``[s, d]``.
+      block: as for ``decompose``.
+
+    Returns:
+      log q(z_j|x_index) ``[s, d]``, log q(z) ``[s]`` and log q(z_j) ``[s, d]``, aggregated over all N.
+    """
+    mean, logvar = _posteriors(mean, logvar)
+    sums = _log_sums(mean, logvar, jnp.asarray(index), at_least_float32(z).T, block)
+    # In float64, so that no rounding lifts log q(z|x_n) - log q(z) above log N.
+    log_q, joint, marginal = (np.asarray(v, np.float64).T for v in sums)
+    log_n = math.log(mean.shape[0])
+    return log_q, log_q.sum(-1) + joint - log_n, log_q + marginal - log_n
+
+
+@jax.jit(static_argnums=4)
+def _log_sums(mean, logvar, index, z, block):
+    """``z [d, s]`` -> log q(z_j|x_index) ``[d, s]``, and log sum_n q(.|x_n)/q(.|x_index), joint [s], marginal [d, s].
+
+    Relative to the density that z was drawn from, a running sum needs no maximum: its own term is 1, so it cannot
+    vanish, and a density ratio has mean 1 under its denominator, so that one exceeds exp(88) has probability exp(-88).
+    One example at a time against all samples keeps the vectors long and the memory small.
+    """
+    n, d = mean.shape
+    scale, log_scale = jnp.exp(-0.5 * logvar), 0.5 * logvar
+    own = -0.5 * jnp.square((z - mean[index].T) * scale[index].T) - log_scale[index].T
+
+    def add(sums, example):
+        center, precision, log_tau = (v[:, None] for v in example)
+        ratio = -0.5 * jnp.square((z - center) * precision) - log_tau - own
+        return (sums[0] + jnp.exp(jnp.sum(ratio, 0)), sums[1] + jnp.exp(ratio)), None
+
+    def add_block(sums, examples):
+        zero = (jnp.zeros_like(z[0]), jnp.zeros_like(z))
+        return jax.tree.map(jnp.add, sums, jax.lax.scan(add, zero, examples)[0]), None
+
+    # Padding has density 0 everywhere.
+    extra = ((0, -n % block), (0, 0))
+    padded = (jnp.pad(mean, extra), jnp.pad(scale, extra), jnp.pad(log_scale, extra, constant_values=jnp.inf))
+    zero = (jnp.zeros_like(z[0]), jnp.zeros_like(z))
+    (joint, marginal), _ = jax.lax.scan(add_block, zero, tuple(v.reshape(-1, block, d) for v in padded))
+    return own - 0.5 * LOG_2PI, jnp.log(joint), jnp.log(marginal)
+
+
+def sampled_parts(z, log_q, log_joint, log_marginal) -> tuple[np.ndarray, ...]:
+    """The terms of the identity above at each sample, float64, nats; parts 1 to 3 sum to part 0.
+
+    Args:
+      z: samples, ``[s, d]``; the arguments after it as ``log_densities`` returns them.
+
+    Returns:
+      The rate, the mutual information, the total correlation and the dimension-wise KL, ``[s]``, and the last one's
+      summands ``[s, d]``.
+    """
+    z, log_q, log_joint, log_marginal = (np.asarray(v, np.float64) for v in (z, log_q, log_joint, log_marginal))
+    log_prior = -0.5 * (np.square(z) + LOG_2PI)
+    log_q, per_latent = log_q.sum(-1), log_marginal - log_prior
+    return (
+        log_q - log_prior.sum(-1),
+        log_q - log_joint,
+        log_joint - log_marginal.sum(-1),
+        per_latent.sum(-1),
+        per_latent,
+    )
+
+
+def minibatch_log_weights(batch: int, num_examples: int, method: str = "mss") -> np.ndarray:
+    """Log weights ``[b, b]`` of an estimate of log q(z) from one batch: row i is for the sample of example i.
+
+    Args:
+      batch: B >= 2, examples drawn without replacement.
+      num_examples: N >= B.
+      method: ``mss``, minibatch-stratified (Chen 2018, 1802.04942, appendix C): 1/N for the example itself, which is
+        on the diagonal, (N-B+1) / (N (B-1)) for one other and 1 / (B-1) for the rest. ``mws``, minibatch-weighted:
+        1 / (NB) for all. ``batch``: 1 / B, which is q(z) of the batch alone.
+
+    Raises:
+      ValueError: for an unknown method, or not 2 <= B <= N.
+    """
+    if not 2 <= batch <= num_examples:
+        raise ValueError(f"batch must lie between 2 and the {num_examples} examples, not {batch}")
+    if method in ("mws", "batch"):
+        return np.full((batch, batch), -math.log(batch * (num_examples if method == "mws" else 1)))
+    if method != "mss":
+        raise ValueError(f"method must be mss, mws or batch, not {method!r}")
+    weights = np.full((batch, batch), 1.0 / (batch - 1))
+    rows = np.arange(batch)
+    weights[rows, rows] = 1.0 / num_examples
+    weights[rows, (rows + 1) % batch] = (num_examples - batch + 1) / (num_examples * (batch - 1))
+    return np.log(weights)
+
+
+def minibatch_decomposition(mean, logvar, key: Array, log_weights) -> Decomposition:
+    """The parts of the rate as one batch estimates them: biased, by tens of nats where the batch is small for its rate.
+
+    For what is only computable from batches; the numbers to report are those of ``decompose``. The rate, the sum of
+    the parts, is right whatever the weights.
+
+    Args:
+      mean, logvar: the posteriors of the batch, ``[b, d]``.
+      key: consumed, by one draw of z for each example.
+      log_weights: ``[b, b]``, as from ``minibatch_log_weights``; for the joint density and for every marginal.
+
+    Returns:
+      A ``Decomposition`` whose ``cap`` is minus the log weight of an example's own density: log N for ``mss``,
+      log NB for ``mws``, log B for ``batch``. Standard errors are of the samples and do not contain the bias.
+    """
+    mean, logvar = _posteriors(mean, logvar)
+    log_weights = np.asarray(log_weights, np.float64)
+    rate, *densities = _weighted_sums(mean, logvar, key, log_weights)
+    cap = -float(np.diagonal(log_weights).min())
+    return Decomposition(float(rate), *(_estimate(part) for part in sampled_parts(*densities)), cap=cap)
+
+
+@jax.jit
+def _weighted_sums(mean, logvar, key, log_weights):
+    """The batch's rate, and what ``sampled_parts`` takes."""
+    q = DiagGaussian(mean, logvar)
+    z = q.sample(key, 1)[0]
+    each = -0.5 * (jnp.square(z[:, None] - mean) * jnp.exp(-logvar) + logvar + LOG_2PI)  # [b of z, b of q, d]
+    joint = jax.nn.logsumexp(jnp.sum(each, -1) + log_weights, axis=1)
+    marginal = jax.nn.logsumexp(each + log_weights[:, :, None], axis=1)
+    return jnp.mean(jnp.sum(q.kl(), -1)), z, jnp.diagonal(each).T, joint, marginal
+
+
+def active_units(mean, threshold: float = 0.01) -> np.ndarray:
+    """Which latents are active, ``[d]`` booleans: the posterior mean varies over the data by more than ``threshold``.
+
+    Burda 2016, 1509.00519, section 5. ``mean`` is ``[n, d]``. The number depends on the split and the threshold: give
+    both with it.
+    """
+    return np.var(np.asarray(mean, np.float64), axis=0) > threshold
+
+
+def second_moments(mean, logvar) -> np.ndarray:
+    """E[mu^2 + tau^2] over the data per latent, ``[d]``: the second moment of the aggregate posterior, in closed form.
+
+    1 at every stationary point of a model whose encoder ends and decoder starts in a linear layer, at any weight.
+    """
+    mean, logvar = np.asarray(mean, np.float64), np.asarray(logvar, np.float64)
+    return np.mean(np.square(mean) + np.exp(logvar), axis=0)
+
+
+def aggregate_moments(mean, logvar) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of the aggregate posterior per latent, ``[d]`` each, in closed form; the prior has 0 and 1."""
+    center = np.mean(np.asarray(mean, np.float64), axis=0)
+    return center, second_moments(mean, logvar) - np.square(center)
+
+
+def _posteriors(mean, logvar):
+    mean, logvar = at_least_float32(mean), at_least_float32(logvar)
+    if mean.ndim != 2 or mean.shape != logvar.shape or 0 in mean.shape:
+        raise ValueError(f"mean and logvar must both be [n, d] and not empty, not {mean.shape} and {logvar.shape}")
+    return mean, logvar
+
+
+def _estimate(values: np.ndarray) -> Estimate:
+    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
+    return Estimate(mean, error) if values.ndim > 1 else Estimate(float(mean), float(error))
