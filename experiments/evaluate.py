@@ -27,8 +27,11 @@ from vae_jax.config import launch, option, write_json
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
 from vae_jax.evaluation import Estimate, decompose, make_gaps, make_scorer, summarise, summarise_gaps
+from vae_jax.evaluation.disentanglement import SCORES, disentanglement
 from vae_jax.randomness import GAPS, PIXELS, RATE, TEST, example_keys, purpose_key
 from vae_jax.types import UserError
+
+LEAST_ROWS = 1000  # fewer say little about disentanglement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +107,16 @@ def main(config: Config) -> None:
     r = build(ready, [])
     state = trained(r)
     dataset = r.dataset if config.dataset is None else other_data(r, config.dataset, config.data_dir)
-    rows = (dataset.test if config.split == "test" else dataset.train)[: config.limit]
+    test = config.split == "test"
+    rows = (dataset.test if test else dataset.train)[: config.limit]
+    factors = dataset.test_factors if test else dataset.train_factors
     key = jax.random.fold_in(purpose_key(r.key, TEST), config.seed) if config.seed else purpose_key(r.key, TEST)
-    answer: dict[str, Any] = {"step": int(state.step), **bounds(r, state, rows, key, config)}
+    numbers, codes = bounds(r, state, rows, key, config)
+    answer: dict[str, Any] = {"step": int(state.step), **numbers}
+    if factors is not None and factors.shape[1] > 1 and len(rows) >= LEAST_ROWS:
+        subset = f"{dataset.name}, {config.split} split, {len(rows)} examples"
+        names = dataset.factor_names
+        answer["disentanglement"] = disentanglement(codes, factors[: len(rows)], names, config.seed, subset)
     if config.gap_examples:
         answer["gaps"] = gaps(r, state, rows[: config.gap_examples], key)
     answer["protocol"] = (
@@ -120,15 +130,16 @@ def main(config: Config) -> None:
     print(*said(answer), f"written: {Path(config.workdir) / 'evaluation.json'}", sep="\n")
 
 
-def bounds(r: Run, state, rows, key, config: Config) -> dict[str, Any]:
-    """ELBO, its terms, the importance-weighted bound and the units, over all ``rows``; the rate taken apart."""
+def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np.ndarray]:
+    """ELBO, its terms, the importance-weighted bound, units, the rate's parts; and the posterior means ``[n, d]``."""
     at_once = max(16, min(250, 200_000 // r.data_dim))
     score = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
     scores = score(state.params, r.spread.place(rows), key, config.iw_samples)
     found = summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
     logvar = np.log(scores.posterior_variance)
     parts = decompose(scores.posterior_mean, logvar, purpose_key(key, RATE), config.rate_samples)
-    return found | {"rate_parts": {name: _plain(value) for name, value in parts._asdict().items()}}
+    found["rate_parts"] = {name: _plain(value) for name, value in parts._asdict().items()}
+    return found, scores.posterior_mean
 
 
 def _plain(value):
@@ -168,6 +179,10 @@ def said(answer: dict[str, Any]) -> list[str]:
             f"amortisation {g['amortisation_gap']:.3f} +- {g['amortisation_gap_error']:.3f} nats (at least "
             f"{g['effective_samples']:.0f} effective samples)"
         )
+    if "disentanglement" in answer:
+        d = answer["disentanglement"]
+        scores = ", ".join(f"{name} {d[name]:.3f}" for name in SCORES if d[name] is not None)
+        lines += [f"disentanglement: {scores}", f"  {d['protocol']}", *(f"  {line}" for line in d["left_out"])]
     return lines
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments import train as choices
 from experiments.build import Material, Run, build, weighed
-from experiments.scoring import evaluate
+from experiments.scoring import evaluate, looks
 from experiments.weights import CONTROLLED
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import claim_workdir, write_json
@@ -56,8 +56,12 @@ def run(config, warnings: list[str], shared: Material | None = None) -> None:
         results |= _shares(workdir, config.num_steps)
         results["examples_per_second"] = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
         results["seconds"] = time.perf_counter() - started
+        results |= looks(r, state, test, at_once)
+        held, names = purpose_key(r.key, TEST), r.dataset.factor_names
         drawn = pictures(
-            r.vae, r.likelihood, r.preprocess, state.params, test, purpose_key(r.key, TEST), config.latent_dim
+            *(r.vae, r.likelihood, r.preprocess, state.params, test, held, config.latent_dim),
+            factors=r.dataset.test_factors,
+            factor_names=names,
         )
         np.savez(workdir / "pictures.npz", **drawn)
         write_json(results_path, results)

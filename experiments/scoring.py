@@ -9,7 +9,7 @@ from experiments.build import Run
 from experiments.weights import CONTROLLED
 from vae_jax.conventions import beta_norm
 from vae_jax.data.pixels import bits_offset
-from vae_jax.evaluation import summarise
+from vae_jax.evaluation import make_fidelity, make_reliability, summarise, summarise_fidelity
 from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.likelihoods import is_discrete
 from vae_jax.outlook import at_beta
@@ -17,6 +17,7 @@ from vae_jax.randomness import TEST, TRAIN, purpose_key
 from vae_jax.types import TrainState
 
 TRAIN_LIMIT = 60_000  # training examples scored at the end
+RELIABILITY_LIMIT = 2000  # test examples whose every value is asked where it lies: slow for some families
 
 
 def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
@@ -65,6 +66,20 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
             f"{min(len(train), TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
         ),
     }
+
+
+def looks(r: Run, state: TrainState, test, batch_size: int) -> dict[str, Any]:
+    """How E[x|z] looks (images), and whether the decoder's intervals hold what they say, on the test split."""
+    pieces = (r.vae, r.likelihood, r.preprocess, batch_size, r.spread.shard, r.spread.devices)
+    key = purpose_key(r.key, TEST)
+    found: dict[str, Any] = {}
+    if any(w.startswith("--soft_targets") for w in r.warnings):
+        found["reliability"] = {"skipped": "a Bernoulli on grey pixels is no density"}
+    else:
+        found["reliability"] = make_reliability(*pieces)(state.params, test, key, limit=RELIABILITY_LIMIT)
+    if r.dataset.levels is not None and len(r.dataset.event) == 3:
+        found |= summarise_fidelity(make_fidelity(*pieces)(state.params, test, key), r.dataset.event)
+    return found
 
 
 def _final_beta(r: Run, state: TrainState) -> float:

@@ -12,15 +12,24 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from vae_jax.report import load, page, read, summary_lines, write_report
+from vae_jax.report import Run, load, page, read, summary_lines, write_report
 from vae_jax.report.comparison import comparison, table_lines
 from vae_jax.report.curves import limits
 from vae_jax.report.formatting import duration, number, setting
-from vae_jax.report.latents import THRESHOLD
+from vae_jax.report.latents import THRESHOLD, embedding
+from vae_jax.report.pictures import tempered
+from vae_jax.report.reliability import reliability
+from vae_jax.report.walks import interpolations, traversals
 from vae_jax.types import UserError
 
 D, M, STEPS = 64, 16, 3000
-FIGURES = ("reconstructions.png", "samples.png", "kl_per_latent.png", "curves.png", "weight.png")
+FIGURES = tuple(
+    f"{name}.png"
+    for name in (
+        "reconstructions samples temperatures traversals interpolations kl_per_latent embedding reliability curves "
+        "weight"
+    ).split()
+)
 
 
 def results(**changes):
@@ -424,7 +433,8 @@ def test_letters_and_signs_are_set_but_never_names():
 
 
 def test_a_whole_run(tmp_path):
-    workdir = write_run(tmp_path / "run", results(), config(), metrics(), digits_pictures(), torn=True)
+    drawn = digits_pictures() | code_pictures((8, 8, 1))
+    workdir = write_run(tmp_path / "run", results(reliability=curve()), config(), metrics(), drawn, torn=True)
     page = page_of(workdir)
     for name in FIGURES:
         assert (workdir / "figures" / name).read_bytes().startswith(b"\x89PNG")
@@ -500,6 +510,102 @@ def test_pictures_of_any_size_and_number(tmp_path, n, shape):
     }
     drawn["samples"][0, 0, 0] = math.nan
     assert len(page_of(write_run(tmp_path, results(), pictures=drawn)).images) == 3
+
+
+def code_pictures(event, n=40, image=True):
+    """What the figures of the code read, in the dtype that evaluation writes."""
+    rng = np.random.default_rng(2)
+
+    def of(*lead):
+        values = rng.uniform(size=(*lead, *event))
+        return (255 * values).astype(np.uint8) if image else values.astype(np.float32)
+
+    return {
+        "traversals": of(3, 9),
+        "traversal_latents": np.array([2, 0, 1]),
+        "traversal_kl": np.array([1.5, 0.2, 0.0]),
+        "traversal_z": np.linspace(-2.05, 2.05, 9),
+        "interpolations": of(2, 8),
+        "interpolation_ends": of(2, 2),
+        "tempered": of(3, 5),
+        "temperatures": np.array([0.5, 0.7, 1.0]),
+        "embedding": rng.normal(size=(n, 2)).astype(np.float32),
+        "embedding_axes": np.array(["component 1 (60% of the variance)", "component 2 (9% of the variance)"]),
+    }
+
+
+def curve(power=1.0):
+    """A reliability curve: calibrated at power 1, too narrow above, too wide below."""
+    levels = np.arange(1, 20) / 20
+    pit = np.full(40, 1 / 40)
+    pit[0], pit[1:] = 0.3, 0.7 / 39
+    made = {"levels": levels, "coverage": levels**power, "standard_error": np.full(19, 0.01), "pit": pit}
+    return {key: list(map(float, value)) for key, value in made.items()}
+
+
+CODE = (traversals, interpolations, tempered, embedding)
+
+
+@pytest.mark.parametrize("event", [(8, 8, 1), (1, 2, 3), (64, 40, 3), (13,), (1,)])
+def test_figures_of_the_code(tmp_path, event):
+    run = load(write_run(tmp_path, results(), config(), pictures=code_pictures(event, image=len(event) == 3)))
+    plates = [figure(run) for figure in CODE]
+    assert [plate.png[:4] for plate in plates] == [b"\x89PNG"] * 4
+    assert len({plate.name for plate in plates}) == 4
+    assert "\N{MINUS SIGN}2.0 to 2.0" in plates[0].caption and "60% of the variance" in plates[3].caption
+    assert all(plate.caption.split(":")[0] for plate in plates)  # the alt text
+    if event == (8, 8, 1):
+        assert [figure(run).png for figure in CODE] == [plate.png for plate in plates]
+
+
+def test_figures_of_the_code_that_cannot_be_drawn(tmp_path):
+    nothing = load(write_run(tmp_path / "a", results()))
+    tokens = load(write_run(tmp_path / "b", results(), pictures=code_pictures((7, 3, 2, 1), image=False)))
+    for figure in CODE[:3]:
+        assert figure(nothing).png is None and "no pictures.npz" in figure(nothing).caption
+        assert figure(tokens).png is None and "7 x 3 x 2 x 1" in figure(tokens).caption
+    assert embedding(nothing).png is None
+    one_point = {**code_pictures((13,)), "embedding": np.zeros((40, 2))}
+    assert "hardly differ" in embedding(nothing._replace(pictures=one_point)).caption
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 8])
+def test_the_map_is_coloured_by_factors(count):
+    rng = np.random.default_rng(0)
+    columns = [rng.integers(10, size=40), np.arange(40), np.zeros(40), *rng.integers(3, size=(5, 40))][:count]
+    names = [f"factor {i}" for i in range(count)]
+    drawn = code_pictures((13,))
+    if count:
+        drawn |= {"factors": np.stack(columns, axis=1), "factor_names": np.array(names)}
+    plate = embedding(load_nothing()._replace(pictures=drawn))
+    assert plate.png.startswith(b"\x89PNG")
+    words = {0: "variance).", 1: "coloured by factor 0", 5: "one factor in each panel", 8: "one factor in each panel"}
+    assert words[count] in plate.caption
+
+
+def load_nothing():
+    return Run(results(), config(), [], {})
+
+
+def test_the_reliability_curve():
+    run = load_nothing()
+    assert reliability(run).png is None and "did not measure" in reliability(run).caption
+    for power, words in ((1.0, "is 0."), (2.0, "too narrow on the whole"), (0.5, "too wide on the whole")):
+        run.results["reliability"] = curve(power)
+        plate = reliability(run)
+        assert plate.png.startswith(b"\x89PNG") and words in plate.caption
+    assert reliability(run).png == plate.png
+    discrete = reliability(run._replace(config=config(likelihood="bernoulli")))
+    assert discrete.caption.endswith("within the jump at x.")
+    run.results["reliability"]["share"] = 0.125
+    assert "12.5% of the values" in reliability(run._replace(config=config(likelihood="bernoulli"))).caption
+    for broken in (
+        {"skipped": "this likelihood has none"},
+        {**curve(), "coverage": []},
+        {**curve(), "pit": [None] * 40},
+    ):
+        run.results["reliability"] = broken
+        assert reliability(run).png is None and "not drawn, because" in reliability(run).caption
 
 
 def test_a_figure_that_is_no_longer_true_goes(tmp_path):

@@ -60,6 +60,8 @@ class Likelihood(NamedTuple):
         evaluates with. None where ``own`` is learned by gradient or fixed. ``all_mean`` averages over devices.
       frozen: True where ``own`` must receive neither gradient nor update.
       sigma_bound: the smallest standard deviation the family can express, None where there is no such bound.
+      cdf: ``(own, theta, x[event]) -> (below, up_to)``, P(X < x) and P(X <= x) of every dimension by itself, each
+        ``[event]``: equal for a density, a level's probability apart for a family of levels. None where not known.
     """
 
     init: Callable[[Event], Params]
@@ -73,6 +75,7 @@ class Likelihood(NamedTuple):
     refit: Callable[..., Params] | None = None
     frozen: bool = False
     sigma_bound: float | None = None
+    cdf: Callable[[Params, Array, Array], tuple[Array, Array]] | None = None
 
 
 class Terms(NamedTuple):

@@ -1,16 +1,49 @@
-"""What a person looks at: inputs, their reconstructions, and samples from the prior, as arrays."""
+"""What a person looks at, as arrays: reconstructions, samples, what each latent does, and a map of the code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import objective as bounds
+from vae_jax.evaluation.embedding import embed
 from vae_jax.randomness import LATENT, PIXELS, PRIOR, example_keys, purpose_key
 from vae_jax.types import VAE, Array, Likelihood, Params
+
+BYTES = 1_600_000  # of all pictures together
+TEMPERATURES = (0.5, 0.7, 1.0)
+QUANTILES = np.linspace(0.02, 0.98, 9)  # of the prior, along which one latent is moved
+STEPS = 8  # from one end of an interpolation to the other
+POINTS, ROUND = 1500, 250  # of the map of the posterior means, so many at a time
+
+
+class Counts(NamedTuple):
+    """How many of each: ``ends`` pairs of examples, ``latents`` moved, ``tempered`` samples of each temperature."""
+
+    inputs: int = 16
+    samples: int = 64
+    latents: int = 8
+    ends: int = 5
+    tempered: int = 10
+
+    def pictures(self) -> int:
+        """How many pictures that makes."""
+        along = self.latents * len(QUANTILES) + self.ends * (STEPS + 2)
+        return 2 * self.inputs + self.samples + along + self.tempered * len(TEMPERATURES)
+
+
+def counts_for(event, bytes_per_value: int) -> Counts:
+    """As many pictures as fit into ``BYTES``: fewer of large examples; of very large ones inputs and samples only."""
+    room = BYTES // (math.prod(event) * bytes_per_value)
+    for counts in (Counts(), Counts(10, 20, 6, 2, 5), Counts(10, 10, 0, 0, 0), Counts(5, 5, 0, 0, 0)):
+        if counts.pictures() <= room:
+            return counts
+    return Counts(1, 1, 0, 0, 0)
 
 
 def pictures(
@@ -21,10 +54,13 @@ def pictures(
     data: Array,
     key: Array,
     latent_dim: int,
-    num_inputs: int = 16,
-    num_samples: int = 64,
+    counts: Counts | None = None,
+    factors: np.ndarray | None = None,
+    factor_names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-    """``inputs`` and ``reconstructions`` [n, *event], ``samples`` [m, *event]: E[x|z] at z ~ q(z|x) and at z ~ p(z).
+    """Arrays for ``pictures.npz``; every picture is E[x|z], without the noise of p(x|z).
+
+    Images with pixels on [0, 1] come as uint8, 0 to 255 and clipped; everything else as float32 in its own units.
 
     Args:
       vae, likelihood, params: the model.
@@ -32,19 +68,91 @@ def pictures(
       data: the split whose first examples are shown.
       key: consumed.
       latent_dim: d.
-      num_inputs, num_samples: how many.
+      counts: how many of each; None for as many as keep the file below 2 MB.
+      factors, factor_names: known factors or labels of ``data``, ``[n, f]`` and ``f`` names, to colour the map by.
+
+    Returns:
+      ``inputs``, ``reconstructions`` [n, *event] and ``samples`` [m, *event]: E[x|z] at z ~ q(z|x) and at z ~ p(z).
+      ``traversals`` [l, t, *event]: the first example's posterior mean with one latent moved to ``traversal_z`` [t],
+      for the latents ``traversal_latents`` [l], those of largest KL first, which carry ``traversal_kl`` [l] nats.
+      ``interpolations`` [p, t, *event]: at equal steps between the posterior means of two examples,
+      ``interpolation_ends`` [p, 2, *event].
+      ``tempered`` [k, n, *event]: at the same n draws of N(0, I) times each of ``temperatures`` [k].
+      ``embedding`` [n, 2] with its two ``embedding_axes``: posterior means of examples spread over the split, and where
+      given their ``factors`` [n, f] and ``factor_names`` [f].
     """
-    own = params["likelihood"]
-    rows = jnp.arange(min(num_inputs, data.shape[0]))
+    own, n = params["likelihood"], data.shape[0]
+    image = len(data.shape) == 4 and data.shape[-1] in (1, 3)
+    counts = counts or counts_for(data.shape[1:], 1 if image else 4)
+    decode = jax.jit(lambda params, z: jax.vmap(lambda z: likelihood.mean(own, vae.decode(params["model"], z)))(z))
 
     @jax.jit
-    def draw(params, raw):
+    def look(params, raw, rows):
         x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)
         keys = example_keys(purpose_key(key, LATENT), rows)
-        theta = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key)[2][0])(x, keys)
-        z = jax.random.normal(purpose_key(key, PRIOR), (num_samples, latent_dim))
-        prior = jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
-        mean = jax.vmap(likelihood.mean, in_axes=(None, 0))
-        return {"inputs": x, "reconstructions": mean(own, theta), "samples": mean(own, prior)}
+        q, z, _ = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key))(x, keys)
+        return x, z[:, 0], q
 
-    return jax.tree.map(np.asarray, draw(params, data[rows]))
+    # Rounds of one size, so that one compilation serves them all.
+    first, spread = np.arange(min(counts.inputs, n)), np.linspace(0, n - 1, min(POINTS, n)).astype(int)
+    rows = np.union1d(first, spread)
+    rounds = np.resize(rows, (-(-len(rows) // ROUND), ROUND))
+    seen = [look(params, data[part], part) for part in rounds]
+    x, z, q = jax.tree.map(lambda *parts: np.concatenate([np.asarray(p) for p in parts])[: len(rows)], *seen)
+    kl = np.asarray(q.kl()).mean(axis=0)
+    order = np.argsort(-kl, kind="stable")[: counts.latents]
+    noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, latent_dim)))
+    wanted = {
+        "reconstructions": z[: counts.inputs],
+        "samples": noise,
+        "traversals": _moved(q.mean[0], order),
+        "interpolations": _between(q.mean, counts.ends),
+        "tempered": np.multiply.outer(TEMPERATURES, noise[: counts.tempered]).astype(np.float32),
+    }
+    shown = {"inputs": x[: counts.inputs]}
+    for name, codes in wanted.items():
+        if codes.size:
+            shown[name] = np.asarray(decode(params, codes.reshape(-1, latent_dim))).reshape(
+                *codes.shape[:-1], *x.shape[1:]
+            )
+    if "interpolations" in shown:
+        shown["interpolation_ends"] = np.stack([x[_pairs(len(x), counts.ends)[:, side]] for side in (0, 1)], axis=1)
+    if image and x.min() >= 0.0 and x.max() <= 1.0:
+        shown = {name: _bytes(values) for name, values in shown.items()}
+    shown |= {"traversal_latents": order, "traversal_kl": kl[order], "traversal_z": _prior_quantiles()}
+    shown |= {"temperatures": np.asarray(TEMPERATURES)}
+    shown["embedding"], axes = embed(q.mean, kl)
+    shown["embedding_axes"] = np.asarray(axes)
+    if factors is not None:
+        shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
+    return shown
+
+
+def _prior_quantiles() -> np.ndarray:
+    return np.asarray(jax.scipy.special.ndtri(jnp.asarray(QUANTILES, jnp.float32)))
+
+
+def _moved(mean, order) -> np.ndarray:
+    """``mean [d]`` with each latent of ``order [l]`` moved along the prior: ``[l, t, d]``."""
+    values = _prior_quantiles()
+    codes = np.broadcast_to(mean, (len(order), len(values), len(mean))).copy()
+    for row, latent in zip(codes, order):
+        row[:, latent] = values
+    return codes
+
+
+def _pairs(n: int, count: int) -> np.ndarray:
+    """Which examples the interpolations join, ``[p, 2]``: half a split apart, as neighbours may be alike."""
+    first = np.arange(min(count, n // 2)) * n // (2 * max(count, 1))
+    return np.stack([first, first + n // 2], axis=1)
+
+
+def _between(means, count: int) -> np.ndarray:
+    """Equal steps on the straight line between two means: ``[p, t, d]``."""
+    a, b = (means[_pairs(len(means), count)[:, side]][:, None] for side in (0, 1))
+    along = np.linspace(0.0, 1.0, STEPS, dtype=np.float32)[None, :, None]
+    return a + along * (b - a)
+
+
+def _bytes(values) -> np.ndarray:
+    return np.rint(255.0 * np.clip(np.nan_to_num(values), 0.0, 1.0)).astype(np.uint8)

@@ -20,6 +20,11 @@ def cross_entropy_with_logits(x, logits):
     return linear - jnp.log1p(jnp.exp(-jnp.where(positive, logits, -logits)))
 
 
+def _cdf(own, theta, x):
+    zero = jax.nn.sigmoid(-theta)  # P(0)
+    return jnp.where(x > 0.0, zero, 0.0), jnp.where(x >= 1.0, 1.0, zero)
+
+
 def bernoulli() -> Likelihood:
     """Independent Bernoulli pixels, theta the logits ``[event]``; x in {0, 1}.
 
@@ -34,4 +39,5 @@ def bernoulli() -> Likelihood:
         sample=lambda own, theta, key: jax.random.bernoulli(key, jax.nn.sigmoid(theta)).astype(theta.dtype),
         variance=lambda own, theta: jax.nn.sigmoid(theta) * jax.nn.sigmoid(-theta),
         support="binary",
+        cdf=_cdf,
     )

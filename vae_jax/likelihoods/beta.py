@@ -6,7 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import gammaln
+from jax.scipy.special import betainc, gammaln
 
 from vae_jax.gaussian import LOG_2PI, at_least_float32
 from vae_jax.likelihoods.bounded import between
@@ -77,6 +77,11 @@ def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelih
     def log_prob(own, theta, x):
         return jnp.sum(beta_log_prob(x, *logs(theta), squeeze))
 
+    def cdf(own, theta, x):
+        a, b = jnp.exp(logs(theta))
+        u = betainc(a, b, jnp.clip(squeeze + inner * x, 0.0, 1.0))
+        return u, u
+
     def mean(own, theta):
         log_a, log_b = logs(theta)
         return (jax.nn.sigmoid(log_a - log_b) - squeeze) / inner
@@ -99,4 +104,5 @@ def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelih
         sample=sample,
         variance=variance,
         support="unit",
+        cdf=cdf,
     )

@@ -74,6 +74,11 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
     def log_prob(own, theta, x):
         return sum(family.log_prob(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x)))
 
+    def cdf(own, theta, x):
+        both = [family.cdf(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x))]
+        below, up_to = zip(*both)
+        return jnp.concatenate(below), jnp.concatenate(up_to)
+
     def sample(own, theta, key):
         keys = jax.random.split(key, len(families))
         return jnp.concatenate([family.sample(o, t, k) for (family, o, t), k in zip(each(own, theta), keys)])
@@ -87,4 +92,5 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         variance=lambda own, theta: jnp.concatenate([family.variance(o, t) for family, o, t in each(own, theta)]),
         support=tuple((family.support, width) for family, width in parts),
         frozen=all(families[i].frozen for i in owners),
+        cdf=None if any(family.cdf is None for family in families) else cdf,
     )

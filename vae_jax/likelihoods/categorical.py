@@ -45,9 +45,17 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
     if not (math.isfinite(step) and step > 0):
         raise ValueError(f"the scale must be positive, not {scale}")
 
-    def log_prob(own, theta, x):
+    def as_class(x):
         x = x if jnp.issubdtype(x.dtype, jnp.integer) else jnp.rint(x / step)
-        return jnp.sum(categorical_log_prob(x.astype(jnp.int32), at_least_float32(theta)))
+        return x.astype(jnp.int32)
+
+    def log_prob(own, theta, x):
+        return jnp.sum(categorical_log_prob(as_class(x), at_least_float32(theta)))
+
+    def cdf(own, theta, x):
+        place = as_class(x)[..., None] - jnp.arange(num_classes)
+        p = jax.nn.softmax(at_least_float32(theta), axis=-1)
+        return jnp.sum(jnp.where(place > 0, p, 0.0), axis=-1), jnp.sum(jnp.where(place >= 0, p, 0.0), axis=-1)
 
     def in_classes(theta):
         p = jax.nn.softmax(at_least_float32(theta), axis=-1)
@@ -69,4 +77,5 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
         sample=sample,
         variance=variance,
         support=Grid(num_classes, step),
+        cdf=cdf,
     )

@@ -103,6 +103,16 @@ def continuous_bernoulli_icdf(u, logits):
     return jnp.where(small, first_order, jnp.where(l > 0, 1.0 - x, x))
 
 
+def continuous_bernoulli_cdf(x, logits):
+    """P(X <= x) at x in [0, 1], elementwise: (e^(l x) - 1) / (e^l - 1), which ``continuous_bernoulli_icdf`` inverts."""
+    l = at_least_float32(logits)  # noqa: E741
+    x = jnp.asarray(x, l.dtype)
+    small = jnp.abs(l) < 1e-6
+    negative = jnp.where(small, -1.0, -jnp.abs(l))  # for l > 0 by symmetry: u(x, l) = 1 - u(1 - x, -l)
+    u = jnp.expm1(negative * jnp.where(l > 0, 1.0 - x, x)) / jnp.expm1(negative)
+    return jnp.where(small, x - 0.5 * l * x * (1.0 - x), jnp.where(l > 0, 1.0 - u, u))
+
+
 def continuous_bernoulli() -> Likelihood:
     """Independent continuous Bernoulli pixels, theta the logits ``[event]``; x in [0, 1].
 
@@ -118,4 +128,5 @@ def continuous_bernoulli() -> Likelihood:
         sample=lambda own, theta, key: _sample(theta, key),
         variance=lambda own, theta: continuous_bernoulli_variance(theta),
         support="unit",
+        cdf=lambda own, theta, x: (continuous_bernoulli_cdf(x, theta),) * 2,
     )

@@ -105,6 +105,15 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
             each = jnp.sum(each, axis=-1, keepdims=True)
         return jnp.sum(jax.nn.logsumexp(log_weight + each, axis=0))
 
+    def cdf(own, theta, x):
+        mean, log_scale, log_weight = parts(theta)
+        offset, half = 2.0 * x - 1.0 - mean, 1.0 / (levels - 1)
+        below, up_to = (
+            jnp.sum(jnp.exp(log_weight) * jax.nn.sigmoid((offset + side * half) * jnp.exp(-log_scale)), axis=0)
+            for side in (-1.0, 1.0)
+        )
+        return jnp.where(x < 0.5 * half, 0.0, below), jnp.where(x > 1.0 - 0.5 * half, 1.0, up_to)
+
     def moments(theta):
         mean, log_scale, log_weight = parts(theta)
         weight = jnp.exp(log_weight)
@@ -128,4 +137,5 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
         sample=sample,
         variance=lambda own, theta: moments(theta)[1],
         support=Grid(levels, 1.0 / (levels - 1)),
+        cdf=cdf,
     )

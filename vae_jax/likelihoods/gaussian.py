@@ -92,6 +92,10 @@ def gaussian(
     def log_prob(own, theta, x):
         return jnp.sum(gaussian_log_prob(x, mean(own, theta), log_sigma(own, theta)))
 
+    def cdf(own, theta, x):
+        u = jax.scipy.special.ndtr((x - mean(own, theta)) * jnp.exp(-log_sigma(own, theta)))
+        return u, u
+
     def sample(own, theta, key):
         m = mean(own, theta)
         return m + jnp.exp(log_sigma(own, theta)) * jax.random.normal(key, m.shape, m.dtype)
@@ -115,4 +119,5 @@ def gaussian(
         refit=refit if precision == "optimal" else None,
         frozen=precision in ("fixed", "optimal"),
         sigma_bound=None if precision == "fixed" else min_sigma,
+        cdf=cdf,
     )

@@ -16,6 +16,11 @@ def laplace_log_prob(x, location, log_scale):
     return -jnp.abs(x - location) * jnp.exp(-log_scale) - log_scale - math.log(2.0)
 
 
+def _cdf(t):
+    tail = 0.5 * jnp.exp(-jnp.abs(t))
+    return jnp.where(t < 0.0, tail, 1.0 - tail)
+
+
 def laplace(scale: float = 0.1, learn_scale: bool = True, min_scale: float = 1e-3) -> Likelihood:
     """Independent Laplace dimensions around the decoder's output: its mean and median.
 
@@ -34,4 +39,4 @@ def laplace(scale: float = 0.1, learn_scale: bool = True, min_scale: float = 1e-
     Raises:
       ValueError: for a scale that is not positive or not above its bound.
     """
-    return location_scale(laplace_log_prob, jax.random.laplace, 2.0, scale, learn_scale, min_scale)
+    return location_scale(laplace_log_prob, jax.random.laplace, _cdf, 2.0, scale, learn_scale, min_scale)

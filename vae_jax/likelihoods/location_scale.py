@@ -15,6 +15,7 @@ from vae_jax.types import Array, Likelihood
 def location_scale(
     log_prob: Callable[[Array, Array, Array], Array],
     noise: Callable[..., Array],
+    cdf: Callable[[Array], Array],
     variance: float,
     scale: float,
     learn_scale: bool,
@@ -25,6 +26,7 @@ def location_scale(
     Args:
       log_prob: ``(x, location, log_scale) -> nats``, elementwise.
       noise: ``(key, shape, dtype) -> draws`` of scale 1.
+      cdf: its distribution function, elementwise.
       variance: of that noise.
       scale: the fixed or initial scale, in units of x.
       learn_scale: learned by gradient; else it stays.
@@ -63,6 +65,7 @@ def location_scale(
         sample=sample,
         variance=lambda own, theta: jnp.full(theta.shape, variance) * jnp.exp(2.0 * log_scale(own)),
         support="real",
+        cdf=lambda own, theta, x: (cdf((x - at_least_float32(theta)) * jnp.exp(-log_scale(own))),) * 2,
         frozen=not learn_scale,
         sigma_bound=min_scale * math.sqrt(variance) if learn_scale else None,
     )

@@ -1,11 +1,11 @@
-"""The figure of what each latent carries."""
+"""The figures of the code: what each latent carries, and a map of the posterior means."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from vae_jax.report.loading import Run
-from vae_jax.report.style import FAINT, MARK, TRAIN, Plate, draw
+from vae_jax.report.style import FAINT, MARK, TRAIN, WIDTH, Plate, draw
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
 # latent whose mean has that variance costs -log(1 - 0.01) / 2 nats.
@@ -68,3 +68,83 @@ def kl_per_latent(run: Run) -> Plate:
         f"nats are drawn at {FLOOR:g}."
     )
     return Plate(name, caption, draw(paint, height=2.6))
+
+
+_CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
+_PANELS = 6
+
+
+def _apart(places, extent, least: float = 0.06) -> np.ndarray:
+    """``places [n, 2]`` moved until no two are nearer than ``least`` of ``extent [2]``, or nearly so."""
+    places = places / extent + 1e-6 * np.arange(len(places))[:, None]  # two at one place go apart as well
+    for _ in range(100):
+        offset = places[:, None] - places[None]
+        distance = np.linalg.norm(offset, axis=-1) + np.eye(len(places))
+        push = np.maximum(least - distance, 0.0) / distance
+        places = places + 0.25 * np.sum(push[..., None] * offset, axis=1)
+    return places * extent
+
+
+def _scatter(figure, axes, points, values, title) -> None:
+    """Points coloured by ``values``; None for no colour. One of several panels has a title, and no room for names."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import MaxNLocator
+
+    style = {"s": 5 if len(points) > 500 else 9, "linewidths": 0, "alpha": 0.7}
+    if values is None:
+        axes.scatter(*points.T, color=TRAIN, **style)
+        return
+    kinds = np.unique(values)
+    if title or len(kinds) > _CLASSES:
+        drawn = axes.scatter(*points.T, c=values, cmap="viridis", **style)
+        bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
+        bar.outline.set_visible(False)
+        if (kinds == np.rint(kinds)).all():
+            bar.locator = MaxNLocator(nbins=5, integer=True)
+        bar.solids.set_alpha(1.0)
+    else:
+        axes.scatter(*points.T, c=np.searchsorted(kinds, values), cmap="turbo", **style)
+        # Each name in the middle of its points: colours alone do not tell twelve apart.
+        places = _apart(np.stack([np.median(points[values == kind], axis=0) for kind in kinds]), np.ptp(points, axis=0))
+        halo = [withStroke(linewidth=2.5, foreground="white")]
+        for kind, place in zip(kinds, places):
+            axes.text(*place, f"{kind:g}", ha="center", va="center", weight="bold", path_effects=halo)
+    axes.set_title(title)
+
+
+def embedding(run: Run) -> Plate:
+    """The posterior means of test examples in two dimensions, a panel for each known factor."""
+    name, what = "embedding.png", "Map of the code"
+    points, names = run.pictures.get("embedding"), run.pictures.get("embedding_axes")
+    if points is None or names is None or not len(points):
+        return Plate(name, f"{what}: none, because the run left no pictures.npz with it.", None)
+    points = np.asarray(points, float)
+    if not np.isfinite(points).all() or not (np.ptp(points, axis=0) > 1e-6).all():
+        return Plate(name, f"{what}: not drawn, because the posterior means hardly differ.", None)
+    factors, titles = run.pictures.get("factors"), run.pictures.get("factor_names")
+    panels = [(None, "")]
+    if factors is not None and titles is not None:
+        varied = [(values, str(title)) for values, title in zip(factors.T, titles) if len(np.unique(values)) > 1]
+        panels = varied[:_PANELS] or panels
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+
+    def paint(figure):
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        for i, (axes, (values, title)) in enumerate(zip(grid, panels)):
+            _scatter(figure, axes, points, values, title if len(panels) > 1 else "")
+            axes.tick_params(labelbottom=i + columns >= len(panels))
+            if i + columns >= len(panels):
+                axes.set_xlabel(str(names[0]) if columns == 1 else str(names[0]).split(" (")[0])
+            if i % columns == 0:
+                axes.set_ylabel(str(names[1]) if columns == 1 else str(names[1]).split(" (")[0])
+
+    colour = ""
+    if panels[0][0] is not None:
+        colour = f", coloured by {panels[0][1]}" if len(panels) == 1 else ", coloured by one factor in each panel"
+    on = f"{names[0]} and {names[1]}"
+    caption = f"{what}: the posterior means of {len(points)} test examples on {on}{colour}."
+    height = {1: 3.8, 2: 3.0}.get(columns, 2.3 * rows)
+    return Plate(name, caption, draw(paint, height=height, width=4.8 if columns == 1 else WIDTH))

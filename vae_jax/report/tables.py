@@ -16,6 +16,8 @@ _MEASURED = (
     ("bits_per_dim", "Bits per dimension", "bits; see the reading for what it compares with"),
     ("perplexity", "Perplexity", "per token; from the bound, so an upper bound"),
     ("mse", "Squared error", "mean per dimension of (x - E[x|z])^2, in squared units of the data"),
+    ("psnr", "PSNR", "dB; of E[x|z], the mean over images"),
+    ("ssim", "SSIM", "structural similarity of E[x|z], 1 is identical"),
     ("calibration", "Calibration", "SSE / (D sigma^2); 1 where the noise assumed is the error made"),
     ("active_units", "Active latents", "of {latent_dim}; the variance of the posterior mean is above 0.01"),
 )

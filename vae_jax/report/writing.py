@@ -7,13 +7,26 @@ from pathlib import Path
 
 from vae_jax.report import page, tables
 from vae_jax.report.curves import curves, weight
-from vae_jax.report.latents import kl_per_latent
+from vae_jax.report.latents import embedding, kl_per_latent
 from vae_jax.report.loading import Run, load, write_atomic
-from vae_jax.report.pictures import reconstructions, samples
+from vae_jax.report.pictures import reconstructions, samples, tempered
 from vae_jax.report.reading import read
+from vae_jax.report.reliability import reliability
+from vae_jax.report.walks import interpolations, traversals
 
 _MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet"}
-FIGURES = (reconstructions, samples, kl_per_latent, curves, weight)
+FIGURES = (
+    reconstructions,
+    samples,
+    tempered,
+    traversals,
+    interpolations,
+    kl_per_latent,
+    embedding,
+    reliability,
+    curves,
+    weight,
+)
 
 
 def _title(run: Run) -> str:

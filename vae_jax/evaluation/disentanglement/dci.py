@@ -1,0 +1,92 @@
+"""DCI: disentanglement, completeness and informativeness, from what boosted trees rely on (Eastwood 2018)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ROUNDS, RATE = 30, 0.3  # of the boosted trees
+
+
+def importances(
+    codes: np.ndarray, values: np.ndarray, train: np.ndarray, test: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much a classifier of each factor relies on each code, and how good it is.
+
+    disentanglement_lib grows 100 rounds of boosted trees of depth 3 at rate 0.1 and reads their impurities. Here it is
+    30 rounds at rate 0.3, on codes in 64 quantile bins (scikit-learn's HistGradientBoosting, many times faster). Those
+    trees keep no impurities, so the importance of a code is the rise of the log loss on the rows that they were
+    trained on when that code is shuffled. Impurities give idle codes more: on one beta-VAE of the dSprites sub-grid D
+    and C were 0.20 and 0.26 by those, 0.27 and 0.35 by these, at accuracies of 0.61 and 0.60. Compare like with like.
+
+    Args:
+      codes: ``[n, m]``.
+      values: ``[n, k]``.
+      train, test: the rows to learn from and those to judge by.
+      rng: consumed.
+
+    Returns:
+      Importances ``[m, k]``, of which each factor's add up to 1, and the held-out accuracies ``[k]``.
+    """
+    columns, accuracies = zip(*(_one_factor(codes, v, train, test, rng) for v in values.T))
+    return np.stack(columns, axis=1), np.array(accuracies)
+
+
+def _one_factor(codes, v, train, test, rng):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    nothing = np.full(codes.shape[1], 1 / codes.shape[1])  # no code is more important than another
+    classes, y = np.unique(v[train], return_inverse=True)
+    if len(classes) == 1:
+        return nothing, float(np.mean(v[test] == classes[0]))
+    model = HistGradientBoostingClassifier(
+        max_iter=ROUNDS, learning_rate=RATE, max_depth=3, max_bins=64, early_stopping=False, random_state=0
+    )
+    model.fit(codes[train], v[train])
+    rise = _rise_when_shuffled(model, codes[train], y, rng)
+    accuracy = float(model.score(codes[test], v[test]))
+    return (rise / rise.sum() if rise.sum() > 0 else nothing), accuracy
+
+
+def _rise_when_shuffled(model, x, y, rng):
+    """By how many nats the log loss of a fitted classifier rises when each column of ``x`` is shuffled, at least 0."""
+
+    def log_loss(x):
+        chosen = model.predict_proba(x)[np.arange(len(y)), y]
+        return -np.mean(np.log(np.maximum(chosen, 1e-12)))
+
+    base, rise = log_loss(x), np.zeros(x.shape[1])
+    for i in np.flatnonzero(np.ptp(x, axis=0)):
+        shuffled = x.copy()
+        shuffled[:, i] = rng.permutation(x[:, i])
+        rise[i] = max(log_loss(shuffled) - base, 0.0)
+    return rise
+
+
+def concentration(importance: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """How much each row of a table of importances is about one column: 1 - entropy / log(columns).
+
+    Args:
+      importance: ``[rows, columns]``, none negative.
+
+    Returns:
+      One number in [0, 1] for each row (0 for a row of zeros), and their mean with the rows' sums as weights; None
+      instead of the mean for a single column, where nothing is asked, and 0 for a table of zeros.
+    """
+    mass = importance.sum(axis=1)
+    share = np.divide(importance, mass[:, None], out=np.zeros_like(importance, float), where=mass[:, None] > 0)
+    entropy = -np.sum(share * np.log(np.where(share > 0, share, 1.0)), axis=1)
+    columns = importance.shape[1]
+    each = np.where(mass > 0, 1 - entropy / np.log(max(columns, 2)), 0.0)
+    if columns < 2:
+        return each, None
+    return each, float(np.sum(each * mass) / mass.sum()) if mass.sum() > 0 else 0.0
+
+
+def disentanglement_of(importance: np.ndarray) -> float | None:
+    """D of importances ``[codes, factors]``: is each code important for one factor only? None for one factor."""
+    return concentration(importance)[1]
+
+
+def completeness_of(importance: np.ndarray) -> float | None:
+    """C of importances ``[codes, factors]``: does each factor need one code only? None for one code."""
+    return concentration(importance.T)[1]
