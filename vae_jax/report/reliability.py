@@ -83,8 +83,9 @@ def reliability(run: Run) -> Plate:
     )
     if len(piles):
         caption += (
-            " Grey bars are cut off and hold the share written beside them: many values at one place, such as pixels that "
-            "are always black (in the middle) or at an edge of the support, where a density puts no mass (at the ends)."
+            " Grey bars are cut off and hold the share written beside them: many values at one place, such as pixels "
+            "that are always black (in the middle), or at an edge of the support, where a density puts no mass (at "
+            "the ends)."
         )
     if run.config.get("likelihood") in _DISCRETE:
         share = run.results["reliability"].get("share")
