@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import objective as bounds
+from vae_jax.evaluation.batches import gather, in_batches
 from vae_jax.gaussian import at_least_float32
-from vae_jax.randomness import LATENT, PIXELS, example_keys, purpose_key
 from vae_jax.types import VAE, Array, Likelihood, Params
 
 
@@ -115,23 +115,13 @@ def make_scorer(
       shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
     """
 
-    def batch(params, data, rows, key, iw_samples):
-        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), data[rows])
-        keys = example_keys(purpose_key(key, LATENT), rows)
-        return jax.vmap(lambda x, key: score_example(vae, likelihood, params, x, key, iw_samples))(x, keys)
+    def measure(params, x, key, iw_samples):
+        return score_example(vae, likelihood, params, x, key, iw_samples)
 
-    compiled = jax.jit(batch, static_argnums=4)
+    parts = in_batches(measure, preprocess, batch_size, shard, devices)
 
     def scores(params: Params, data: Array, key: Array, iw_samples: int = 0, limit: int | None = None) -> Scores:
-        n = data.shape[0] if limit is None else min(limit, data.shape[0])
-        size = -(-min(batch_size, n) // devices) * devices
-        parts = []
-        # Full float32 products: the defaults of accelerators move single examples by 1e-2 nats.
-        with jax.default_matmul_precision("highest"):
-            for start in range(0, n, size):
-                rows = shard(jnp.minimum(jnp.arange(start, start + size), n - 1))
-                parts.append(compiled(params, data, rows, key, iw_samples))
-        return jax.tree.map(lambda *a: np.concatenate([np.asarray(v) for v in a])[:n], *parts)
+        return gather(parts(params, data, key, limit, (iw_samples,)))
 
     return scores
 

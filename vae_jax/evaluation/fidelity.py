@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation.batches import gather, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import infer
-from vae_jax.randomness import LATENT, PIXELS, example_keys, purpose_key
-from vae_jax.types import VAE, Array, Event, Likelihood, Params
+from vae_jax.types import VAE, Array, Event, Likelihood
 
 WINDOW, SPREAD = 11, 1.5  # of the Gaussian window, in pixels (Wang 2004, IEEE TIP 13, section III.C)
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with K1 = 0.01, K2 = 0.03 and L = 1, the range of the pixels
@@ -92,27 +92,13 @@ def make_fidelity(
       shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
     """
 
-    def example(params, x, key):
+    def measure(params, x, key):
         theta = infer(vae, params, x, jax.random.fold_in(key, 0))[2][0]
         mean = likelihood.mean(params["likelihood"], at_least_float32(theta))
         return Fidelity(psnr(x, mean), ssim(x, mean) if x.ndim == 3 else None)
 
-    @jax.jit
-    def batch(params, data, rows, key):
-        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), data[rows])
-        return jax.vmap(example, in_axes=(None, 0, 0))(params, x, example_keys(purpose_key(key, LATENT), rows))
-
-    def fidelity(params: Params, data: Array, key: Array, limit: int | None = None) -> Fidelity:
-        n = data.shape[0] if limit is None else min(limit, data.shape[0])
-        size = -(-min(batch_size, n) // devices) * devices
-        parts = []
-        with jax.default_matmul_precision("highest"):
-            for start in range(0, n, size):
-                rows = shard(jnp.minimum(jnp.arange(start, start + size), n - 1))
-                parts.append(batch(params, data, rows, key))
-        return jax.tree.map(lambda *a: np.concatenate([np.asarray(v) for v in a])[:n], *parts)
-
-    return fidelity
+    parts = in_batches(measure, preprocess, batch_size, shard, devices)
+    return lambda params, data, key, limit=None: gather(parts(params, data, key, limit))
 
 
 def summarise_fidelity(values: Fidelity, event: Event) -> dict[str, Any]:

@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation.batches import in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods import Grid, is_discrete
 from vae_jax.objective import infer
-from vae_jax.randomness import LATENT, PIXELS, example_keys, purpose_key
 from vae_jax.types import VAE, Array, Likelihood, Params
 
 BINS = 40  # of the histogram of u; each nominal level below is a whole number of them
@@ -101,29 +101,21 @@ def make_reliability(
 
     least = _least_variance(likelihood.support)
 
-    @jax.jit
-    def batch(params, data, rows, key):
-        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), data[rows])
+    def measure(params, x, key):
+        own, theta = params["likelihood"], infer(vae, params, x, jax.random.fold_in(key, 0))[2][0]
+        u = transform(likelihood, own, theta, x, jax.random.fold_in(key, _RANDOMISED))
+        counted = ~(likelihood.variance(own, at_least_float32(theta)) <= least)
+        return histogram(u, counted), jnp.sum(counted)
 
-        def counts(x, key):
-            own, theta = params["likelihood"], infer(vae, params, x, jax.random.fold_in(key, 0))[2][0]
-            u = transform(likelihood, own, theta, x, jax.random.fold_in(key, _RANDOMISED))
-            counted = ~(likelihood.variance(own, at_least_float32(theta)) <= least)
-            return histogram(u, counted), jnp.sum(counted)
-
-        return jax.vmap(counts)(x, example_keys(purpose_key(key, LATENT), rows))
+    parts = in_batches(measure, preprocess, batch_size, shard, devices)
 
     def reliability(params: Params, data: Array, key: Array, limit: int | None = None) -> dict[str, Any]:
-        n = data.shape[0] if limit is None else min(limit, data.shape[0])
-        size = -(-min(batch_size, n) // devices) * devices
-        sums = 0.0
-        with jax.default_matmul_precision("highest"):
-            for start in range(0, n, size):
-                rows = shard(jnp.minimum(jnp.arange(start, start + size), n - 1))
-                counts, total = (np.asarray(v, float)[: n - start] for v in batch(params, data, rows, key))
-                inside, total = coverage(counts), total[:, None]
-                parts = (counts, total, inside**2, inside * total, total**2)
-                sums = sums + np.concatenate([part.sum(axis=0) for part in parts])
+        sums, n = 0.0, 0
+        for part, count in parts(params, data, key, limit):
+            counts, total = (np.asarray(v, float)[:count] for v in part)
+            inside, total = coverage(counts), total[:, None]
+            moments = (counts, total, inside**2, inside * total, total**2)
+            sums, n = sums + np.concatenate([m.sum(axis=0) for m in moments]), n + count
         return _results(sums, n, n * int(np.prod(data.shape[1:])))
 
     return reliability
