@@ -3,7 +3,7 @@
     python -m experiments.evaluate --workdir=runs/digits                      5,000 importance samples, about a minute
     python -m experiments.evaluate --workdir=runs/digits --dataset=FILE.npz   the same model on other test data
 
-Writes evaluation.json beside the run's results.json, which stays what training left.
+Writes evaluation.json beside the run's results.json, which stays what training left, and draws report.html again.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ import numpy as np
 from experiments import train as choices
 from experiments.build import Run, build
 from experiments.run import trained
+from experiments.scoring import bits_per_dim, rate_parts
 from vae_jax import data
 from vae_jax.config import launch, option, write_json
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
-from vae_jax.evaluation import Estimate, decompose, make_gaps, make_scorer, summarise, summarise_gaps
+from vae_jax.evaluation import make_gaps, make_scorer, summarise, summarise_gaps
+from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.evaluation.disentanglement import SCORES, disentanglement
-from vae_jax.randomness import GAPS, PIXELS, RATE, TEST, example_keys, purpose_key
+from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
 from vae_jax.types import UserError
 
 LEAST_ROWS = 1000  # fewer say little about disentanglement
@@ -128,6 +130,10 @@ def main(config: Config) -> None:
     answer["seconds"] = time.perf_counter() - started
     write_json(Path(config.workdir) / "evaluation.json", answer)
     print(*said(answer), f"written: {Path(config.workdir) / 'evaluation.json'}", sep="\n")
+    if (Path(config.workdir) / "results.json").exists():
+        from vae_jax.report import write_report
+
+        print(f"report: {write_report(config.workdir)}")
 
 
 def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np.ndarray]:
@@ -136,17 +142,22 @@ def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np
     score = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
     scores = score(state.params, r.spread.place(rows), key, config.iw_samples)
     found = summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
-    logvar = np.log(scores.posterior_variance)
-    parts = decompose(scores.posterior_mean, logvar, purpose_key(key, RATE), config.rate_samples)
-    found["rate_parts"] = {name: _plain(value) for name, value in parts._asdict().items()}
+    found["bits_per_dim"] = bits_per_dim(r, -found["elbo"])
+    if found["bits_per_dim"] is not None:
+        found["iw_bits_per_dim"] = bits_per_dim(r, found["iw_nll"])
+    if r.config.likelihood == "gaussian":
+        found["calibrated_elbo"] = _calibrated(r, found)
+    else:
+        found["calibration"] = found["sigma"] = found["sigma_at_bound"] = None
+    found["rate_parts"] = rate_parts(scores, key, config.rate_samples)
     return found, scores.posterior_mean
 
 
-def _plain(value):
-    """An estimate as JSON can hold it."""
-    if isinstance(value, Estimate):
-        return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}
-    return float(value)
+def _calibrated(r: Run, found: dict[str, Any]) -> float | None:
+    """The ELBO at the noise of the training error, which results.json holds; None for a run without results."""
+    path = Path(r.config.workdir) / "results.json"
+    train = json.loads(path.read_text())["train"] if path.exists() else None
+    return None if train is None else calibrated_elbo(found | {"data_dim": r.data_dim, "train": train})
 
 
 def gaps(r: Run, state, rows, key) -> dict[str, float]:
@@ -161,10 +172,12 @@ def said(answer: dict[str, Any]) -> list[str]:
     elbo, nll, parts = answer["elbo"], answer["iw_nll"], answer["rate_parts"]
     pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
     shown = [f"{parts[k]['value']:.3f} +- {parts[k]['error']:.3f}" for k in pieces]
+    bits = answer["bits_per_dim"]
     lines = [
         f"elbo {elbo:.4f} = -(rate {answer['rate']:.4f} + distortion {answer['distortion']:.4f}) nats per example",
         f"-log p(x) <= {nll:.4f} nats ({answer['iw_samples']} importance samples)",
-        f"mse {answer['mse']:.6g}, {answer['active_units']} active units",
+        f"mse {answer['mse']:.6g}, {answer['active_units']} active units"
+        + ("" if bits is None else f", {bits:.4f} bits per dimension ({answer['iw_bits_per_dim']:.4f} by iw_nll)"),
         f"rate, taken apart: mutual information {shown[0]}, total correlation {shown[1]}, dimension-wise KL {shown[2]}",
     ]
     if parts["mutual_information"]["value"] > 0.9 * parts["cap"]:

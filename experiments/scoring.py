@@ -5,18 +5,31 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jax
+import numpy as np
+
 from experiments.build import Run
 from experiments.weights import CONTROLLED
 from vae_jax.conventions import beta_norm
 from vae_jax.data.pixels import bits_offset
-from vae_jax.evaluation import make_fidelity, make_reliability, summarise, summarise_fidelity
+from vae_jax.evaluation import (
+    Estimate,
+    Scores,
+    decompose,
+    make_fidelity,
+    make_reliability,
+    make_swapped,
+    summarise,
+    summarise_fidelity,
+)
 from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.likelihoods import is_discrete
 from vae_jax.outlook import at_beta
-from vae_jax.randomness import TEST, TRAIN, purpose_key
+from vae_jax.randomness import RATE, TEST, TRAIN, purpose_key
 from vae_jax.types import TrainState
 
 TRAIN_LIMIT = 60_000  # training examples scored at the end
+RATE_SAMPLES = 500  # for the parts of the rate: a second for 10,000 test examples; `evaluate` takes more
 RELIABILITY_LIMIT = 2000  # test examples whose every value is asked where it lies: slow for some families
 
 
@@ -24,7 +37,9 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
     """The contract's numbers, without the timings: exact means over every test example, z sampled, beta = 1."""
     c, dim = r.config, r.data_dim
     own = state.params["likelihood"]
-    held_out = summarise(scores(state.params, test, purpose_key(r.key, TEST), c.iw_samples), dim)
+    key = purpose_key(r.key, TEST)
+    per_example = scores(state.params, test, key, c.iw_samples)
+    held_out = summarise(per_example, dim)
     fitted = summarise(scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT), dim)
     gaussian = c.likelihood == "gaussian"
     sigma = None
@@ -35,10 +50,6 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
             summary["calibration"] = summary["sigma_at_bound"] = None
     held_out.pop("sigma")
     beta = _final_beta(r, state)
-    # The check's warning says that the pixels are grey: then a Bernoulli's loss is no code length at all.
-    offset = None if any(w.startswith("--soft_targets") for w in r.warnings) else 0.0
-    if offset is not None and not is_discrete(r.likelihood.support):
-        offset = bits_offset(c.pixels, r.dataset.levels)
     prediction = None  # a floor under each latent keeps latents busy that no linear model of this weight would use
     if r.outlook is not None and c.weighting != "free_bits":
         prediction = at_beta(r.outlook, max(beta, 0.0))
@@ -48,7 +59,7 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
         **held_out,
         "calibrated_elbo": calibrated_elbo(splits) if gaussian else None,
         "iw_samples": c.iw_samples,
-        "bits_per_dim": None if offset is None else -held_out["elbo"] / (dim * math.log(2)) + offset,
+        "bits_per_dim": bits_per_dim(r, -held_out["elbo"]),
         "beta": beta,
         "beta_norm": beta_norm(beta, dim, c.latent_dim),
         "sigma": sigma,
@@ -58,6 +69,7 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
         "lambda_max": float(r.spectrum[0]),
         "predicted_active": None if prediction is None else prediction.active,
         "train": {k: fitted[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
+        "rate_parts": rate_parts(per_example, key, RATE_SAMPLES),
         "warnings": r.warnings,
         "protocol": (
             f"{r.dataset.name}, pixels {c.pixels}, all {len(test)} test examples, one sample of z each, beta = 1; "
@@ -73,13 +85,39 @@ def looks(r: Run, state: TrainState, test, batch_size: int) -> dict[str, Any]:
     pieces = (r.vae, r.likelihood, r.preprocess, batch_size, r.spread.shard, r.spread.devices)
     key = purpose_key(r.key, TEST)
     found: dict[str, Any] = {}
-    if any(w.startswith("--soft_targets") for w in r.warnings):
+    found["swapped_distortion"] = float(np.mean(make_swapped(*pieces)(state.params, test, key), dtype=np.float64))
+    if _no_density(r):
         found["reliability"] = {"skipped": "a Bernoulli on grey pixels is no density"}
     else:
         found["reliability"] = make_reliability(*pieces)(state.params, test, key, limit=RELIABILITY_LIMIT)
     if r.dataset.levels is not None and len(r.dataset.event) == 3:
         found |= summarise_fidelity(make_fidelity(*pieces)(state.params, test, key), r.dataset.event)
     return found
+
+
+def bits_per_dim(r: Run, nats: float) -> float | None:
+    """``nats`` per example as bits per dimension of the pixels as they were stored; None where it is no code length."""
+    if _no_density(r):
+        return None
+    offset = 0.0 if is_discrete(r.likelihood.support) else bits_offset(r.config.pixels, r.dataset.levels)
+    return nats / (r.data_dim * math.log(2)) + offset
+
+
+def rate_parts(scores: Scores, key: jax.Array, samples: int) -> dict[str, Any]:
+    """The rate of a split taken apart, as JSON can hold it; ``key`` is the split's."""
+    parts = decompose(scores.posterior_mean, np.log(scores.posterior_variance), purpose_key(key, RATE), samples)
+    return {name: _plain(value) for name, value in parts._asdict().items()}
+
+
+def _plain(value):
+    if isinstance(value, Estimate):
+        return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}
+    return float(value)
+
+
+def _no_density(r: Run) -> bool:
+    """Whether the check has said that the pixels are grey: then a Bernoulli's loss is no code length at all."""
+    return any(w.startswith("--soft_targets") for w in r.warnings)
 
 
 def _final_beta(r: Run, state: TrainState) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vae_jax import likelihoods, models
-from vae_jax.evaluation import make_scorer, summarise
+from vae_jax.evaluation import make_scorer, make_swapped, summarise
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.types import VAE
 
@@ -141,3 +141,28 @@ def test_predicted_sigma_at_its_bound_is_counted():
         {"model": {}, "likelihood": {}}, jnp.zeros((3, 4)), jax.random.key(0)
     )
     assert summarise(scores, 4)["sigma_at_bound"] == 0.5
+
+
+def test_swapped_codes_say_what_z_is_worth():
+    likelihood = likelihoods.gaussian("fixed", sigma=0.3)
+    vae, params = small(likelihood)
+    keep = lambda key, raw: raw  # noqa: E731
+    key = jax.random.key(1)
+    distortion = make_scorer(vae, likelihood, keep, 20)(params, DATA, key).distortion
+    found = make_swapped(vae, likelihood, keep, 20)(params, DATA, key)
+    assert found.shape == (53,) and np.min(np.abs(found - distortion)) > 0  # no example met its own code
+    np.testing.assert_allclose(found, make_swapped(vae, likelihood, keep, 7)(params, DATA, key), rtol=1e-5)
+    # A decoder that ignores z: nothing is lost with the code of another, whatever the rate.
+    deaf = vae._replace(decode=lambda params, z: vae.decode(params, 0.0 * z))
+    same = make_scorer(deaf, likelihood, keep, 20)(params, DATA, key).distortion
+    np.testing.assert_allclose(make_swapped(deaf, likelihood, keep, 20)(params, DATA, key), same, rtol=1e-6)
+    # A code that is the example: what is lost is the squared distance to another one, over 2 sigma^2.
+    exact = vae._replace(
+        encode=lambda params, x: DiagGaussian(x.reshape(-1), jnp.full(16, -40.0)),
+        decode=lambda params, z: z.reshape(EVENT),
+    )
+    lost = make_swapped(exact, likelihood, keep, 20)(params, DATA, key) - 8 * np.log(2 * np.pi * 0.09)
+    distances = np.square(np.asarray(DATA)[:, None] - np.asarray(DATA)[None]).sum((2, 3, 4)) / 0.18
+    partner = np.argmin(np.abs(distances - lost[:, None]), axis=1)
+    np.testing.assert_allclose(distances[np.arange(53), partner], lost, rtol=1e-4)
+    assert sorted(partner) == list(range(53)) and not np.any(partner == np.arange(53))

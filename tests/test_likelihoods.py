@@ -28,6 +28,7 @@ from vae_jax.likelihoods import (
     gaussian,
 )
 from vae_jax.likelihoods.continuous_bernoulli import continuous_bernoulli_icdf
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian_log_prob
 from vae_jax.types import UserError
 
@@ -772,3 +773,15 @@ def test_nonsense_is_refused(arguments):
 
 def test_a_water_level_of_a_fixed_sigma_below_the_bound_is_allowed():
     assert gaussian("fixed", sigma=1e-4).sigma_bound is None
+
+
+def test_the_sum_over_the_event_is_a_sum_on_every_platform():
+    values = jax.random.normal(jax.random.key(0), (3, 5, 7, 2))
+    each = jax.vmap(event_sum)
+    np.testing.assert_allclose(each(values), jnp.sum(values, (1, 2, 3)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(jax.grad(lambda v: jnp.sum(each(v)))(values), jnp.ones_like(values))
+    np.testing.assert_allclose(jax.jvp(each, (values,), (values,))[1], each(values), rtol=1e-6)
+    assert event_sum(jnp.array([-jnp.inf, 1.0])) == -jnp.inf and jnp.isnan(event_sum(jnp.array([jnp.nan, 1.0])))
+    for platform in ("cpu", "cuda", "tpu"):
+        text = jax.jit(each).trace(values).lower(lowering_platforms=(platform,)).as_text()
+        assert ("dot_general" in text) == (platform == "cpu"), platform

@@ -10,7 +10,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
-from vae_jax.evaluation import rate
+from vae_jax.evaluation import minibatch_rate, rate
 
 
 def normal_points(power, dim):
@@ -124,7 +124,7 @@ def toy_batches(log_weights, repeats=12):
     found = []
     for key in jax.random.split(jax.random.key(0), repeats):
         mean = np.sqrt(0.75) * jax.random.normal(key, (batch, dim))
-        d = rate.minibatch_decomposition(mean, logvar, jax.random.fold_in(key, 1), log_weights)
+        d = minibatch_rate.minibatch_decomposition(mean, logvar, jax.random.fold_in(key, 1), log_weights)
         found.append([d.mutual_information.value, d.total_correlation.value, d.dimension_wise_kl.value])
     return np.mean(found, axis=0), d.cap
 
@@ -139,7 +139,7 @@ def column_indexed(num_examples, batch):
 
 def test_minibatch_estimates_have_the_right_weights_and_known_biases():
     n, batch, _ = TOY
-    weights = rate.minibatch_log_weights(batch, n)
+    weights = minibatch_rate.minibatch_log_weights(batch, n)
     np.testing.assert_allclose(np.exp(weights).sum(axis=1), 1.0, rtol=1e-12)
     np.testing.assert_allclose(np.exp(np.diagonal(weights)), 1 / n, rtol=1e-12)
     assert not np.allclose(np.exp(np.diagonal(column_indexed(n, batch))), 1 / n)
@@ -148,7 +148,7 @@ def test_minibatch_estimates_have_the_right_weights_and_known_biases():
         ("mws", (15, 102, -110), np.log(n * batch)),
         ("batch", (4.0, 2.75, 0.2), np.log(batch)),
     ):
-        found, limit = toy_batches(rate.minibatch_log_weights(batch, n, method))
+        found, limit = toy_batches(minibatch_rate.minibatch_log_weights(batch, n, method))
         np.testing.assert_allclose(found, expected, atol=0.4)
         assert limit == pytest.approx(cap, rel=1e-9) and found[0] < limit
     assert toy_batches(column_indexed(n, batch))[0][0] < 5  # mss finds 8.5
@@ -178,6 +178,6 @@ def test_what_cannot_be_taken_apart_is_refused():
     with pytest.raises(ValueError, match="num_samples"):
         rate.decompose(jnp.zeros((3, 1)), jnp.zeros((3, 1)), jax.random.key(0), 1)
     with pytest.raises(ValueError, match="between 2"):
-        rate.minibatch_log_weights(64, 10)
+        minibatch_rate.minibatch_log_weights(64, 10)
     with pytest.raises(ValueError, match="mss, mws"):
-        rate.minibatch_log_weights(4, 10, "mean")
+        minibatch_rate.minibatch_log_weights(4, 10, "mean")

@@ -114,6 +114,10 @@ def test_evaluate_scores_a_trained_run_again(finished, tmp_path):
     pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
     assert abs(sum(parts[k]["value"] for k in pieces) - parts["sampled_rate"]["value"]) < 1e-9
     assert abs(parts["rate"] - again["rate"]) < 1e-5 and again["gaps"]["approximation_gap"] > -0.1
+    for key in ("bits_per_dim", "calibrated_elbo"):
+        assert again[key] == results(workdir)[key], key
+    light = results(workdir)["rate_parts"]
+    assert abs(light["mutual_information"]["value"] - parts["mutual_information"]["value"]) < 0.2
     assert (workdir / "results.json").read_bytes() == before and "64 importance samples" in again["protocol"]
     np.savez(tmp_path / "other.npz", train=images(20, 8, 12), test=images(20, 8, 12))
     refused(f"--workdir={workdir}", f"--dataset={tmp_path / 'other.npz'}", match="8x8x1 and 17", binary="evaluate")

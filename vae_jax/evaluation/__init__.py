@@ -5,6 +5,7 @@ from vae_jax.evaluation.fidelity import make_fidelity, summarise_fidelity
 from vae_jax.evaluation.gaps import Gaps, make_gaps, summarise_gaps
 from vae_jax.evaluation.rate import Decomposition, Estimate, decompose
 from vae_jax.evaluation.reliability import make_reliability
+from vae_jax.evaluation.swapped import make_swapped
 
 __all__ = [
     "Decomposition",
@@ -16,6 +17,7 @@ __all__ = [
     "make_gaps",
     "make_reliability",
     "make_scorer",
+    "make_swapped",
     "summarise",
     "summarise_fidelity",
     "summarise_gaps",

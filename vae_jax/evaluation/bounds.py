@@ -16,6 +16,7 @@ import numpy as np
 
 from vae_jax import objective as bounds
 from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.evaluation.rate import active_units, second_moments
 from vae_jax.gaussian import at_least_float32
 from vae_jax.types import VAE, Array, Likelihood, Params
 
@@ -146,8 +147,8 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         return np.mean(np.asarray(values, np.float64), axis=axis)
 
     rate, distortion = float(mean(scores.rate)), float(mean(scores.distortion))
-    units = np.var(np.asarray(scores.posterior_mean, np.float64), axis=0) > active_threshold
-    second = mean(np.square(np.asarray(scores.posterior_mean, np.float64)) + scores.posterior_variance, axis=0)
+    units = active_units(scores.posterior_mean, active_threshold)
+    second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
     summary = {
         "elbo": -(rate + distortion),
         "rate": rate,

@@ -6,7 +6,7 @@ With q(z) = (1/N) sum_n q(z|x_n), the aggregate posterior of N examples, and one
 
 whose means are the rate, I(n; z), TC and the dimension-wise KL (Hoffman and Johnson 2016; Chen 2018, 1802.04942). The
 sums over all N examples are exact here, so there is no log-batch cap. Estimates from one batch are in
-``minibatch_decomposition``: biased, and kept to say how much. All numbers are in nats.
+``minibatch_rate.py``: biased, and kept to say how much. All numbers are in nats.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 25
     Raises:
       ValueError: for posteriors that are not two equal ``[n, d]``, or fewer than 2 samples.
     """
-    mean, logvar = _posteriors(mean, logvar)
+    mean, logvar = posteriors(mean, logvar)
     if num_samples < 2 or block < 1:
         raise ValueError(f"num_samples must be at least 2 and block at least 1, not {num_samples} and {block}")
     index, z, rates = _draw(mean, logvar, key, num_samples)
     parts = sampled_parts(z, *log_densities(mean, logvar, index, z, block))
     rate = float(np.mean(np.asarray(rates, np.float64)))
-    return Decomposition(rate, *(_estimate(part) for part in parts), cap=math.log(len(rates)))
+    return Decomposition(rate, *(estimate(part) for part in parts), cap=math.log(len(rates)))
 
 
 @jax.jit(static_argnums=3)
@@ -101,7 +101,7 @@ def log_densities(mean, logvar, index, z, block: int = 256) -> tuple[np.ndarray,
     Returns:
       log q(z_j|x_index) ``[s, d]``, log q(z) ``[s]`` and log q(z_j) ``[s, d]``, aggregated over all N.
     """
-    mean, logvar = _posteriors(mean, logvar)
+    mean, logvar = posteriors(mean, logvar)
     sums = _log_sums(mean, logvar, jnp.asarray(index), at_least_float32(z).T, block)
     # In float64, so that no rounding lifts log q(z|x_n) - log q(z) above log N.
     log_q, joint, marginal = (np.asarray(v, np.float64).T for v in sums)
@@ -160,65 +160,6 @@ def sampled_parts(z, log_q, log_joint, log_marginal) -> tuple[np.ndarray, ...]:
     )
 
 
-def minibatch_log_weights(batch: int, num_examples: int, method: str = "mss") -> np.ndarray:
-    """Log weights ``[b, b]`` of an estimate of log q(z) from one batch: row i is for the sample of example i.
-
-    Args:
-      batch: B >= 2, examples drawn without replacement.
-      num_examples: N >= B.
-      method: ``mss``, minibatch-stratified (Chen 2018, 1802.04942, appendix C): 1/N for the example itself, which is
-        on the diagonal, (N-B+1) / (N (B-1)) for one other and 1 / (B-1) for the rest. ``mws``, minibatch-weighted:
-        1 / (NB) for all. ``batch``: 1 / B, which is q(z) of the batch alone.
-
-    Raises:
-      ValueError: for an unknown method, or not 2 <= B <= N.
-    """
-    if not 2 <= batch <= num_examples:
-        raise ValueError(f"batch must lie between 2 and the {num_examples} examples, not {batch}")
-    if method in ("mws", "batch"):
-        return np.full((batch, batch), -math.log(batch * (num_examples if method == "mws" else 1)))
-    if method != "mss":
-        raise ValueError(f"method must be mss, mws or batch, not {method!r}")
-    weights = np.full((batch, batch), 1.0 / (batch - 1))
-    rows = np.arange(batch)
-    weights[rows, rows] = 1.0 / num_examples
-    weights[rows, (rows + 1) % batch] = (num_examples - batch + 1) / (num_examples * (batch - 1))
-    return np.log(weights)
-
-
-def minibatch_decomposition(mean, logvar, key: Array, log_weights) -> Decomposition:
-    """The parts of the rate as one batch estimates them: biased, by tens of nats where the batch is small for its rate.
-
-    For what is only computable from batches; the numbers to report are those of ``decompose``. The rate, the sum of
-    the parts, is right whatever the weights.
-
-    Args:
-      mean, logvar: the posteriors of the batch, ``[b, d]``.
-      key: consumed, by one draw of z for each example.
-      log_weights: ``[b, b]``, as from ``minibatch_log_weights``; for the joint density and for every marginal.
-
-    Returns:
-      A ``Decomposition`` whose ``cap`` is minus the log weight of an example's own density: log N for ``mss``,
-      log NB for ``mws``, log B for ``batch``. Standard errors are of the samples and do not contain the bias.
-    """
-    mean, logvar = _posteriors(mean, logvar)
-    log_weights = np.asarray(log_weights, np.float64)
-    rate, *densities = _weighted_sums(mean, logvar, key, log_weights)
-    cap = -float(np.diagonal(log_weights).min())
-    return Decomposition(float(rate), *(_estimate(part) for part in sampled_parts(*densities)), cap=cap)
-
-
-@jax.jit
-def _weighted_sums(mean, logvar, key, log_weights):
-    """The batch's rate, and what ``sampled_parts`` takes."""
-    q = DiagGaussian(mean, logvar)
-    z = q.sample(key, 1)[0]
-    each = -0.5 * (jnp.square(z[:, None] - mean) * jnp.exp(-logvar) + logvar + LOG_2PI)  # [b of z, b of q, d]
-    joint = jax.nn.logsumexp(jnp.sum(each, -1) + log_weights, axis=1)
-    marginal = jax.nn.logsumexp(each + log_weights[:, :, None], axis=1)
-    return jnp.mean(jnp.sum(q.kl(), -1)), z, jnp.diagonal(each).T, joint, marginal
-
-
 def active_units(mean, threshold: float = 0.01) -> np.ndarray:
     """Which latents are active, ``[d]`` booleans: the posterior mean varies over the data by more than ``threshold``.
 
@@ -243,13 +184,15 @@ def aggregate_moments(mean, logvar) -> tuple[np.ndarray, np.ndarray]:
     return center, second_moments(mean, logvar) - np.square(center)
 
 
-def _posteriors(mean, logvar):
+def posteriors(mean, logvar) -> tuple[Array, Array]:
+    """Both as arrays ``[n, d]`` of at least float32; ValueError where they are not."""
     mean, logvar = at_least_float32(mean), at_least_float32(logvar)
     if mean.ndim != 2 or mean.shape != logvar.shape or 0 in mean.shape:
         raise ValueError(f"mean and logvar must both be [n, d] and not empty, not {mean.shape} and {logvar.shape}")
     return mean, logvar
 
 
-def _estimate(values: np.ndarray) -> Estimate:
+def estimate(values: np.ndarray) -> Estimate:
+    """Mean and standard error of independent samples ``[s]`` or ``[s, d]``."""
     mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
     return Estimate(mean, error) if values.ndim > 1 else Estimate(float(mean), float(error))

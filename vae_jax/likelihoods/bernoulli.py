@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.types import Likelihood
 
 
@@ -34,7 +35,7 @@ def bernoulli() -> Likelihood:
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: tuple(event),
-        log_prob=lambda own, theta, x: jnp.sum(cross_entropy_with_logits(x, theta)),
+        log_prob=lambda own, theta, x: event_sum(cross_entropy_with_logits(x, theta)),
         mean=lambda own, theta: jax.nn.sigmoid(theta),
         sample=lambda own, theta, key: jax.random.bernoulli(key, jax.nn.sigmoid(theta)).astype(theta.dtype),
         variance=lambda own, theta: jax.nn.sigmoid(theta) * jax.nn.sigmoid(-theta),

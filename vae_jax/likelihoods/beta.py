@@ -10,6 +10,7 @@ from jax.scipy.special import betainc, gammaln
 
 from vae_jax.gaussian import LOG_2PI, at_least_float32
 from vae_jax.likelihoods.bounded import between
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.types import Likelihood
 
 
@@ -75,7 +76,7 @@ def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelih
         return between(at_least_float32(theta), math.log(low), math.log(high), 0.0)
 
     def log_prob(own, theta, x):
-        return jnp.sum(beta_log_prob(x, *logs(theta), squeeze))
+        return event_sum(beta_log_prob(x, *logs(theta), squeeze))
 
     def cdf(own, theta, x):
         a, b = jnp.exp(logs(theta))

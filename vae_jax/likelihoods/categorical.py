@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.likelihoods.support import Grid
 from vae_jax.types import Likelihood
 
@@ -50,7 +51,7 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
         return x.astype(jnp.int32)
 
     def log_prob(own, theta, x):
-        return jnp.sum(categorical_log_prob(as_class(x), at_least_float32(theta)))
+        return event_sum(categorical_log_prob(as_class(x), at_least_float32(theta)))
 
     def cdf(own, theta, x):
         place = as_class(x)[..., None] - jnp.arange(num_classes)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.bernoulli import cross_entropy_with_logits
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.types import Likelihood
 
 
@@ -121,7 +122,7 @@ def continuous_bernoulli() -> Likelihood:
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: tuple(event),
-        log_prob=lambda own, theta, x: jnp.sum(
+        log_prob=lambda own, theta, x: event_sum(
             cross_entropy_with_logits(x, theta) + continuous_bernoulli_log_normalizer(theta)
         ),
         mean=lambda own, theta: continuous_bernoulli_mean(theta),

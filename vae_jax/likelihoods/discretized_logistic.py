@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.bounded import between
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.likelihoods.support import Grid
 from vae_jax.types import Likelihood
 
@@ -103,7 +104,7 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
         each = discretized_logistic_log_prob(x, mean, log_scale, levels)
         if x.ndim == 3:
             each = jnp.sum(each, axis=-1, keepdims=True)
-        return jnp.sum(jax.nn.logsumexp(log_weight + each, axis=0))
+        return event_sum(jax.nn.logsumexp(log_weight + each, axis=0))
 
     def cdf(own, theta, x):
         mean, log_scale, log_weight = parts(theta)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import LOG_2PI
 from vae_jax.likelihoods.bounded import softplus_above, softplus_above_inverse
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.types import Likelihood
 
 PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
@@ -90,7 +91,7 @@ def gaussian(
         return jnp.broadcast_to(jnp.exp(2.0 * log_sigma(own, theta)), mean(own, theta).shape)
 
     def log_prob(own, theta, x):
-        return jnp.sum(gaussian_log_prob(x, mean(own, theta), log_sigma(own, theta)))
+        return event_sum(gaussian_log_prob(x, mean(own, theta), log_sigma(own, theta)))
 
     def cdf(own, theta, x):
         u = jax.scipy.special.ndtr((x - mean(own, theta)) * jnp.exp(-log_sigma(own, theta)))

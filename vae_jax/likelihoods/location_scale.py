@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.bounded import softplus_above, softplus_above_inverse
+from vae_jax.likelihoods.event import event_sum
 from vae_jax.types import Array, Likelihood
 
 
@@ -60,7 +61,7 @@ def location_scale(
     return Likelihood(
         init=init,
         theta_shape=lambda event: tuple(event),
-        log_prob=lambda own, theta, x: jnp.sum(log_prob(x, at_least_float32(theta), log_scale(own))),
+        log_prob=lambda own, theta, x: event_sum(log_prob(x, at_least_float32(theta), log_scale(own))),
         mean=lambda own, theta: at_least_float32(theta),
         sample=sample,
         variance=lambda own, theta: jnp.full(theta.shape, variance) * jnp.exp(2.0 * log_scale(own)),

@@ -1,0 +1,45 @@
+"""What a code tells the decoder: the distortion of examples that are decoded from the codes of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.gaussian import at_least_float32
+from vae_jax.objective import infer
+from vae_jax.types import VAE, Array, Likelihood, Params
+
+
+def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_size: int = 250, *spread) -> Callable:
+    """A function ``(params, data[n, *event], key) -> [n]``: -log p(x_n|z), z ~ q(z|x_m) of another example m, nats.
+
+    Against the ``distortion`` of ``bounds.py`` it says what z is worth to the decoder: nothing where the two are equal,
+    however large the rate is. The partners are a fixed rotation of a fixed order of the examples, so each code is used
+    once and none by its own example.
+
+    Args:
+      vae, likelihood, preprocess, batch_size: as for ``make_scorer``.
+      spread: its ``shard`` and ``devices``.
+    """
+
+    def measure(params, pair, key):
+        x, other = pair
+        _, _, theta = infer(vae, params, other, key)
+        return -likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
+
+    def both(key, raw):
+        return preprocess(key, raw[0]), preprocess(jax.random.fold_in(key, 0), raw[1])
+
+    parts = in_batches(measure, both, batch_size, *spread)
+
+    def swapped(params: Params, data: Array, key: Array) -> np.ndarray:
+        order = np.random.default_rng(0).permutation(len(data))
+        partner = np.empty_like(order)
+        partner[order] = np.roll(order, 1)
+        return gather(parts(params, jnp.stack([data, data[partner]], axis=1), key))
+
+    return swapped
