@@ -19,6 +19,7 @@ class Run(NamedTuple):
       results: ``results.json``; NaN and infinities are None.
       config: ``config.json``, {} where there is none.
       metrics: the lines of ``metrics.jsonl`` in order of their step; one for each step and split.
+      evaluation: ``evaluation.json``, None where there is none.
       pictures: ``inputs``, ``reconstructions`` and ``samples`` of ``pictures.npz``, {} where there is none.
     """
 
@@ -26,6 +27,7 @@ class Run(NamedTuple):
     config: dict[str, Any]
     metrics: list[dict[str, Any]]
     pictures: dict[str, np.ndarray]
+    evaluation: dict[str, Any] | None = None
 
 
 def _json(text: str):
@@ -71,7 +73,7 @@ def load(workdir) -> Run:
     if not (workdir / "results.json").exists():
         what = "has no results.json" if workdir.is_dir() else "is not a directory"
         raise UserError(f"{workdir} {what}: the run has no results yet; train it to its end, or evaluate it, first")
-    config = workdir / "config.json"
+    config, evaluation = workdir / "config.json", workdir / "evaluation.json"
     pictures = workdir / "pictures.npz"
     arrays: dict[str, np.ndarray] = {}
     if pictures.exists():
@@ -85,6 +87,7 @@ def load(workdir) -> Run:
         config=_object(config) if config.exists() else {},
         metrics=_metrics(workdir / "metrics.jsonl"),
         pictures=arrays,
+        evaluation=_object(evaluation) if evaluation.exists() else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vae_jax.report import about_model, about_target, about_weight
+from vae_jax.report import about_code, about_model, about_target, about_weight
 from vae_jax.report.finding import Finding, Numbers
 from vae_jax.report.formatting import number
 
@@ -15,7 +15,10 @@ READERS = (
     about_target.target,
     about_weight.calibration,
     about_weight.bound_of_sigma,
+    about_code.dispersion,
     about_model.latents,
+    about_code.prior,
+    about_code.decoder,
     about_model.generalisation,
     about_model.posterior,
     about_model.bits,

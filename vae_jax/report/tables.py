@@ -35,6 +35,7 @@ _ELSEWHERE = (
     "latent_dim",
     "data_dim",
     "predicted_active",
+    "swapped_distortion",
     "examples_per_second",
     "sigma_at_bound",
     "clipped",

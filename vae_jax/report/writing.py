@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vae_jax.report import page, tables
 from vae_jax.report.curves import curves, weight
+from vae_jax.report.evaluation_table import evaluation
 from vae_jax.report.latents import embedding, kl_per_latent
 from vae_jax.report.loading import Run, load, write_atomic
 from vae_jax.report.pictures import reconstructions, samples, tempered
@@ -43,8 +44,8 @@ def write_report(workdir) -> Path:
     """Writes ``figures/*.png`` and ``report.html``, each of them all at once, and returns the page's path.
 
     Args:
-      workdir: a run's directory with ``results.json`` and, if there, ``config.json``, ``metrics.jsonl`` and
-        ``pictures.npz``. What is missing is said on the page.
+      workdir: a run's directory with ``results.json`` and, if there, ``config.json``, ``metrics.jsonl``,
+        ``evaluation.json`` and ``pictures.npz``. What is missing is said on the page.
 
     Returns:
       The path of ``report.html``, which holds its images and needs no other file.
@@ -62,7 +63,8 @@ def write_report(workdir) -> Path:
         else:
             target.unlink(missing_ok=True)  # of an earlier report, and no longer true
     results, title = run.results, _title(run)
-    found = read(results, run.config, run.metrics)
+    exact = {k: v for k, v in (run.evaluation or {}).items() if k == "rate_parts"}  # of more samples than the run's own
+    found = read(results | exact, run.config, run.metrics)
     under = tables.one_line(run)
     about = "The bounds and their terms are in nats per example, at beta = 1 whatever weight was trained."
     parts = [
@@ -72,6 +74,7 @@ def write_report(workdir) -> Path:
         page.section("Main numbers", page.paragraph(about, "under") + tables.main_numbers(run)),
         page.section("Weight and data", tables.weight_numbers(run)),
         page.section("Reading", "\n".join(page.remark(f.topic, f.text, f.attention) for f in found)),
+        page.section("Evaluation", evaluation(run)),
         page.section("Figures", page.plates(plates)),
         page.section("Further numbers", tables.further_numbers(run)),
         page.section("Configuration", tables.configuration(run) or page.paragraph("The run left no config.json.")),
