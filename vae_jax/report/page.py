@@ -23,7 +23,7 @@ body { margin: 0 auto; max-width: 46rem; padding: 2.5rem 1.2rem 4rem;
 h1 { font-size: 1.6rem; line-height: 1.25; font-weight: 600; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; font-weight: 600; margin: 2.2rem 0 .6rem; }
 p { margin: .5rem 0; }
-.under { color: var(--soft); margin-top: 0; } .under + table { margin-top: .8rem; }
+.under { color: var(--soft); margin-top: 0; } .under + table, table + .under { margin-top: .8rem; }
 .headline { margin: 1.2rem 0; padding: .6rem 0; overflow-wrap: anywhere;
   border-top: 1px solid var(--rule); border-bottom: 1px solid var(--rule); }
 .finding { padding-left: .8rem; border-left: 3px solid transparent; margin-left: calc(-.8rem - 3px);
