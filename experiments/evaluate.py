@@ -155,8 +155,11 @@ def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np
 
 def _calibrated(r: Run, found: dict[str, Any]) -> float | None:
     """The ELBO at the noise of the training error, which results.json holds; None for a run without results."""
-    path = Path(r.config.workdir) / "results.json"
-    train = json.loads(path.read_text())["train"] if path.exists() else None
+    if not (Path(r.config.workdir) / "results.json").exists():
+        return None
+    from vae_jax.report import load
+
+    train = load(r.config.workdir).results.get("train")
     return None if train is None else calibrated_elbo(found | {"data_dim": r.data_dim, "train": train})
 
 

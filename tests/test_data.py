@@ -756,3 +756,13 @@ def test_black_and_white_images_are_binary_however_they_are_stored():
     assert plain.levels == stored.levels == 2
     np.testing.assert_array_equal(plain.train, stored.train)
     assert check(stored, "grey", "bernoulli", "binary") == []
+
+
+def test_an_npz_may_name_its_factors(tmp_path):
+    path = str(tmp_path / "named.npz")
+    given = {"train": IMAGES, "test": IMAGES, "train_factors": np.zeros((10, 2), int)}
+    np.savez(path, **given, factor_names=["shape", "scale"])
+    assert data.load(path).factor_names == ("shape", "scale")
+    for wrong in (["shape"], np.arange(2), [["shape", "scale"]]):
+        np.savez(path, **given, factor_names=wrong)
+        assert "factor_names has dtype" in refused(data.load, path)

@@ -23,7 +23,8 @@ def read_npz(path: str) -> Dataset:
 
     Args:
       path: a file with arrays ``train`` and ``test``: uint8 images ``[n, h, w]`` or ``[n, h, w, c]``, or
-        float rows ``[n, f]``; optionally ``train_factors`` and ``test_factors``, ``[n]`` or ``[n, f]``.
+        float rows ``[n, f]``; optionally ``train_factors`` and ``test_factors``, ``[n]`` or ``[n, f]``, and
+        ``factor_names``, ``f`` strings.
 
     Returns:
       A ``Dataset`` named as the path.
@@ -50,11 +51,24 @@ def read_npz(path: str) -> Dataset:
                         f"{', '.join(there) or 'nothing'}); save both, numpy.savez(file, train=..., "
                         "test=...), with examples in test that train lacks"
                     )
-                keys = [k for k in ("train", "test", "train_factors", "test_factors") if k in there]
+                keys = [k for k in ("train", "test", "train_factors", "test_factors", "factor_names") if k in there]
                 found = {key: _array(path, arrays, key) for key in keys}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path}: cannot be read, it is damaged or not accessible ({error})") from error
+    if "factor_names" in found:
+        found["factor_names"] = _names(path, found)
     return from_arrays(path, **found)
+
+
+def _names(path, found):
+    names = np.atleast_1d(found["factor_names"])
+    widths = [found[k].reshape(len(found[k]), -1).shape[1] for k in ("train_factors", "test_factors") if k in found]
+    if names.dtype.kind != "U" or names.ndim != 1 or any(width != len(names) for width in widths):
+        raise UserError(
+            f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be one string for each "
+            f"column of the factors ({widths[0] if widths else 'of which there are none'})"
+        )
+    return tuple(str(name) for name in names)
 
 
 def _array(path, arrays, key):
