@@ -138,9 +138,12 @@ def main(config: Config) -> None:
 
 def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np.ndarray]:
     """ELBO, its terms, the importance-weighted bound, units, the rate's parts; and the posterior means ``[n, d]``."""
+    from tqdm import tqdm
+
     at_once = max(16, min(250, 200_000 // r.data_dim))
     score = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
-    scores = score(state.params, r.spread.place(rows), key, config.iw_samples)
+    with tqdm(total=len(rows), desc="importance samples", unit=" examples", leave=False, disable=None) as bar:
+        scores = score(state.params, r.spread.place(rows), key, config.iw_samples, watch=bar.update)
     found = summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
     found["bits_per_dim"] = bits_per_dim(r, -found["elbo"])
     if found["bits_per_dim"] is not None:

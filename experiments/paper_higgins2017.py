@@ -3,7 +3,7 @@
     python -m experiments.paper_higgins2017 --workdir=runs/higgins2017          the embedded `sprites`
     python -m experiments.paper_higgins2017 --workdir=runs/higgins2017_subgrid --dataset=dsprites_downsampled.npz
 
-About 7 minutes a seed with 46,080 images on two busy CPU cores. The second form takes a file in the layout of dSprites
+Three to seven minutes a seed with 46,080 images on two busy CPU cores. The second form takes a file in dSprites' layout
 (arrays ``imgs`` and ``latents_classes``), such as a published sub-grid of it; it also takes FILE.npz as ``train`` does,
 with factors. A fixed tenth of the images is held out of the training; the scores are taken over the codes of all
 images, the means of q(z|x). A sub-grid is not the data set of the paper, and these are fully connected networks trained

@@ -166,3 +166,13 @@ def test_swapped_codes_say_what_z_is_worth():
     partner = np.argmin(np.abs(distances - lost[:, None]), axis=1)
     np.testing.assert_allclose(distances[np.arange(53), partner], lost, rtol=1e-4)
     assert sorted(partner) == list(range(53)) and not np.any(partner == np.arange(53))
+
+
+def test_progress_counts_every_example_once():
+    likelihood = likelihoods.continuous_bernoulli()
+    vae, params = small(likelihood)
+    seen = []
+    scorer = make_scorer(vae, likelihood, noisy, 20)
+    watched = scorer(params, DATA, jax.random.key(1), watch=seen.append)
+    assert seen == [20, 20, 13]
+    np.testing.assert_array_equal(watched.rate, scorer(params, DATA, jax.random.key(1)).rate)

@@ -52,6 +52,14 @@ def in_batches(
     return parts
 
 
+def watched(parts: Iterator[tuple[Any, int]], watch: Callable[[int], None]) -> Iterator[tuple[Any, int]]:
+    """The same parts, each waited for and counted: ``watch(count)``, its number of examples."""
+    for part, count in parts:
+        jax.block_until_ready(part)
+        watch(count)
+        yield part, count
+
+
 def gather(parts: Iterator[tuple[Any, int]]) -> Any:
     """All examples of all parts, in order, as numpy arrays ``[n, ...]``, without the padding."""
     parts = list(parts)

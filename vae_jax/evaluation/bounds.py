@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import objective as bounds
-from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.evaluation.batches import gather, in_batches, watched
 from vae_jax.evaluation.rate import active_units, second_moments
 from vae_jax.gaussian import at_least_float32
 from vae_jax.types import VAE, Array, Likelihood, Params
@@ -109,6 +109,9 @@ def make_scorer(
 ) -> Callable[..., Scores]:
     """A function ``(params, data[n, *event], key, iw_samples=0) -> Scores`` of numpy arrays over all n examples.
 
+    Two more arguments: ``limit``, only the first so many examples; ``watch``, called after each batch with the
+    number of its examples.
+
     Args:
       vae, likelihood: the model.
       preprocess: ``(key, raw[event]) -> x[event]``.
@@ -121,8 +124,9 @@ def make_scorer(
 
     parts = in_batches(measure, preprocess, batch_size, shard, devices)
 
-    def scores(params: Params, data: Array, key: Array, iw_samples: int = 0, limit: int | None = None) -> Scores:
-        return gather(parts(params, data, key, limit, (iw_samples,)))
+    def scores(params: Params, data: Array, key: Array, iw_samples: int = 0, limit: int | None = None, watch=None):
+        found = parts(params, data, key, limit, (iw_samples,))
+        return gather(found if watch is None else watched(found, watch))
 
     return scores
 
