@@ -13,18 +13,20 @@ import optax
 
 from experiments import train as choices
 from experiments.families import half_a_level
-from experiments.weights import Weighting, choose
+from experiments.weights import Weighting, choose, given_beta, make_weight
 from vae_jax import data
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.spectrum import eigenvalues, examples_for
 from vae_jax.headline import headline
+from vae_jax.multi_rate import at_beta, respond
 from vae_jax.optimizers import Rates, adam, learning_rates
 from vae_jax.outlook import Outlook
 from vae_jax.parallel import Parallel, parallel
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
-from vae_jax.types import VAE, Likelihood, UserError
+from vae_jax.train import init_state, make_chunk, make_train_step
+from vae_jax.types import VAE, KLWeight, Likelihood, Objective, TrainState, UserError
 
 
 class Run(NamedTuple):
@@ -54,6 +56,38 @@ class Run(NamedTuple):
         return math.prod(self.dataset.event)
 
 
+class Pieces(NamedTuple):
+    """What the numbers of a configuration decide about an update.
+
+    Attributes:
+      likelihood, weight, rates, optimizer: as in ``make_train_step``.
+      objective: ``all_mean -> Objective``.
+    """
+
+    likelihood: Likelihood
+    weight: KLWeight
+    objective: Callable[[Callable], Objective]
+    rates: Rates
+    optimizer: optax.GradientTransformation
+
+
+def pieces(config, levels: int | None, data_dim: int) -> Pieces:
+    """The pieces of an update.
+
+    Args:
+      config: settled, as ``Run.config``. Its numbers may be traced, as in a sweep; names and shapes may not.
+      levels: of the data.
+      data_dim: D.
+    """
+    likelihood = choices.LIKELIHOODS[config.likelihood](config, levels)
+    if config.beta_range is not None:
+        likelihood = respond(likelihood, choices.beta_range(config))
+    weight, changed = make_weight(config, data_dim)
+    rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
+    objective = changed or (lambda all_mean: choices.OBJECTIVES[config.objective])
+    return Pieces(likelihood, weight, objective, rates, adam(rates, likelihood, config.clip_norm))
+
+
 class Material(NamedTuple):
     """What runs on the same data share: a comparison reads it once."""
 
@@ -61,20 +95,21 @@ class Material(NamedTuple):
     spectrum: np.ndarray
 
 
-def material(config) -> Material:
-    """Loads a configuration's data, and the eigenvalues of its covariance."""
-    dataset = data.load(config.dataset, config.data_dir)
+def material(config, known: Dataset | None = None) -> Material:
+    """Loads a configuration's data (unless they are ``known``), and the eigenvalues of its covariance."""
+    dataset = known or data.load(config.dataset, config.data_dir)
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
 
 
-def build(config, warnings: list[str], shared: Material | None = None) -> Run:
+def build(config, warnings: list[str], shared: Material | None = None, spread: Parallel | None = None) -> Run:
     """Loads the data, checks it against the likelihood, and makes the pieces.
 
     Args:
       config: resolved.
       warnings: said so far.
       shared: data of the same --dataset and --pixels, loaded before.
+      spread: how the devices are used (default: as --parallel says).
 
     Raises:
       UserError: what was asked cannot be done.
@@ -90,27 +125,70 @@ def build(config, warnings: list[str], shared: Material | None = None) -> Run:
     likelihood = choices.LIKELIHOODS[config.likelihood](config, dataset.levels)
     said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
     config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
-    widths = choices.widths(config.hidden)
-    vae = choices.MODELS[config.model](event, likelihood.theta_shape(event), config.latent_dim, widths)
     outlook = None
     if config.likelihood == "gaussian":
         outlook = Outlook(spectrum, config.latent_dim, config.sigma**2 if config.precision == "fixed" else None)
     config, weighting = choose(config, outlook, math.prod(event))
-    rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
+    made = pieces(config, dataset.levels, math.prod(event))
     return Run(
         config=config,
         dataset=dataset,
-        vae=vae,
-        likelihood=likelihood,
+        vae=make_vae(config, event, likelihood.theta_shape(event)),
+        likelihood=made.likelihood,
         preprocess=preprocess(config.pixels, dataset.levels),
         weighting=weighting,
         outlook=outlook,
-        rates=rates,
+        rates=made.rates,
         spectrum=spectrum,
-        optimizer=adam(rates, likelihood, config.clip_norm),
-        spread=parallel(config.parallel, config.batch_size),
+        optimizer=made.optimizer,
+        spread=spread or parallel(config.parallel, config.batch_size),
         warnings=[*warnings, *said, *weighting.warnings],
     )
+
+
+def make_vae(config, event, theta_shape, batched_kernels: bool = False) -> VAE:
+    """The encoder and decoder of a settled configuration.
+
+    Args:
+      config: as ``Run.config``.
+      event, theta_shape: of the data and the likelihood.
+      batched_kernels: whether many models will be computed side by side; the parameters are the same.
+    """
+    make, widths = choices.MODELS[config.model], choices.widths(config.hidden)
+    return make(event, theta_shape, config.latent_dim, widths, choices.beta_range(config), batched_kernels)
+
+
+def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Callable:
+    """Many updates as one program, ``train.make_chunk``: the same for a run by itself and for each run of a sweep.
+
+    Args:
+      r: the run, or one of many that differ in numbers only.
+      config: its configuration, or one whose numbers are traced.
+      all_mean, split: of the way in which devices are used.
+    """
+    made = pieces(config, r.dataset.levels, r.data_dim)
+    step = make_train_step(
+        r.vae,
+        made.likelihood,
+        made.optimizer,
+        made.weight,
+        made.objective(all_mean),
+        config.num_samples,
+        r.preprocess,
+        all_mean,
+        config.clip_norm,
+        choices.beta_range(config),
+    )
+    return make_chunk(step, len(r.dataset.train), config.batch_size, split)
+
+
+def first_state(r: Run, config, key: jax.Array) -> TrainState:
+    """The state before the first update, not placed on any device; ``config`` may be traced, as above."""
+    made = pieces(config, r.dataset.levels, r.data_dim)
+    state = init_state(r.vae, made.likelihood, made.optimizer, made.weight, r.dataset.event, key)
+    if config.beta_range is None:
+        return state
+    return state._replace(params=at_beta(state.params, given_beta(config, r.data_dim)))  # where it will be read
 
 
 def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:

@@ -30,8 +30,9 @@ from vae_jax.data.dataset import Dataset
 from vae_jax.evaluation import make_gaps, make_scorer, summarise, summarise_gaps
 from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.evaluation.disentanglement import SCORES, disentanglement
+from vae_jax.multi_rate import at_beta
 from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
-from vae_jax.types import UserError
+from vae_jax.types import TrainState, UserError
 
 LEAST_ROWS = 1000  # fewer say little about disentanglement
 
@@ -43,6 +44,7 @@ class Config:
     workdir: str | None = option(None, "a run that has been trained")
     dataset: str | None = option(None, "other data of the same shape, as for train (default: the run's own)")
     data_dir: str | None = option(None, "where prepared TFDS data sets are")
+    beta: float | None = option(None, "where to read a network for all beta (default: as it was trained to be read)")
     split: str = option("test", "which split", ("test", "train"))
     limit: int | None = option(None, "only the first so many examples of it (default: all)")
     iw_samples: int = option(5000, "importance samples of iw_nll; memory does not grow with them")
@@ -79,6 +81,20 @@ def read_config(workdir: str | None, data_dir: str | None) -> choices.Config:
     return choices.Config(**found)
 
 
+def read_at(r: Run, state: TrainState, beta: float) -> tuple[Run, TrainState]:
+    """A run of --beta_range as the model at ``beta``.
+
+    Raises:
+      UserError: it was trained at one beta only, or not at this one.
+    """
+    found = choices.beta_range(r.config)
+    if found is None or not found[0] <= beta <= found[1]:
+        what = "was trained at one beta" if found is None else f"was trained for beta in {r.config.beta_range}"
+        raise UserError(f"--beta={beta:g}: the run in {r.config.workdir} {what}")
+    config, weighting = dataclasses.replace(r.config, beta=beta), r.weighting._replace(beta=beta)
+    return r._replace(config=config, weighting=weighting), state._replace(params=at_beta(state.params, beta))
+
+
 def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     """Data that the run's model can score.
 
@@ -108,6 +124,8 @@ def main(config: Config) -> None:
     ready, _ = choices.resolve(read_config(config.workdir, config.data_dir))
     r = build(ready, [])
     state = trained(r)
+    if config.beta is not None:
+        r, state = read_at(r, state, config.beta)
     dataset = r.dataset if config.dataset is None else other_data(r, config.dataset, config.data_dir)
     test = config.split == "test"
     rows = (dataset.test if test else dataset.train)[: config.limit]

@@ -10,23 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import train as choices
-from experiments.build import Material, Run, build, weighed
-from experiments.scoring import evaluate, looks
+from experiments.build import Material, Run, build, first_state, training_chunk, weighed
+from experiments.scoring import evaluate, make_instruments
 from experiments.weights import CONTROLLED
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.config import claim_workdir, write_json
-from vae_jax.evaluation import make_scorer, summarise
+from vae_jax.evaluation import summarise
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.interruption import Interruption
-from vae_jax.logs import MetricsLog, Progress
+from vae_jax.logs import MetricsLog, Progress, update_rows
 from vae_jax.randomness import TEST, purpose_key
-from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step
+from vae_jax.train import Every, Hooks, fit
 from vae_jax.types import TrainState, UserError
 
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
 CONVENTION = "nats per example, summed over the event, all constants; version 1"
-SHARES = {"clipped", "saturated"}  # metrics whose line says how often, over the whole chunk
 
 
 def run(config, warnings: list[str], shared: Material | None = None) -> None:
@@ -44,19 +42,16 @@ def run(config, warnings: list[str], shared: Material | None = None) -> None:
         print(f"this run is finished: all {config.num_steps} steps are done")
     else:
         train, test = (r.spread.place(a) for a in (r.dataset.train, r.dataset.test))
-        # Large examples are scored fewer at a time: each comes with its importance samples.
-        at_once = max(16, min(250, 200_000 // r.data_dim))
-        scores = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
-        state, clock = train_and_save(r, workdir, train, test, scores)
+        instruments = make_instruments(r)
+        state, clock = train_and_save(r, workdir, train, test, instruments.scores)
         if state is None:
             print(f"interrupted; the same command continues this run: --workdir={workdir}")
             sys.exit(130)
         print("evaluating")
-        results = evaluate(r, state, train, test, scores) | {"headline": line}
-        results |= _shares(workdir, config.num_steps)
+        results = evaluate(r, state, train, test, instruments)[0] | {"headline": line}
+        results |= shares(workdir, config.num_steps)
         results["examples_per_second"] = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
         results["seconds"] = time.perf_counter() - started
-        results |= looks(r, state, test, at_once)
         held, names = purpose_key(r.key, TEST), r.dataset.factor_names
         drawn = pictures(
             *(r.vae, r.likelihood, r.preprocess, state.params, test, held, config.latent_dim),
@@ -81,21 +76,9 @@ def finish(workdir: Path) -> None:
 def train_and_save(r: Run, workdir: Path, train, test, scores):
     """Runs the loop from the last good checkpoint; the state is None where a person interrupted it."""
     c = r.config
-    changed = r.weighting.objective
-    step = make_train_step(
-        r.vae,
-        r.likelihood,
-        r.optimizer,
-        r.weighting.weight,
-        choices.OBJECTIVES[c.objective] if changed is None else changed(r.spread.all_mean),
-        c.num_samples,
-        r.preprocess,
-        r.spread.all_mean,
-        c.clip_norm,
-    )
-    chunk = r.spread.compile(make_chunk(step, len(train), c.batch_size, r.spread.split))
+    chunk = r.spread.compile(training_chunk(r, c, r.spread.all_mean, r.spread.split))
     state = _first_state(r)
-    with _checkpoints(r, workdir) as checkpoints:
+    with checkpoints_of(r, workdir) as checkpoints:
         found = checkpoints.restore_latest(state)
         first, state = found or (0, state)
         if found:
@@ -106,12 +89,8 @@ def train_and_save(r: Run, workdir: Path, train, test, scores):
 
             def on_log(first, metrics):
                 length = len(metrics["loss"])
-                # The first update of each chunk, and the run's last: each line is one update, so its identities hold.
-                shares = {k: float(np.mean(metrics[k])) for k in SHARES & metrics.keys()}
-                for i in {0, length - 1} if first + length == c.num_steps else {0}:
-                    row = {k: float(v[i]) for k, v in metrics.items()}
-                    row["learning_rate"] = float(r.rates.model(first + i))
-                    log.write(first + i, "train", row | shares)
+                for step, row in update_rows(first, metrics, first + length == c.num_steps, r.rates):
+                    log.write(step, "train", row)
                 watch(first, length, metrics)
                 bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
 
@@ -147,10 +126,11 @@ def _watch_saturation(c, bar):
 
 
 def _first_state(r: Run) -> TrainState:
-    return r.spread.place(init_state(r.vae, r.likelihood, r.optimizer, r.weighting.weight, r.dataset.event, r.key))
+    return r.spread.place(first_state(r, r.config, r.key))
 
 
-def _checkpoints(r: Run, workdir: Path) -> Checkpoints:
+def checkpoints_of(r: Run, workdir: Path) -> Checkpoints:
+    """The checkpoints of a run, with a note of what its numbers mean."""
     beta = None if r.config.weighting in CONTROLLED else r.weighting.beta  # a controller's is in the state
     note = {"convention": CONVENTION, "data": zlib.crc32(r.dataset.train.tobytes()), "beta": beta}
     return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, note)
@@ -162,14 +142,14 @@ def trained(r: Run) -> TrainState:
     Raises:
       UserError: it has no checkpoint.
     """
-    with _checkpoints(r, Path(r.config.workdir)) as checkpoints:
+    with checkpoints_of(r, Path(r.config.workdir)) as checkpoints:
         found = checkpoints.restore_latest(_first_state(r))
     if found is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
     return found[1]
 
 
-def _shares(workdir: Path, num_steps: int) -> dict[str, float | None]:
+def shares(workdir: Path, num_steps: int) -> dict[str, float | None]:
     """How often gradients were clipped, and in the second half of the run a controller was at its bound."""
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in rows if row["split"] == "train"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from vae_jax.evaluation import (
     decompose,
     make_fidelity,
     make_reliability,
+    make_scorer,
     make_swapped,
     summarise,
     summarise_fidelity,
@@ -33,14 +35,54 @@ RATE_SAMPLES = 500  # for the parts of the rate: a second for 10,000 test exampl
 RELIABILITY_LIMIT = 2000  # test examples whose every value is asked where it lies: slow for some families
 
 
-def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
+class Instruments(NamedTuple):
+    """Everything that measures a trained run, compiled once for all runs that differ in numbers only.
+
+    Attributes:
+      batch_size: examples scored at a time: large ones fewer, as each comes with its importance samples.
+      scores: ``evaluation.make_scorer``'s function.
+      swapped: ``make_swapped``'s.
+      reliability: ``make_reliability``'s; None where there is no density.
+      fidelity: ``make_fidelity``'s; None where the examples are no images.
+    """
+
+    batch_size: int
+    scores: Callable[..., Scores]
+    swapped: Callable
+    reliability: Callable | None
+    fidelity: Callable | None
+
+
+def make_instruments(r: Run) -> Instruments:
+    """The instruments for a run and for all that share its shapes."""
+    at_once = max(16, min(250, 200_000 // r.data_dim))
+    pieces = (r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
+    images = r.dataset.levels is not None and len(r.dataset.event) == 3
+    return Instruments(
+        at_once,
+        make_scorer(*pieces),
+        make_swapped(*pieces),
+        None if _no_density(r) else make_reliability(*pieces),
+        make_fidelity(*pieces) if images else None,
+    )
+
+
+class Codes(NamedTuple):
+    """The posterior means of the examples that were scored, ``[n, d]`` each: ``TRAIN_LIMIT`` training ones at most."""
+
+    train: np.ndarray
+    test: np.ndarray
+
+
+def evaluate(r: Run, state: TrainState, train, test, instruments: Instruments) -> tuple[dict[str, Any], Codes]:
     """The contract's numbers, without the timings: exact means over every test example, z sampled, beta = 1."""
-    c, dim = r.config, r.data_dim
+    c, dim, scores = r.config, r.data_dim, instruments.scores
     own = state.params["likelihood"]
     key = purpose_key(r.key, TEST)
     per_example = scores(state.params, test, key, c.iw_samples)
     held_out = summarise(per_example, dim)
-    fitted = summarise(scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT), dim)
+    trained_on = scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT)
+    fitted = summarise(trained_on, dim)
     gaussian = c.likelihood == "gaussian"
     sigma = None
     if gaussian:
@@ -54,7 +96,7 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
     if r.outlook is not None and c.weighting != "free_bits":
         prediction = at_beta(r.outlook, max(beta, 0.0))
     splits = {**held_out, "data_dim": dim, "train": {"mse": fitted["mse"]}}
-    return {
+    results = {
         "step": int(state.step),
         **held_out,
         "calibrated_elbo": calibrated_elbo(splits) if gaussian else None,
@@ -77,21 +119,22 @@ def evaluate(r: Run, state: TrainState, train, test, scores) -> dict[str, Any]:
             "of the posterior mean over the test split > 0.01; training numbers over "
             f"{min(len(train), TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
         ),
+        **_looks(r, state, test, instruments),
     }
+    return results, Codes(trained_on.posterior_mean, per_example.posterior_mean)
 
 
-def looks(r: Run, state: TrainState, test, batch_size: int) -> dict[str, Any]:
+def _looks(r: Run, state: TrainState, test, instruments: Instruments) -> dict[str, Any]:
     """How E[x|z] looks (images), and whether the decoder's intervals hold what they say, on the test split."""
-    pieces = (r.vae, r.likelihood, r.preprocess, batch_size, r.spread.shard, r.spread.devices)
     key = purpose_key(r.key, TEST)
     found: dict[str, Any] = {}
-    found["swapped_distortion"] = float(np.mean(make_swapped(*pieces)(state.params, test, key), dtype=np.float64))
-    if _no_density(r):
+    found["swapped_distortion"] = float(np.mean(instruments.swapped(state.params, test, key), dtype=np.float64))
+    if instruments.reliability is None:
         found["reliability"] = {"skipped": "a Bernoulli on grey pixels is no density"}
     else:
-        found["reliability"] = make_reliability(*pieces)(state.params, test, key, limit=RELIABILITY_LIMIT)
-    if r.dataset.levels is not None and len(r.dataset.event) == 3:
-        found |= summarise_fidelity(make_fidelity(*pieces)(state.params, test, key), r.dataset.event)
+        found["reliability"] = instruments.reliability(state.params, test, key, limit=RELIABILITY_LIMIT)
+    if instruments.fidelity is not None:
+        found |= summarise_fidelity(instruments.fidelity(state.params, test, key), r.dataset.event)
     return found
 
 
@@ -122,6 +165,8 @@ def _no_density(r: Run) -> bool:
 
 def _final_beta(r: Run, state: TrainState) -> float:
     """The KL weight that the run ended with; for a controller what its state amounts to."""
+    if r.config.beta_range is not None:
+        return r.weighting.beta  # where it is read; it was trained at all
     weight, last = r.weighting.weight, r.config.num_steps - 1
     beta = float((weight.beta or weight.value)(state.weight_state, last))
     given = r.weighting.beta

@@ -68,6 +68,9 @@ class Config:
         None, "the final KL weight (default 1); where a controller starts (default: from the spectrum)"
     )
     beta_norm: float | None = option(None, "the final KL weight in Higgins' units, beta * latent_dim / data_dim")
+    beta_range: str | None = option(
+        None, "LOW:HIGH, one network for all beta between them (Bae 2022); --beta is then where it is read"
+    )
     warmup_steps: int | None = option(
         None,
         "steps of a ramp (default: a fifth of the run; half of it for capacity), or of all cycles (default: the run)",
@@ -140,6 +143,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
         raise UserError(f"--target_distortion={config.target_distortion} must be finite")
     if config.weighting in CHANGES_LOSS and config.objective != "elbo":
         raise UserError(f"--weighting={config.weighting} changes the ELBO's own KL term; use it with --objective=elbo")
+    _check_range(config)
     warnings = [
         f"--{name}={getattr(config, name):g} does nothing with --weighting={config.weighting}"
         for name, users in USED_BY.items()
@@ -147,6 +151,9 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     ]
     given = config.beta is not None or config.beta_norm is not None
     beta = config.beta if given or config.weighting in CONTROLLED else 1.0
+    if config.beta_range is not None and not given:
+        low, high = beta_range(config)
+        beta = min(max(beta, low), high)  # 1, or the nearest that was trained
     whole = config.num_steps // {"cyclical": 1, "capacity": 2}.get(config.weighting, 5)
     warmup = whole if config.warmup_steps is None else config.warmup_steps
     free_nats = 0.25 if config.weighting == "free_bits" and config.free_nats is None else config.free_nats
@@ -159,6 +166,42 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     config = dataclasses.replace(config, sigma=sigma, beta=beta, warmup_steps=warmup, free_nats=free_nats)
     config = families.resolve(config)
     return dataclasses.replace(config, workdir=config.workdir or _default_workdir(config)), warnings
+
+
+def beta_range(config: Config) -> tuple[float, float] | None:
+    """``--beta_range=0.1:10 -> (0.1, 10.0)``; None where there is none."""
+    if config.beta_range is None:
+        return None
+    try:
+        low, high = (float(end) for end in config.beta_range.split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not 0 < low < high < math.inf:
+        raise UserError(f"--beta_range={config.beta_range} must be LOW:HIGH with 0 < LOW < HIGH, such as 0.1:10")
+    return low, high
+
+
+def _check_range(config: Config) -> None:
+    """Refuses what one network for all beta cannot be combined with."""
+    found = beta_range(config)
+    if found is None:
+        return
+    if config.weighting in (*CONTROLLED, *CHANGES_LOSS) or config.objective != "elbo":
+        raise UserError(
+            "--beta_range trains a beta for each example, on the ELBO: use it with --objective=elbo and a constant, "
+            "linear, sigmoid, cosine or cyclical weighting"
+        )
+    if config.precision == "optimal" and config.likelihood == "gaussian":
+        raise UserError(
+            "--precision=optimal solves for one sigma in every batch, and a batch of --beta_range holds all beta; use "
+            "--precision=learned, which then depends on beta"
+        )
+    if config.beta_norm is not None:
+        raise UserError(
+            "--beta_range is in units of --beta; give --beta, where the network is read, and no --beta_norm"
+        )
+    if config.beta is not None and not found[0] <= config.beta <= found[1]:
+        raise UserError(f"--beta={config.beta:g} is outside --beta_range={config.beta_range}: nothing is learned there")
 
 
 def initial_sigma(config: Config, spectrum) -> float:

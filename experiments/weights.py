@@ -1,7 +1,7 @@
 """The weightings by name: how a configuration chooses where beta comes from, and what can be said about it at once.
 
 To add a schedule, write a function of the step and give it a name in ``SCHEDULES``; a weight with state is a
-``KLWeight`` in ``vae_jax.weighting`` and a function in ``WEIGHTINGS``.
+``KLWeight`` in ``vae_jax.weighting`` and two functions in ``WEIGHTINGS``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import NamedTuple
+
+import jax.numpy as jnp
 
 from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import beta_from_norm
@@ -22,7 +23,7 @@ SCHEDULES = {  # (config, final beta) -> schedule
     "constant": lambda c, beta: schedules.constant(beta),
     "linear": lambda c, beta: schedules.linear(beta, c.warmup_steps),
     # Bowman's logistic ramp, centred, from 0.2% to 99.8% of beta over the warm-up.
-    "sigmoid": lambda c, beta: schedules.sigmoid(beta, c.warmup_steps / 2, 12.5 / max(c.warmup_steps, 1)),
+    "sigmoid": lambda c, beta: schedules.sigmoid(beta, c.warmup_steps / 2, 12.5 / jnp.maximum(c.warmup_steps, 1)),
     "cosine": lambda c, beta: schedules.cosine(beta, c.warmup_steps),
     "cyclical": lambda c, beta: schedules.cyclical(beta, c.warmup_steps, c.cycles, c.ratio),
 }
@@ -39,6 +40,7 @@ USED_BY = {
 }
 NEEDS = {"pi": "target_kl", "capacity": "target_kl", "geco": "target_distortion"}
 CONTROLLED = ("capacity", "geco", "pi")  # beta is found by the run, not given
+_GECO_SHARE = 1 / 10  # of the run, the time constant of its loop
 CHANGES_LOSS = ("capacity", "free_bits")  # not only a weight in it
 
 
@@ -61,7 +63,7 @@ class Weighting(NamedTuple):
 
 
 def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weighting]:
-    """The weighting of a configuration, and the configuration with the gains that it left to the theory.
+    """The weighting of a configuration, and the configuration with what it left to the theory: gains, a start.
 
     Args:
       config: resolved.
@@ -71,22 +73,57 @@ def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weig
     Raises:
       UserError: a flag that the weighting needs is missing.
     """
-    beta = config.beta
-    if config.beta_norm is not None:
-        beta = beta_from_norm(config.beta_norm, data_dim, config.latent_dim)
     needed = NEEDS.get(config.weighting)
     if needed and getattr(config, needed) is None:
         raise UserError(
             f"--weighting={config.weighting} needs --{needed}, in nats per example; "
             f"python -m experiments.weigh --dataset={config.dataset} says what is within reach"
         )
-    return WEIGHTINGS[config.weighting](config, outlook, beta)
+    config, beta, said, warnings = WEIGHTINGS[config.weighting].settle(config, outlook, given_beta(config, data_dim))
+    return config, Weighting(*make_weight(config, data_dim), beta, said, warnings)
 
 
-def _scheduled(name, config, outlook, beta):
-    schedule = SCHEDULES[name](config, beta)
-    weight = weighting.from_schedule(schedule)
-    return config, Weighting(weight, None, beta, f"beta = {beta:g}", _ends(config, beta, schedule))
+def given_beta(config, data_dim: int):
+    """The weight that the flags name, in either unit; None where they name none."""
+    if config.beta_norm is not None:
+        return beta_from_norm(config.beta_norm, data_dim, config.latent_dim)
+    return config.beta
+
+
+def make_weight(config, data_dim: int) -> tuple[KLWeight, Callable[[Callable], Objective] | None]:
+    """Where beta comes from, and the objective where the weighting changes the loss itself, else None.
+
+    Args:
+      config: as ``choose`` returned it. Its numbers may be traced, as in a sweep: names decide here, numbers do not.
+      data_dim: D.
+    """
+    return WEIGHTINGS[config.weighting].make(config, given_beta(config, data_dim))
+
+
+class _Named(NamedTuple):
+    """What stands behind a name.
+
+    Attributes:
+      settle: ``(config, outlook, beta or None) -> (config, final beta, said, warnings)``, of plain numbers.
+      make: ``(config, beta) -> (KLWeight, objective or None)``; the numbers may be traced.
+    """
+
+    settle: Callable
+    make: Callable
+
+
+def _settle_schedule(config, outlook, beta):
+    said = f"beta = {beta:g}"
+    if config.beta_range is not None:
+        said = f"every beta in {config.beta_range} in one network, read at beta = {beta:g}"
+        return config, beta, said, _ends(config, 1.0, SCHEDULES[config.weighting](config, 1.0))
+    return config, beta, said, _ends(config, beta, SCHEDULES[config.weighting](config, beta))
+
+
+def _make_schedule(config, beta):
+    # With a range each example has a beta of its own, which the schedule multiplies.
+    stop = beta if config.beta_range is None else 1.0
+    return weighting.from_schedule(SCHEDULES[config.weighting](config, stop)), None
 
 
 def _ends(config, beta, schedule) -> list[str]:
@@ -109,7 +146,7 @@ def _ends(config, beta, schedule) -> list[str]:
     return warnings
 
 
-def _free_bits(config, outlook, beta):
+def _settle_free_bits(config, outlook, beta):
     floor, warnings = config.free_nats, []
     free = floor * config.latent_dim
     rate = math.inf if outlook is None else at_beta(outlook, beta).rate
@@ -118,9 +155,12 @@ def _free_bits(config, outlook, beta):
             f"the free nats of {config.latent_dim} latents are {free:.3g} together and a linear model would pay "
             f"{rate:.3g} without them: the floor, not the data, will decide the rate"
         )
-    change = lambda all_mean: objective.free_bits(floor, all_mean)  # noqa: E731
-    said = f"beta = {beta:g} above {floor:g} free nats for each latent"
-    return config, Weighting(weighting.from_schedule(schedules.constant(beta)), change, beta, said, warnings)
+    return config, beta, f"beta = {beta:g} above {floor:g} free nats for each latent", warnings
+
+
+def _make_free_bits(config, beta):
+    change = lambda all_mean: objective.free_bits(config.free_nats, all_mean)  # noqa: E731
+    return weighting.from_schedule(schedules.constant(beta)), change
 
 
 class Held(NamedTuple):
@@ -160,7 +200,11 @@ def _hold(config, outlook, what, target, share) -> Held:
                 beta = inverse(outlook, target) or None
         if beta is not None:
             slope = max(0.5, slopes(outlook, beta)[what == "distortion"])
-    return Held(what, target, beta, max(100.0, share * config.num_steps), slope, warnings)
+    return Held(what, target, beta, _time_constant(config, share), slope, warnings)
+
+
+def _time_constant(config, share: float) -> float:
+    return max(100.0, share * config.num_steps)
 
 
 def _said(config, held: Held, how: str) -> str:
@@ -178,37 +222,40 @@ def _within(config, held: Held) -> list[str]:
     ]
 
 
-def _fill(config, **fitted):
+def _fill(config, start, held: Held, **fitted):
     """Sets the flags that were not given. To two digits: they do not depend on the last bit of an eigenvalue."""
+    if start is None:
+        fitted["beta"] = held.beta or 1.0
     open_ones = {k: float(f"{v:.2g}") for k, v in fitted.items() if getattr(config, k) is None}
     return dataclasses.replace(config, **open_ones)
 
 
-def _pi(config, outlook, start):
+def _settle_pi(config, outlook, start):
     held = _hold(config, outlook, "rate", config.target_kl, 1 / 30)
     gain = (held.beta or 1.0) / (held.time * held.slope)
-    c = _fill(config, ki=gain, kp=10 * gain)
-    first = held.beta or 1.0 if start is None else start
-    weight = weighting.pi(c.target_kl, c.kp, c.ki, c.beta_min, c.beta_max, first)
-    said = _said(c, held, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})")
-    return c, Weighting(weight, None, held.beta, said, _within(c, held))
+    c = _fill(config, start, held, ki=gain, kp=10 * gain)
+    return c, held.beta, _said(c, held, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), _within(c, held)
 
 
-def _geco(config, outlook, start):
-    held = _hold(config, outlook, "distortion", config.target_distortion, 1 / 10)
-    first = held.beta or 1.0 if start is None else start
-    c = _fill(config, geco_rate=1 / (held.time * held.slope))
+def _make_pi(c, start):
+    return weighting.pi(c.target_kl, c.kp, c.ki, c.beta_min, c.beta_max, start), None
+
+
+def _settle_geco(config, outlook, start):
+    held = _hold(config, outlook, "distortion", config.target_distortion, _GECO_SHARE)
+    c = _fill(config, start, held, geco_rate=1 / (held.time * held.slope))
+    return c, held.beta, _said(c, held, f"GECO (rate = {c.geco_rate:g})"), _within(c, held)
+
+
+def _make_geco(c, start):
     # Before the network has learned anything the violation is large and no multiplier would mend it: slowly, then.
-    low, slow = max(c.beta_min, 1e-6), 0.5 / held.time
-    weight = weighting.geco(c.target_distortion, c.geco_rate, c.geco_decay, low, c.beta_max, first, slow)
-    said = _said(c, held, f"GECO (rate = {c.geco_rate:g})")
-    return c, Weighting(weight, None, held.beta, said, _within(c, held))
+    low, slow = jnp.maximum(c.beta_min, 1e-6), 0.5 / _time_constant(c, _GECO_SHARE)
+    return weighting.geco(c.target_distortion, c.geco_rate, c.geco_decay, low, c.beta_max, start, slow), None
 
 
-def _capacity(config, outlook, start):
+def _settle_capacity(config, outlook, start):
     held = _hold(config, outlook, "rate", config.target_kl, 1 / 30)
-    c, warnings = _fill(config, gamma=3 * (held.beta or 1.0)), list(held.warnings)
-    ramp = schedules.linear(c.target_kl, c.warmup_steps)
+    c, warnings = _fill(config, start, held, gamma=3 * (held.beta or 1.0)), list(held.warnings)
     if held.beta is not None and c.gamma < held.beta:
         warnings.append(
             f"--gamma={c.gamma:g} is below the weight of {held.beta:.3g} that holds a linear model at "
@@ -217,17 +264,24 @@ def _capacity(config, outlook, start):
     if c.warmup_steps > c.num_steps:
         warnings.append(
             f"the capacity rises for {c.warmup_steps} steps and the run has {c.num_steps}: it will reach "
-            f"{float(ramp(c.num_steps - 1)):.3g} nats, never {c.target_kl:g}"
+            f"{float(_capacity_ramp(c)(c.num_steps - 1)):.3g} nats, never {c.target_kl:g}"
         )
-    said = _said(c, held, f"a capacity with gamma = {c.gamma:g}")
+    return c, held.beta, _said(c, held, f"a capacity with gamma = {c.gamma:g}"), warnings
+
+
+def _capacity_ramp(c):
+    return schedules.linear(c.target_kl, c.warmup_steps)
+
+
+def _make_capacity(c, start):
     change = lambda all_mean: objective.capacity(c.gamma, all_mean)  # noqa: E731
-    return c, Weighting(weighting.capacity(ramp, c.gamma), change, held.beta, said, warnings)
+    return weighting.capacity(_capacity_ramp(c), c.gamma), change
 
 
-WEIGHTINGS = {  # (config, outlook, beta) -> (config, Weighting)
-    **{name: partial(_scheduled, name) for name in SCHEDULES},
-    "capacity": _capacity,
-    "free_bits": _free_bits,
-    "geco": _geco,
-    "pi": _pi,
+WEIGHTINGS = {
+    **{name: _Named(_settle_schedule, _make_schedule) for name in SCHEDULES},
+    "capacity": _Named(_settle_capacity, _make_capacity),
+    "free_bits": _Named(_settle_free_bits, _make_free_bits),
+    "geco": _Named(_settle_geco, _make_geco),
+    "pi": _Named(_settle_pi, _make_pi),
 }

@@ -6,6 +6,11 @@ import os
 from decimal import Decimal
 from pathlib import Path
 
+# What one test compiled, another one and the binaries that tests start need not compile again. Nearly all of the time
+# of the suite is compilation, and most of it of programs that it has met before.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
 import jax
 import numpy as np
 import pytest

@@ -16,7 +16,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-CORE = ("types", "gaussian", "likelihoods", "schedules", "weighting", "conventions", "linear_vae", "objective")
+CORE = (
+    "types",
+    "traced",
+    "gaussian",
+    "likelihoods",
+    "schedules",
+    "weighting",
+    "conventions",
+    "linear_vae",
+    "objective",
+)
 CORE_MAY_USE = ("jax", "numpy", "optax.schedules")
 # Each of these is imported by one part of the library only.
 OWNER = {

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+SHARES = {"clipped", "saturated"}  # metrics whose line says how often, over the whole chunk
 
 
 class MetricsLog:
@@ -21,7 +26,7 @@ class MetricsLog:
         from tensorboardX import SummaryWriter
 
         self.path = workdir / "metrics.jsonl"
-        _rewind(self.path, step)
+        rewind(self.path, step)
         self._file = self.path.open("a")
         self._events = SummaryWriter(str(workdir), purge_step=step or None)
 
@@ -34,14 +39,40 @@ class MetricsLog:
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """One line ``{"step", "split", ...}``, and one scalar for each number."""
-        self._file.write(json.dumps({"step": step, "split": split, **values}) + "\n")
+        self._file.write(line(step, split, values))
         self._file.flush()
         for name, value in values.items():
             if isinstance(value, int | float):
                 self._events.add_scalar(f"{split}/{name}", value, step)
 
 
-def _rewind(path: Path, step: int) -> None:
+def line(step: int, split: str, values: dict[str, Any]) -> str:
+    """One line of metrics.jsonl."""
+    return json.dumps({"step": step, "split": split, **values}) + "\n"
+
+
+def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[tuple[int, dict[str, float]]]:
+    """The updates of a chunk that metrics.jsonl shows, as (step, values).
+
+    The first update of each chunk, and the run's last: each line is one update, so its identities hold. What is 0 or 1
+    in an update (``SHARES``) is said as a share of the whole chunk.
+
+    Args:
+      first: the step of the chunk's first update.
+      metrics: name -> ``[length]``.
+      last: whether the chunk ends the run.
+      rates: the learning rates, functions of the step.
+    """
+    length = len(metrics["loss"])
+    shares = {k: float(np.mean(metrics[k])) for k in SHARES & metrics.keys()}
+    rows = []
+    for i in sorted({0, length - 1}) if last else [0]:
+        values = {k: float(v[i]) for k, v in metrics.items()} | {"learning_rate": float(rates.model(first + i))}
+        rows.append((first + i, values | shares))
+    return rows
+
+
+def rewind(path: Path, step: int) -> None:
     """Keeps what the state of ``step`` already contains: updates before it, evaluations up to it."""
     if not path.exists():
         return
@@ -59,22 +90,30 @@ def _rewind(path: Path, step: int) -> None:
 
 
 class Progress:
-    """A bar on a terminal, a plain line now and then elsewhere; a context manager."""
+    """A bar on a terminal, a plain line now and then elsewhere; a context manager.
 
-    def __init__(self, step: int, num_steps: int):
+    Args:
+      step: where it begins.
+      num_steps: where it ends.
+      unit: what is counted.
+    """
+
+    def __init__(self, step: int, num_steps: int, unit: str = "step"):
         from tqdm import tqdm
 
-        self.num_steps = num_steps
+        self.num_steps, self.unit = num_steps, unit
         self.terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=num_steps,
             initial=step,
-            unit="step",
+            unit=f" {unit}",
             disable=not self.terminal,
             dynamic_ncols=True,
             leave=True,
         )
         self._next_line = 0
+        self._initial = self._done = step
+        self._began = time.perf_counter()
 
     def __enter__(self):
         return self
@@ -84,7 +123,11 @@ class Progress:
 
     def update(self, step: int, values: dict[str, float]) -> None:
         """``step`` updates are done, the last with these values."""
-        shown = {k: f"{values[k]:.4g}" for k in ("loss", "elbo", "rate", "distortion", "beta", "sigma") if k in values}
+        keys = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
+        self.show(step, {k: f"{values[k]:.4g}" for k in keys if k in values})
+
+    def show(self, step: int, shown: dict[str, str]) -> None:
+        """``step`` of what is counted are done, and this is to be said of them."""
         if self.terminal:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -92,9 +135,18 @@ class Progress:
             # About twenty lines a run, whatever its length.
             self._next_line = step + self.num_steps / 20
             print(
-                f"step {step}/{self.num_steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()),
+                f"{self.unit} {step}/{self.num_steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()),
                 flush=True,
             )
+
+    def advance(self, count: int, shown: dict[str, str]) -> None:
+        """``count`` more are done; on lines the time that is left is said as well, which a bar shows by itself."""
+        self._done += count
+        new = self._done - self._initial
+        if not self.terminal and new:
+            left = (time.perf_counter() - self._began) * (self.num_steps - self._done) / new
+            shown = shown | {"left": f"{max(left, 0.0):.0f} s"}
+        self.show(self._done, shown)
 
     def say(self, text: str) -> None:
         """A line that does not tear the bar."""

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32, standard_normal_log_prob
+from vae_jax.traced import given
 from vae_jax.types import VAE, Array, Likelihood, Objective, Params, Terms
 
 
@@ -55,7 +56,8 @@ def elbo(t: Terms, weight=1.0) -> Array:
     """The evidence lower bound, the mean over the batch of -(distortion + weight * rate), nats, to be maximised.
 
     At weight 1 it bounds log p(x) (Kingma and Welling 2013, 1312.6114, eq. 3); at any other weight it is the beta-VAE's
-    training objective (Higgins 2017) and bounds nothing. Takes the terms of one example or of a batch.
+    training objective (Higgins 2017) and bounds nothing. Takes the terms of one example or of a batch; the weight is a
+    scalar, or with a batch one for each example, ``[b]``.
     """
     return -jnp.mean(distortion(t) + weight * rate(t))
 
@@ -80,7 +82,7 @@ def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objecti
       floor: nats per latent, >= 0; 0 is the ELBO.
       all_mean: the mean over devices, where each sees only its share of the batch.
     """
-    if not floor >= 0:
+    if given(floor) and not floor >= 0:
         raise ValueError(f"the floor of free bits must not be negative, not {floor}")
 
     def objective(t: Terms, weight=1.0):
@@ -101,7 +103,7 @@ def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objectiv
       gamma: how strongly the rate is held.
       all_mean: the mean over devices, where each sees only its share of the batch.
     """
-    if not gamma > 0:
+    if given(gamma) and not gamma > 0:
         raise ValueError(f"gamma must be positive, not {gamma}")
 
     def objective(t: Terms, weight):

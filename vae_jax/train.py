@@ -15,8 +15,9 @@ import numpy as np
 import optax
 
 from vae_jax import objective as bounds
-from vae_jax.randomness import INIT, LATENT, PIXELS, batch_rows, example_keys, purpose_key
-from vae_jax.types import VAE, Array, Event, KLWeight, Likelihood, Objective, TrainState, UserError
+from vae_jax.multi_rate import at_eta, draw_etas, log_range
+from vae_jax.randomness import BETA, INIT, LATENT, PIXELS, batch_rows, example_keys, purpose_key
+from vae_jax.types import VAE, Array, Event, KLWeight, Likelihood, Objective, Terms, TrainState, UserError
 
 
 def init_state(
@@ -48,6 +49,7 @@ def make_train_step(
     preprocess: Callable[[Array, Array], Array] = lambda key, raw: raw,
     all_mean: Callable[[Any], Any] = lambda value: value,
     clip_norm: float | None = None,
+    beta_range: tuple[float, float] | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """One update as a pure function ``(state, raw[b, *event], index[b]) -> (state, metrics)``.
 
@@ -58,16 +60,26 @@ def make_train_step(
       preprocess: ``(key, raw[event]) -> x[event]``, e.g. a fresh binarisation.
       all_mean: the mean over devices of a pytree; the identity where one program sees the global batch.
       clip_norm: the optimiser's clipping norm, to report when it is active.
+      beta_range: None, or (low, high) of a multi-rate model (``multi_rate.py``): each example is inferred and scored at
+        a beta of its own, log beta uniform over the range, which multiplies ``weight`` (a constant 1, or a warm-up).
 
     Returns:
       The step. ``index`` is the global position of each example in the batch (``arange(b)`` if left out): noise is
       keyed by (run key, step, index), so it does not depend on the number of devices. ``metrics`` are scalars of
       this update, before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``, ``distortion`` (nats, weight
       1), ``beta`` (applied) and what else the weight logs, ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where
-      the family has one.
-    """
+      the family has one. With ``beta_range`` all are means over the batch, of which ``beta`` is the geometric one.
 
-    def loss_fn(params, x, keys, value):
+    Raises:
+      ValueError: a ``beta_range`` that is none, or with another objective than the ELBO, a controller or a ``refit``.
+    """
+    if beta_range is not None:
+        log_range(beta_range)
+        _check_multi_rate(likelihood, weight, objective)
+
+    def loss_fn(params, x, keys, value, eta):
+        if eta is not None:
+            return multi_rate_loss(params, x, keys, value, eta)
         infer = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key, num_samples))
         q, z, theta = infer(x, keys)
         own = kept = params["likelihood"]
@@ -76,22 +88,31 @@ def make_train_step(
         score = jax.vmap(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))
         t = score(x, q, z, theta)
         loss = -objective(t, value)
-        metrics = {
-            "loss": loss,
-            "elbo": bounds.elbo(t),
-            "rate": jnp.mean(bounds.rate(t)),
-            "distortion": jnp.mean(bounds.distortion(t)),
-        }
+        metrics = {"loss": loss, **_means(t)}
         if likelihood.sigma is not None:
             metrics["sigma"] = likelihood.sigma(own)
         return loss, (metrics, kept)
+
+    def multi_rate_loss(params, x, keys, value, eta):
+        def example(x, key, eta):
+            at = at_eta(params, eta)
+            sigma = {} if likelihood.sigma is None else {"sigma": likelihood.sigma(at["likelihood"])}
+            return bounds.terms(vae, likelihood, at, x, key, num_samples), sigma
+
+        t, sigma = jax.vmap(example)(x, keys, eta)
+        loss = -objective(t, value * jnp.exp(eta))
+        metrics = {"loss": loss, **_means(t), **jax.tree.map(jnp.mean, sigma)}
+        return loss, (metrics, params["likelihood"])
 
     def step(state: TrainState, raw: Array, index: Array | None = None):
         index = jnp.arange(raw.shape[0]) if index is None else index
         x = jax.vmap(preprocess)(example_keys(purpose_key(state.key, PIXELS, state.step), index), raw)
         keys = example_keys(purpose_key(state.key, LATENT, state.step), index)
         value = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
-        grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, value)
+        eta = None
+        if beta_range is not None:
+            eta = draw_etas(purpose_key(state.key, BETA, state.step), index, beta_range)
+        grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, value, eta)
         grads, metrics = all_mean((grads, metrics))
         grad_norm = optax.tree.norm(grads)
         clipped = jnp.zeros(()) if clip_norm is None else (grad_norm > clip_norm).astype(jnp.float32)
@@ -101,10 +122,30 @@ def make_train_step(
             params = {**params, "likelihood": kept}
         weight_state = weight.update(state.weight_state, state.step, metrics)
         logged = {"beta": value} if weight.logged is None else weight.logged(state.weight_state, state.step, metrics)
+        if beta_range is not None:
+            logged = {"beta": value * jnp.exp(all_mean(jnp.mean(eta)))}
         metrics = {**metrics, **logged, "grad_norm": grad_norm, "clipped": clipped}
         return TrainState(state.step + 1, params, opt_state, weight_state, state.key), metrics
 
     return step
+
+
+def _means(t: Terms) -> dict[str, Array]:
+    return {
+        "elbo": bounds.elbo(t),
+        "rate": jnp.mean(bounds.rate(t)),
+        "distortion": jnp.mean(bounds.distortion(t)),
+    }
+
+
+def _check_multi_rate(likelihood: Likelihood, weight: KLWeight, objective: Objective) -> None:
+    """Raises a ``ValueError`` for what cannot be trained at a beta for each example."""
+    if objective is not bounds.elbo:
+        raise ValueError("only the ELBO can be trained at a beta for each example: other objectives take one weight")
+    if weight.logged is not None:
+        raise ValueError("a controller holds one rate or distortion, and a batch of many betas has many")
+    if likelihood.refit is not None:
+        raise ValueError("a likelihood that is solved for in every batch would mix the errors of all betas")
 
 
 def make_chunk(
@@ -147,12 +188,14 @@ class Hooks(NamedTuple):
       log: ``(first_step, metrics: name -> np.ndarray [length])`` after each chunk, one chunk late.
       evaluate, save: ``(state)`` at their intervals, after everything before them is known to be finite.
       interrupted: ``() -> bool``, looked at once a chunk; True saves and returns.
+      check: ``(first_step, metrics)``, before ``log``; raises where a chunk is not to be used.
     """
 
     log: Callable[[int, dict[str, np.ndarray]], None]
     evaluate: Callable[[TrainState], None]
     save: Callable[[TrainState], None]
     interrupted: Callable[[], bool] = lambda: False
+    check: Callable[[int, dict[str, np.ndarray]], None] | None = None
 
 
 class Clock(NamedTuple):
@@ -177,12 +220,14 @@ def fit(
     Args:
       state: where to begin; its buffers are consumed.
       chunk: ``(state, length) -> (state, metrics [length])``, compiled.
-      num_steps: the number of updates that a whole run has.
+      num_steps: where to end, the number of updates that a whole run has.
       every, hooks: what happens in between.
 
     Raises:
-      UserError: the loss or the gradient is not finite; nothing of that chunk or after it has been saved.
+      UserError: the loss or the gradient is not finite (unless ``hooks.check`` judges otherwise); nothing of that chunk
+        or after it has been saved.
     """
+    check = hooks.check or check_finite
     step, pending, clock = int(state.step), None, Clock(0, 0.0)
     began, started = step, time.perf_counter()
     mark, counted = None, 0  # when timing began, and the steps since; the first chunk compiles and is not timed
@@ -193,7 +238,7 @@ def fit(
             first, metrics = pending
             pending = None
             metrics = jax.device_get(metrics)
-            _check_finite(first, metrics)
+            check(first, metrics)
             hooks.log(first, metrics)
 
     while step < num_steps:
@@ -223,7 +268,8 @@ def fit(
     return state, clock
 
 
-def _check_finite(first: int, metrics: dict[str, np.ndarray]) -> None:
+def check_finite(first: int, metrics: dict[str, np.ndarray]) -> None:
+    """Raises a ``UserError`` that names the first update whose loss or gradient is not finite."""
     bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"]))
     if np.any(bad):
         at = int(np.argmax(bad))

@@ -11,15 +11,17 @@ import math
 import jax
 import jax.numpy as jnp
 
+from vae_jax.traced import given
+
 
 def softplus_above(u, low: float):
     """``low + softplus(u)``, elementwise: above ``low``, and u itself far above it."""
     return low + jax.nn.softplus(u)
 
 
-def softplus_above_inverse(value: float, low: float) -> float:
-    """The u whose ``softplus_above`` is ``value``, a number above ``low``."""
-    return math.log(math.expm1(value - low))
+def softplus_above_inverse(value, low: float):
+    """The u whose ``softplus_above`` is ``value``, a number above ``low``; ``value`` may be traced."""
+    return math.log(math.expm1(value - low)) if given(value) else jnp.log(jnp.expm1(value - low))
 
 
 def between(u, low: float, high: float, start: float):

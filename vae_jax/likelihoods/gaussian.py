@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from vae_jax.gaussian import LOG_2PI
 from vae_jax.likelihoods.bounded import softplus_above, softplus_above_inverse
 from vae_jax.likelihoods.event import event_sum
+from vae_jax.traced import given, log
 from vae_jax.types import Likelihood
 
 PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
@@ -39,7 +40,7 @@ def gaussian(
         ``optimal``: the variance of maximum likelihood, the mean squared error of the global batch, in closed form
         (Rybkin 2021, section 4). The run keeps its moving average over training batches, which is what evaluation uses:
         never the data being scored.
-      sigma: the fixed or initial standard deviation, in units of x ([0, 1] pixels).
+      sigma: the fixed or initial standard deviation, in units of x ([0, 1] pixels); may be traced.
       min_sigma: a lower bound of every sigma that is not fixed. It is approached smoothly in log sigma
         (``log min_sigma + softplus(u)``), so the sigma in use is the one that is learned and reported: no bias, and a
         gradient that never dies.
@@ -53,17 +54,18 @@ def gaussian(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if not sigma > 0:
+    if given(sigma) and not sigma > 0:
         raise ValueError(f"sigma must be positive, not {sigma}")
-    if precision != "fixed" and not sigma > min_sigma:
+    if precision != "fixed" and given(sigma) and not sigma > min_sigma:
         raise ValueError(f"an initial sigma of {sigma} is not above its lower bound {min_sigma}")
     log_min = math.log(min_sigma)
 
-    offset = softplus_above_inverse(math.log(sigma), log_min) if sigma > min_sigma else 0.0
+    log_start = log(sigma)
+    offset = 0.0 if precision in ("fixed", "optimal") else softplus_above_inverse(log_start, log_min)
 
     def init(event):
         if precision == "fixed":
-            return {"log_sigma": jnp.full((), math.log(sigma), jnp.float32)}
+            return {"log_sigma": jnp.full((), log_start, jnp.float32)}
         if precision == "learned":
             return {"u": jnp.full((), offset, jnp.float32)}
         if precision == "per_dimension":

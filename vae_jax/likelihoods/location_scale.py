@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.bounded import softplus_above, softplus_above_inverse
 from vae_jax.likelihoods.event import event_sum
+from vae_jax.traced import given, log
 from vae_jax.types import Array, Likelihood
 
 
@@ -29,7 +30,7 @@ def location_scale(
       noise: ``(key, shape, dtype) -> draws`` of scale 1.
       cdf: its distribution function, elementwise.
       variance: of that noise.
-      scale: the fixed or initial scale, in units of x.
+      scale: the fixed or initial scale, in units of x; may be traced.
       learn_scale: learned by gradient; else it stays.
       min_scale: the lower bound of a learned scale, approached smoothly in its logarithm as in ``gaussian``.
 
@@ -40,16 +41,16 @@ def location_scale(
     Raises:
       ValueError: for a scale that is not positive, or is learned and not above its bound.
     """
-    if not (math.isfinite(scale) and scale > 0):
+    if given(scale) and not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"the scale must be positive, not {scale}")
-    if learn_scale and not 0 < min_scale < scale:
+    if learn_scale and given(scale) and not 0 < min_scale < scale:
         raise ValueError(f"an initial scale of {scale} is not above its lower bound {min_scale}")
     low = math.log(min_scale) if learn_scale else None
 
     def init(event):
         if not learn_scale:
-            return {"log_scale": jnp.full((), math.log(scale), jnp.float32)}
-        return {"u": jnp.full((), softplus_above_inverse(math.log(scale), low), jnp.float32)}
+            return {"log_scale": jnp.full((), log(scale), jnp.float32)}
+        return {"u": jnp.full((), softplus_above_inverse(log(scale), low), jnp.float32)}
 
     def log_scale(own):
         return softplus_above(own["u"], low) if learn_scale else own["log_scale"]

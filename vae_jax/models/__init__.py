@@ -1,4 +1,5 @@
-"""Encoders and decoders. Each model is a function ``(event, theta_shape, latent_dim, hidden) -> VAE``.
+"""Encoders and decoders. Each model is a function ``(event, theta_shape, latent_dim, hidden,
+beta_range, batched_kernels) -> VAE``.
 
 This package is the only importer of Flax, and ``from_linen`` the only bridge to it: a ``VAE`` is three plain functions.
 A model of your own is two unbatched Linen modules handed to ``from_linen``, or three functions without Flax.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from vae_jax.types import VAE, Event
 
 
-def from_linen(encoder, decoder, event: Event, latent_dim: int) -> VAE:
+def from_linen(encoder, decoder, event: Event, latent_dim: int, beta_range: tuple[float, float] | None = None) -> VAE:
     """A ``VAE`` from two unbatched Linen modules.
 
     Args:
@@ -17,37 +18,75 @@ def from_linen(encoder, decoder, event: Event, latent_dim: int) -> VAE:
       decoder: a module ``z[d] -> theta``.
       event: the shape of one example.
       latent_dim: d.
+      beta_range: None, or the range of beta of a multi-rate model. Its parameters then have one more leaf, ``"eta"``,
+        the log beta at which it works; the modules are called with it, ``(x, eta)`` and ``(z, eta)``, and the latents
+        between them are gated (``rate_gates.py``).
     """
     import jax
     import jax.numpy as jnp
 
     from vae_jax.gaussian import DiagGaussian
 
+    def at(params):
+        return () if beta_range is None else (params["eta"],)
+
     def init(key):
         encoder_key, decoder_key = jax.random.split(key)
+        eta = () if beta_range is None else (jnp.zeros(()),)
         return {
-            "encoder": encoder.init(encoder_key, jnp.zeros(event))["params"],
-            "decoder": decoder.init(decoder_key, jnp.zeros(latent_dim))["params"],
+            "encoder": encoder.init(encoder_key, jnp.zeros(event), *eta)["params"],
+            "decoder": decoder.init(decoder_key, jnp.zeros(latent_dim), *eta)["params"],
         }
 
     def encode(params, x):
-        return DiagGaussian(*encoder.apply({"params": params["encoder"]}, x))
+        return DiagGaussian(*encoder.apply({"params": params["encoder"]}, x, *at(params)))
 
     def decode(params, z):
-        return decoder.apply({"params": params["decoder"]}, z)
+        return decoder.apply({"params": params["decoder"]}, z, *at(params))
 
-    return VAE(init, encode, decode)
+    vae = VAE(init, encode, decode)
+    if beta_range is None:
+        return vae
+    from vae_jax.models.rate_gates import gate_latents
+
+    return gate_latents(vae, beta_range, latent_dim)
 
 
-def mlp(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (512, 512)) -> VAE:
-    """Fully connected, one SiLU layer for each number in ``hidden``; the decoder mirrors the encoder."""
+def mlp(
+    event: Event,
+    theta_shape: Event,
+    latent_dim: int,
+    hidden: tuple[int, ...] = (512, 512),
+    beta_range: tuple[float, float] | None = None,
+    batched_kernels: bool = False,
+) -> VAE:
+    """Fully connected, one SiLU layer for each number in ``hidden``; the decoder mirrors the encoder.
+
+    With ``beta_range`` it is one model for every beta between its ends (``multi_rate.py``); with no ``hidden`` as well,
+    exactly a linear VAE with the gates of Bae 2022 (2212.03905). ``batched_kernels`` changes nothing here: products
+    under ``vmap`` are batched products.
+    """
     from vae_jax.models.fully_connected import Decoder, Encoder
 
-    return from_linen(Encoder(latent_dim, hidden), Decoder(theta_shape, hidden[::-1]), event, latent_dim)
+    encoder, decoder = Encoder(latent_dim, hidden, beta_range), Decoder(theta_shape, hidden[::-1], beta_range)
+    return from_linen(encoder, decoder, event, latent_dim, beta_range)
 
 
-def conv(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, ...] = (256, 256)) -> VAE:
+def conv(
+    event: Event,
+    theta_shape: Event,
+    latent_dim: int,
+    hidden: tuple[int, ...] = (256, 256),
+    beta_range: tuple[float, float] | None = None,
+    batched_kernels: bool = False,
+) -> VAE:
     """Strided convolutions for images whose sides are divisible by 4 (the architecture of Burgess 2018, 1804.03599).
+
+    Args:
+      event, theta_shape, latent_dim, hidden: the shapes.
+      beta_range: one model for every beta between its ends (``multi_rate.py``).
+      batched_kernels: True where ``vmap`` will batch the kernels, as in a sweep of many runs. Convolutions would become
+        grouped ones there, which accelerators are slow at; matrix products become batched ones. Same parameters.
 
     Raises:
       UserError: for any other event.
@@ -56,5 +95,6 @@ def conv(event: Event, theta_shape: Event, latent_dim: int, hidden: tuple[int, .
 
     check_event(event)
     levels = num_levels(event)
-    encoder = Encoder(latent_dim, levels, hidden)
-    return from_linen(encoder, Decoder(event, theta_shape, levels, hidden[::-1]), event, latent_dim)
+    encoder = Encoder(latent_dim, levels, hidden, beta_range, batched_kernels)
+    decoder = Decoder(event, theta_shape, levels, hidden[::-1], beta_range, batched_kernels)
+    return from_linen(encoder, decoder, event, latent_dim, beta_range)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vae_jax.models.resampling import conv_down, conv_up
+from vae_jax.models.rate_gates import gated
+from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up
 from vae_jax.types import Event, UserError
 
 CHANNELS = 32
@@ -38,45 +39,60 @@ def num_levels(event: Event) -> int:
 
 
 class Down(nn.Module):
-    """``[h, w, c] -> [h/2, w/2, features]``: a 4x4 convolution of stride 2 and its bias."""
+    """``[h, w, c] -> [h/2, w/2, features]``: a 4x4 convolution of stride 2 and its bias.
+
+    ``batched_kernels``: as matrix products on every platform, for kernels that ``vmap`` will batch.
+    """
 
     features: int
+    batched_kernels: bool = False
 
     @nn.compact
     def __call__(self, x):
         """One image."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (4, 4, x.shape[-1], self.features), jnp.float32)
-        return conv_down(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        down = matrix_down if self.batched_kernels else conv_down
+        return down(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
 
 class Up(nn.Module):
-    """``[h, w, c] -> [2h, 2w, features]``: the transpose of such a convolution, and a bias."""
+    """``[h, w, c] -> [2h, 2w, features]``: the transpose of such a convolution, and a bias.
+
+    ``batched_kernels``: as in ``Down``.
+    """
 
     features: int
+    batched_kernels: bool = False
 
     @nn.compact
     def __call__(self, x):
         """One image."""
         kernel = self.param("kernel", _up_init, (4, 4, self.features, x.shape[-1]), jnp.float32)
-        return conv_up(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        up = matrix_up if self.batched_kernels else conv_up
+        return up(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
 
 class Encoder(nn.Module):
-    """``x[h, w, c] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range."""
+    """``x[h, w, c] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range.
+
+    With ``beta_range`` it is called with a log beta as well, ``(x, eta)``, and its hidden units are gated by it.
+    """
 
     latent_dim: int
     levels: int
     hidden: Sequence[int]
+    beta_range: tuple[float, float] | None = None
+    batched_kernels: bool = False
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, eta=None):
         """One image."""
         h = x - 0.5
         for _ in range(self.levels):
-            h = nn.silu(Down(CHANNELS)(h))
+            h = nn.silu(gated(Down(CHANNELS, self.batched_kernels)(h), eta, self.beta_range))
         h = jnp.reshape(h, -1)
         for width in self.hidden:
-            h = nn.silu(nn.Dense(width)(h))
+            h = nn.silu(gated(nn.Dense(width)(h), eta, self.beta_range))
         return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
 
 
@@ -84,25 +100,29 @@ class Decoder(nn.Module):
     """``z[d] -> theta[theta_shape]``, the encoder mirrored; no squashing: each likelihood takes unconstrained numbers.
 
     ``theta_shape`` is the event with any axes before and after it; theta at a pixel comes from that pixel's channels.
+    With ``beta_range`` it is called with a log beta as well, ``(z, eta)``, and its hidden units are gated by it.
     """
 
     event: Sequence[int]
     theta_shape: Sequence[int]
     levels: int
     hidden: Sequence[int]
+    beta_range: tuple[float, float] | None = None
+    batched_kernels: bool = False
 
     @nn.compact
-    def __call__(self, z):
+    def __call__(self, z, eta=None):
         """One latent vector."""
         h = z
         for width in self.hidden:
-            h = nn.silu(nn.Dense(width)(h))
+            h = nn.silu(gated(nn.Dense(width)(h), eta, self.beta_range))
         height, width = (n // 2**self.levels for n in self.event[:2])
-        h = nn.silu(nn.Dense(height * width * CHANNELS)(h)).reshape(height, width, CHANNELS)
+        grid = gated(nn.Dense(height * width * CHANNELS)(h), eta, self.beta_range)
+        h = nn.silu(grid).reshape(height, width, CHANNELS)
         for _ in range(self.levels - 1):
-            h = nn.silu(Up(CHANNELS)(h))
+            h = nn.silu(gated(Up(CHANNELS, self.batched_kernels)(h), eta, self.beta_range))
         pixels = self.event[0] * self.event[1]
-        h = Up(math.prod(self.theta_shape) // pixels, name="theta")(h)
+        h = Up(math.prod(self.theta_shape) // pixels, self.batched_kernels, name="theta")(h)
         return pixels_to_theta(h, self.event, self.theta_shape)
 
 

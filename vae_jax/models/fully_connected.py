@@ -12,32 +12,42 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vae_jax.models.rate_gates import gated
+
 
 class Encoder(nn.Module):
-    """``x[event] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range."""
+    """``x[event] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range.
+
+    With ``beta_range`` it is called with a log beta as well, ``(x, eta)``, and its hidden units are gated by it.
+    """
 
     latent_dim: int
     hidden: Sequence[int]
+    beta_range: tuple[float, float] | None = None
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, eta=None):
         """One example."""
         h = jnp.reshape(x, -1) - 0.5
         for width in self.hidden:
-            h = nn.silu(nn.Dense(width)(h))
+            h = nn.silu(gated(nn.Dense(width)(h), eta, self.beta_range))
         return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
 
 
 class Decoder(nn.Module):
-    """``z[d] -> theta[theta_shape]``, no squashing: each likelihood takes unconstrained numbers."""
+    """``z[d] -> theta[theta_shape]``, no squashing: each likelihood takes unconstrained numbers.
+
+    With ``beta_range`` it is called with a log beta as well, ``(z, eta)``, and its hidden units are gated by it.
+    """
 
     theta_shape: Sequence[int]
     hidden: Sequence[int]
+    beta_range: tuple[float, float] | None = None
 
     @nn.compact
-    def __call__(self, z):
+    def __call__(self, z, eta=None):
         """One latent vector."""
         h = z
         for width in self.hidden:
-            h = nn.silu(nn.Dense(width)(h))
+            h = nn.silu(gated(nn.Dense(width)(h), eta, self.beta_range))
         return jnp.reshape(nn.Dense(math.prod(self.theta_shape), name="theta")(h), self.theta_shape)

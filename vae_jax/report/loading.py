@@ -34,11 +34,16 @@ def _json(text: str):
     return json.loads(text, parse_constant=lambda name: None)
 
 
-def _object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, remedy: str = "evaluate the run again") -> dict[str, Any]:
+    """One JSON object; NaN and infinities are None. ``remedy`` is what writes the file anew.
+
+    Raises:
+      UserError: where the file is no such thing.
+    """
     try:
         value = _json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); evaluate the run again to write it anew") from None
+        raise UserError(f"{path} cannot be read as JSON ({error}); {remedy} to write it anew") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} should hold one JSON object, not a {type(value).__name__}")
     return value
@@ -83,11 +88,11 @@ def load(workdir) -> Run:
         except (ValueError, OSError, EOFError) as error:
             raise UserError(f"{pictures} cannot be read ({error}); evaluate the run again to write it anew") from None
     return Run(
-        results=_object(workdir / "results.json"),
-        config=_object(config) if config.exists() else {},
+        results=read_object(workdir / "results.json"),
+        config=read_object(config) if config.exists() else {},
         metrics=_metrics(workdir / "metrics.jsonl"),
         pictures=arrays,
-        evaluation=_object(evaluation) if evaluation.exists() else None,
+        evaluation=read_object(evaluation) if evaluation.exists() else None,
     )
 
 

@@ -47,6 +47,8 @@ _ELSEWHERE = (
     "seconds",
     "step",
 )
+# Every key of results.json that has a place on the page, or is none of the further numbers.
+KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE)
 
 
 def _rows(run: Run, entries, training: bool):
@@ -81,8 +83,7 @@ def weight_numbers(run: Run) -> str:
 
 def further_numbers(run: Run) -> str:
     """Every other single number or word that the results hold."""
-    known = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE)
-    items = [(k, v) for k, v in run.results.items() if k not in known and isinstance(v, int | float | str)]
+    items = [(k, v) for k, v in run.results.items() if k not in KNOWN and isinstance(v, int | float | str)]
     return pairs([(key, number(value)) for key, value in items])
 
 

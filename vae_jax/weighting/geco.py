@@ -11,6 +11,7 @@ import math
 
 import jax.numpy as jnp
 
+from vae_jax.traced import given, log
 from vae_jax.types import KLWeight
 
 
@@ -43,17 +44,18 @@ def geco(
     Raises:
       ValueError: for a target that is not finite, or a range, rate or decay without sense.
     """
-    if not math.isfinite(target_distortion):
+    if given(target_distortion) and not math.isfinite(target_distortion):
         raise ValueError(f"target_distortion must be finite, not {target_distortion}")
-    if not (rate > 0 and 0 <= decay < 1 and 0 < beta_min < beta_max and start > 0 and max_exponent > 0):
+    known = given(rate, decay, beta_min, beta_max, start, max_exponent)
+    if known and not (rate > 0 and 0 <= decay < 1 and 0 < beta_min < beta_max and start > 0 and max_exponent > 0):
         raise ValueError(
             "GECO needs rate > 0, 0 <= decay < 1, 0 < beta_min < beta_max, start > 0 and max_exponent > 0, not "
             f"{rate}, {decay}, {beta_min}, {beta_max}, {start} and {max_exponent}"
         )
-    low, high = -math.log(beta_max), -math.log(beta_min)
+    low, high = -log(beta_max), -log(beta_min)
 
     def init():
-        log_multiplier = jnp.asarray(min(max(-math.log(start), low), high), float)
+        log_multiplier = jnp.asarray(jnp.clip(-log(start), low, high), float)
         zeros = {name: jnp.zeros((), float) for name in ("violation", "started", "saturated")}
         return {"log_multiplier": log_multiplier} | zeros
 

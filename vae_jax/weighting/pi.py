@@ -10,6 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from vae_jax.traced import given
 from vae_jax.types import KLWeight
 
 
@@ -38,13 +39,13 @@ def pi(
     Raises:
       ValueError: for a negative target or gain, or an empty range.
     """
-    if not (target_kl >= 0 and kp >= 0 and ki > 0):
+    if given(target_kl, kp, ki) and not (target_kl >= 0 and kp >= 0 and ki > 0):
         raise ValueError(f"a PI controller needs target_kl >= 0, kp >= 0 and ki > 0, not {target_kl}, {kp}, {ki}")
-    if not 0 <= beta_min < beta_max:
+    if given(beta_min, beta_max) and not 0 <= beta_min < beta_max:
         raise ValueError(f"the range of beta needs 0 <= beta_min < beta_max, not {beta_min} and {beta_max}")
 
     def init():
-        beta = beta_min if start is None else min(max(start, beta_min), beta_max)
+        beta = beta_min if start is None else jnp.clip(start, beta_min, beta_max)
         integral = 0.0 if start is None else beta - beta_min - 0.5 * kp
         return {name: jnp.asarray(v, float) for name, v in (("beta", beta), ("integral", integral), ("saturated", 0.0))}
 

@@ -1,0 +1,117 @@
+"""Many runs as one program; the rate-distortion frontier.
+
+    python -m experiments.sweep --workdir=runs/frontier --dataset=mnist --beta=0.1,0.3,1,3,10 --seed=0,1,2
+    python -m experiments.sweep --workdir=runs/digits_frontier --beta=log:0.1:100:7 --num_steps=600     half a minute
+    python -m experiments.sweep --workdir=runs/search --random_runs=20 --beta=log:0.1:10 --learning_rate=log:3e-4:3e-3 \
+        --halving
+    python -m experiments.sweep --workdir=runs/one_for_all --beta=log:0.1:10:9 --method=both
+
+Every flag of ``train`` that is a number or a name takes a list (1,3,10), a range (log:0.01:100:13, lin:0:1:5) or, with
+--random_runs, a range to draw from (log:0.01:100). Runs that differ in numbers are trained as one program; flags that
+change shapes or code become programs one after the other. The same command again continues a sweep that was stopped.
+It leaves sweep.jsonl and sweep.csv (a line a run), frontier.png, beta_profile.png, report.html, and under runs/ every
+run as ``train`` would have left it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from experiments import train as choices
+from experiments.sweeping.halving import stops
+from vae_jax.config import launch, option
+from vae_jax.types import UserError
+
+# Flags of ``train`` that all runs share; the others may be lists.
+SHARED = (
+    "dataset",
+    "data_dir",
+    "soft_targets",
+    "columns",
+    "iw_samples",
+    "log_every",
+    "checkpoint_every",
+)
+# Flags of ``train`` that mean nothing here: devices are the sweep's to use, and the test split is scored at the end.
+LEFT_OUT = ("workdir", "parallel", "eval_every", "keep_checkpoints", "beta_range")
+
+
+def _swept(field: dataclasses.Field) -> tuple[str, Any, dataclasses.Field]:
+    """The same flag as text, so that it can be a list; not given, ``train`` decides."""
+    meta = field.metadata
+    names = f" ({' | '.join(meta['choices'])})" if meta["choices"] else ""
+    default = "" if field.default is None else f"; default: {field.default}"
+    return field.name, str | None, option(None, f"{meta['help']}{names}{default}; may be a list or a range")
+
+
+def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
+    hints = typing.get_type_hints(choices.Config)
+    found = []
+    for f in dataclasses.fields(choices.Config):
+        if f.name in LEFT_OUT:
+            continue
+        if f.name in SHARED:
+            meta = f.metadata
+            found.append((f.name, hints[f.name], option(f.default, meta["help"], meta["choices"], meta["identity"])))
+        else:
+            found.append(_swept(f))
+    return found
+
+
+_OWN = [
+    ("workdir", str, option("runs/sweep", "where the sweep lives", identity=False)),
+    (
+        "method",
+        str,
+        option(
+            "separate", "one network for each beta, one for all (Bae 2022), or both", ("separate", "multi_rate", "both")
+        ),
+    ),
+    ("random_runs", int | None, option(None, "draw so many settings instead of taking all combinations")),
+    ("search_seed", int, option(0, "of that draw")),
+    ("halving", bool, option(False, "stop dominated runs on the way (successive halving)")),
+    ("halving_at", str, option("0.25,0.5", "after which shares of the steps")),
+    ("halving_keep", float, option(0.5, "the least share of the runs that goes on each time")),
+    ("max_runs_per_program", int | None, option(None, "default: what the devices' memory holds", identity=False)),
+    ("side_by_side", int | None, option(None, "runs computed at once (default: 1 on a CPU, else all)", identity=False)),
+]
+
+Config = dataclasses.make_dataclass("Config", [*_OWN, *_fields()], frozen=True)
+Config.__doc__ = "Every flag: those of ``train``, as text where they may be lists, and the sweep's own."
+
+
+def asked(config) -> dict[str, str]:
+    """The flags that were given and may be lists, name -> text."""
+    single = {name for name, *_ in _OWN} | set(SHARED)
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in single and v is not None}
+
+
+def check(config) -> None:
+    """Refuses flags of the sweep itself that cannot be.
+
+    Raises:
+      UserError: naming the flag.
+    """
+    for name in ("random_runs", "max_runs_per_program", "side_by_side", "log_every", "checkpoint_every", "iw_samples"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}={value} must be at least 1")
+    if config.search_seed < 0:
+        raise UserError(f"--search_seed={config.search_seed} must be at least 0")
+    stops(config.halving_at, 100)
+    if not 0 < config.halving_keep < 1:
+        raise UserError(f"--halving_keep={config.halving_keep} must be between 0 and 1: the least share that goes on")
+
+
+def main(config) -> None:
+    """Trains, or continues, measures and reports a sweep."""
+    check(config)
+    from experiments.sweeping.execution import run
+
+    run(config, asked(config), {name: getattr(config, name) for name in SHARED})
+
+
+if __name__ == "__main__":
+    launch(main, Config)

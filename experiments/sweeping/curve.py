@@ -1,0 +1,104 @@
+"""One network for all beta (Bae 2022, 2212.03905): trained over the range of a grid, read at each of its values."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import train as choices
+from experiments.build import Material, Run, build, weighed
+from experiments.evaluate import read_at
+from experiments.run import shares, train_and_save
+from experiments.scoring import evaluate, make_instruments
+from experiments.sweeping.finishing import factor_scores, flags_of
+from experiments.sweeping.grid import run_name
+from experiments.sweeping.plan import Job
+from experiments.sweeping.training import Interrupted
+from vae_jax.config import claim_workdir, write_json
+from vae_jax.types import UserError
+
+
+class Network(NamedTuple):
+    """A network, and the runs of the grid that it stands for.
+
+    Attributes:
+      name: of its folder below ``runs/``.
+      run: its pieces; its configuration has a ``beta_range``.
+      jobs: the runs with one beta each, whose place it takes.
+    """
+
+    name: str
+    run: Run
+    jobs: list[Job]
+
+
+def networks(jobs: list[Job]) -> list[Network]:
+    """One network for all runs that differ in beta only.
+
+    Raises:
+      UserError: there are not two betas, or the flags cannot be combined with ``--beta_range``.
+    """
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        rest = {k: v for k, v in job.asked.items() if k not in ("beta", "beta_norm")}
+        groups.setdefault(run_name(rest, list(rest)), []).append(job)
+    found = []
+    for rest, group in groups.items():
+        betas = [job.run.weighting.beta for job in group]
+        if None in betas or min(betas) == max(betas):
+            raise UserError("--method=multi_rate reads one network at many beta: give at least two, --beta=0.1,1,10")
+        first = group[0].run
+        name = "multi_rate" + ("" if rest == "only" else f"_{rest}")
+        ends = f"{min(betas):.9g}:{max(betas):.9g}"
+        workdir = str(Path(first.config.workdir).parent / name)
+        config = dataclasses.replace(first.config, beta=None, beta_norm=None, beta_range=ends, workdir=workdir)
+        ready = choices.resolve(config)
+        found.append(Network(name, build(*ready, Material(first.dataset, first.spectrum), first.spread), group))
+    return found
+
+
+def rows(network: Network, spent: Callable[..., None], stop: Callable[[], bool]) -> list[dict[str, Any]]:
+    """Trains the network, or finds it trained, and reads it at each beta: a row for each.
+
+    Args:
+      network: what to train.
+      spent: told, without arguments, that some time has passed.
+      stop: whether somebody asked for a stop.
+
+    Raises:
+      Interrupted: what was done is saved.
+    """
+    r, workdir = network.run, Path(network.run.config.workdir)
+    claim_workdir(workdir, r.config)
+    path = workdir / "curve.json"
+    read: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    betas = {f"{job.run.weighting.beta:.9g}": job for job in network.jobs}
+    if set(read) < set(betas):
+        train, test = (r.spread.place(split) for split in (r.dataset.train, r.dataset.test))
+        instruments = make_instruments(r)
+        print(f"training {network.name}: {weighed(r)}")
+        state, _ = train_and_save(r, workdir, train, test, instruments.scores)
+        spent()
+        if state is None:
+            raise Interrupted
+        print(f"reading {network.name} at {len(betas)} values of beta")
+        for text in betas:
+            if text not in read:
+                at, there = read_at(r, state, float(text))
+                results, codes = evaluate(at, there, train, test, instruments)
+                results |= {"headline": weighed(at), "disentanglement": factor_scores(at, codes)}
+                read[text] = results | shares(workdir, r.config.num_steps)
+                write_json(path, read)
+                spent()
+            if stop():
+                raise Interrupted
+    return [_row(network, job, text, read[text]) for text, job in betas.items()]
+
+
+def _row(network: Network, job: Job, text: str, results: dict[str, Any]) -> dict[str, Any]:
+    head = {"run": network.name, "method": "multi_rate", "asked": job.asked}
+    ending = {"status": "done", "diverged_at": None}
+    return head | flags_of(network.run.config) | results | ending | {"beta": float(text)}

@@ -1,0 +1,134 @@
+"""The whole sweep: plan, train every program, measure every run, draw the report; from wherever it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.scoring import make_instruments
+from experiments.sweeping import curve, finishing, halving
+from experiments.sweeping.grid import differing, expand
+from experiments.sweeping.plan import Program, make_jobs, make_programs
+from experiments.sweeping.summary import summary
+from experiments.sweeping.training import Interrupted, Settings, Watch, train
+from vae_jax.config import claim_workdir, write_json
+from vae_jax.interruption import Interruption
+from vae_jax.logs import Progress
+from vae_jax.parallel import parallel
+from vae_jax.train import Every
+
+
+class Stopwatch:
+    """Where the time of a sweep goes, over all the times that it was started; kept in ``clock.json``.
+
+    Args:
+      path: of that file.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self.spent = json.loads(path.read_text()) if path.exists() else {}
+        self._last = time.perf_counter()
+
+    def add(self, **amounts: float) -> None:
+        """Adds to the named amounts, and the time since the last call to ``seconds``."""
+        now = time.perf_counter()
+        amounts["seconds"], self._last = now - self._last, now
+        for name, amount in amounts.items():
+            self.spent[name] = self.spent.get(name, 0.0) + amount
+        write_json(self._path, self.spent)
+
+
+def run(config, asked: dict[str, str], shared: dict[str, Any]) -> None:
+    """Trains, or continues, measures and reports.
+
+    Args:
+      config: the binary's.
+      asked: the flags that may be lists, as given.
+      shared: the flags of ``train`` that all runs share.
+    """
+    root = Path(config.workdir)
+    settings = expand(asked, config.random_runs, config.search_seed)
+    swept = differing(settings)
+    # Evaluation divides the examples of a batch among all devices, whatever the training does.
+    spread = parallel("jit", jax.device_count())
+    jobs, warnings = make_jobs(settings, swept, shared, root, spread)
+    programs = make_programs(jobs, root, config.max_runs_per_program) if config.method != "multi_rate" else []
+    networks = curve.networks(jobs) if config.method != "separate" else []
+    claim_workdir(root, config)
+    _announce(jobs, programs, networks, swept, warnings)
+    watch = Stopwatch(root / "clock.json")
+    rows: list[dict[str, Any]] = []
+    with Interruption() as stop:
+        try:
+            for number, program in enumerate(programs):
+                rows += _program(program, config, number, len(programs), watch, stop)
+                finishing.write_rows(root, rows)
+            for network in networks:
+                rows += curve.rows(network, watch.add, stop.requested)
+                finishing.write_rows(root, rows)
+        except Interrupted:
+            watch.add()
+            print(f"interrupted; the same command continues this sweep: --workdir={root}")
+            sys.exit(130)
+    watch.add()
+    shutil.rmtree(root / "programs", ignore_errors=True)
+    _report(root, config, asked, shared, jobs, rows, swept, warnings, len(programs), watch.spent)
+
+
+def _announce(jobs, programs, networks, swept, warnings) -> None:
+    shapes = ", ".join(str(len(p.jobs)) for p in programs)
+    if programs:
+        print(f"{len(jobs)} runs over {', '.join(swept) or 'nothing'}, in {len(programs)} program(s) of {shapes}")
+    for network in networks:
+        print(f"one network for {len(network.jobs)} values of beta: {network.name}")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _program(program: Program, config, number: int, count: int, clock: Stopwatch, stop) -> list[dict]:
+    """Trains one program and measures its runs; the rows of its runs, in order."""
+    if not all(finishing.is_finished(job) for job in program.jobs):
+        num_steps = program.first.config.num_steps
+        stops = halving.stops(config.halving_at, num_steps) if config.halving else []
+        every = Every(config.log_every, num_steps, config.checkpoint_every)  # the test split is scored at the end
+        settings = Settings(every, stops, config.halving_keep, config.side_by_side)
+        instruments = make_instruments(program.first)
+        unit = "step of a run" if count == 1 else f"step of a run, program {number + 1} of {count},"
+        with Progress(0, num_steps * len(program.jobs), unit) as progress:
+            watch = Watch(progress, stop.requested, lambda s, n: clock.add(training_seconds=s, training_steps=n))
+            ended = train(program, settings, instruments.scores, watch)
+        _measure(program, ended, instruments, clock, stop)
+    shutil.rmtree(program.folder, ignore_errors=True)  # each run has a checkpoint of its own now
+    return [finishing.row(job) for job in program.jobs]
+
+
+def _measure(program: Program, ended, instruments, clock: Stopwatch, stop) -> None:
+    from tqdm import tqdm
+
+    r = program.first
+    train_split, test_split = (r.spread.place(split) for split in (r.dataset.train, r.dataset.test))
+    each = clock.spent.get("training_seconds", 0.0) / max(clock.spent.get("training_steps", 1), 1)
+    print(f"measuring {len(ended)} runs")
+    for end in tqdm(ended, desc="measured", unit=" runs", leave=False, disable=None):
+        job = program.jobs[end.index]
+        if not finishing.is_finished(job):
+            finishing.finish(job, end, train_split, test_split, instruments, each * int(end.state.step))
+            clock.add()
+        if stop.requested():
+            raise Interrupted
+
+
+def _report(root, config, asked, shared, jobs, rows, swept, warnings, programs, spent) -> None:
+    from vae_jax.report.sweep import summary_lines, table_lines, write_sweep_report
+
+    found = summary(config, asked, shared, jobs, rows, swept, warnings, programs, spent)
+    write_json(root / "sweep.json", found)
+    page = write_sweep_report(root)
+    print(*table_lines(rows), *summary_lines(rows, found), f"report: {page}", sep="\n")

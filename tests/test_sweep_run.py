@@ -1,0 +1,166 @@
+"""The sweep binary as a person meets it: its files, its runs as `train` leaves them, stopped and continued."""
+
+import csv
+import json
+import signal
+import time
+
+import numpy as np
+import pytest
+from test_run import metrics, refused, results, run, start
+
+SMALL = ["--hidden=16", "--latent_dim=3", "--num_steps=60", "--log_every=10", "--checkpoint_every=20", "--iw_samples=4"]
+FLAGS = [*SMALL, "--beta=0.3,1", "--seed=0,1", "--learning_rate=3e-3", "--batch_size=64"]
+TIMINGS = {"seconds", "examples_per_second"}
+
+
+def rows(workdir):
+    found = [json.loads(line) for line in (workdir / "sweep.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in TIMINGS} for row in found]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("sweep")
+    code, out, err = run(f"--workdir={workdir}", *FLAGS, binary="sweep")
+    assert code == 0, err
+    return workdir, out
+
+
+def test_a_sweep_leaves_what_the_contract_promises(swept):
+    workdir, out = swept
+    assert [row["run"] for row in rows(workdir)] == [f"beta={b}_seed={s}" for b in ("0.3", "1") for s in (0, 1)]
+    train = set(json.loads((workdir / "runs" / "beta=1_seed=0" / "config.json").read_text())) - {"workdir", "data_dir"}
+    for row in rows(workdir):
+        assert train | {"elbo", "rate", "iw_nll", "kl_per_latent", "calibrated_elbo", "disentanglement"} <= set(row)
+        assert row["status"] == "done" and row["step"] == 60 and row["method"] == "separate"
+    with (workdir / "sweep.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [float(line["elbo"]) for line in table] == [row["elbo"] for row in rows(workdir)]
+    assert float(table[0]["train.elbo"]) == rows(workdir)[0]["train"]["elbo"]
+    for name in ("frontier.png", "beta_profile.png", "report.html", "sweep.json", "config.json"):
+        assert (workdir / name).stat().st_size > 0
+    assert not (workdir / "programs").exists()
+    assert "alive 4 of 4" in out and "best elbo" in out and "left" in out and "Recommendation" in out
+
+
+def test_a_run_of_a_sweep_is_the_run_that_train_makes(swept, tmp_path):
+    workdir, _ = swept
+    flags = [*SMALL, "--beta=0.3", "--seed=1", "--learning_rate=3e-3", "--batch_size=64"]
+    code, _, err = run(f"--workdir={tmp_path / 'one'}", *flags)
+    assert code == 0, err
+    one, folder = results(tmp_path / "one"), workdir / "runs" / "beta=0.3_seed=1"
+    ours = results(folder)
+    for key, value in one.items():
+        if isinstance(value, float):
+            assert ours[key] == pytest.approx(value, rel=1e-5, abs=1e-6), key
+    assert ours["active_units"] == one["active_units"] and ours["protocol"] == one["protocol"]
+    pairs = list(zip(metrics(folder), metrics(tmp_path / "one"), strict=True))
+    assert [a["step"] for a, _ in pairs] == [0, 10, 20, 30, 40, 50, 59]
+    for ours, theirs in pairs:
+        for key in ("loss", "rate", "distortion", "beta", "grad_norm", "learning_rate", "clipped"):
+            assert ours[key] == pytest.approx(theirs[key], rel=1e-4, abs=1e-6), key
+
+
+def test_evaluate_and_train_take_a_run_of_a_sweep(swept):
+    folder = swept[0] / "runs" / "beta=1_seed=0"
+    before = results(folder)
+    code, out, err = run(f"--workdir={folder}", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
+    assert code == 0 and "report: " in out, err
+    again = json.loads((folder / "evaluation.json").read_text())
+    for key in ("elbo", "rate", "distortion", "mse", "iw_nll"):
+        assert again[key] == before[key], key
+    flags = [*SMALL, "--beta=1", "--seed=0", "--learning_rate=3e-3", "--batch_size=64"]
+    code, out, err = run(f"--workdir={folder}", *flags)
+    assert code == 0 and "finished" in out, err
+
+
+def test_the_same_command_again_draws_the_report_only(swept):
+    workdir, _ = swept
+    before = rows(workdir)
+    code, out, err = run(f"--workdir={workdir}", *FLAGS, binary="sweep")
+    assert code == 0 and "alive" not in out and rows(workdir) == before, err
+    refused(f"--workdir={workdir}", *FLAGS, "--beta=2", match="--beta is 0.3,1 there and 2 here", binary="sweep")
+
+
+def test_killed_and_interrupted_it_ends_in_the_same_bits(tmp_path):
+    flags = [*SMALL, "--beta=0.3,1,3", "--seed=0,1", "--halving", "--halving_at=0.5", "--learning_rate=3e-3"]
+    code, out, err = run(f"--workdir={tmp_path / 'whole'}", *flags, binary="sweep")
+    assert code == 0 and "go on, the others are dominated" in out, err
+    killed = tmp_path / "killed"
+
+    def until(pattern):
+        process, deadline = start(f"--workdir={killed}", *flags, binary="sweep"), time.time() + 120
+        while process.poll() is None and not list(killed.glob(pattern)) and time.time() < deadline:
+            time.sleep(0.005)
+        return process
+
+    process = until("programs/000/rung_0/20/meta")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    process = until("programs/000/rung_1")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 130), err
+    if process.returncode == 130:
+        assert "the same command continues this sweep" in out
+    process = until("runs/*/results.json")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, _, err = run(f"--workdir={killed}", *flags, binary="sweep")
+    assert code == 0, err
+    assert rows(killed) == rows(tmp_path / "whole")
+    stopped = [row for row in rows(killed) if row["status"] == "stopped"]
+    assert stopped and all(row["step"] == 30 for row in stopped)
+    for row in rows(killed):
+        folders = [workdir / "runs" / row["run"] for workdir in (killed, tmp_path / "whole")]
+        assert metrics(folders[0]) == metrics(folders[1])
+    saved = json.loads((killed / "sweep.json").read_text())["halving"]
+    assert saved["saved_share"] == pytest.approx(len(stopped) * 30 / (6 * 60))
+
+
+def test_runs_that_diverge_are_reported_and_the_others_are_well(tmp_path):
+    flags = [*SMALL, "--learning_rate=3e-3,1e9"]
+    code, out, err = run(f"--workdir={tmp_path}", *flags, binary="sweep")
+    assert code == 0 and "is not finite at step" in out and "frozen" in out, err
+    good, bad = rows(tmp_path)
+    assert good["status"] == "done" and np.isfinite(good["elbo"])
+    assert bad["status"] == "diverged" and bad["elbo"] is None and bad["diverged_at"] < 60
+    assert "Diverged" in out
+
+
+def test_one_network_for_all_beta_gives_a_row_for_each(tmp_path):
+    flags = [*SMALL, "--beta=0.3,1,3", "--method=both"]
+    code, _, err = run(f"--workdir={tmp_path}", *flags, binary="sweep")
+    assert code == 0, err
+    found = rows(tmp_path)
+    assert [row["method"] for row in found] == ["separate"] * 3 + ["multi_rate"] * 3
+    assert [row["beta"] for row in found[3:]] == [0.3, 1.0, 3.0] and found[3]["beta_range"] == "0.3:3"
+    assert len({row["elbo"] for row in found[3:]}) == 3
+    folder = tmp_path / "runs" / "multi_rate"
+    code, _, err = run(f"--workdir={folder}", "--beta=3", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
+    assert code == 0, err
+    again = json.loads((folder / "evaluation.json").read_text())
+    for key in ("elbo", "rate", "distortion", "iw_nll"):
+        assert again[key] == found[5][key], key
+    refused(f"--workdir={folder}", "--beta=4", match="trained for beta in 0.3:3", binary="evaluate")
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        (["--beta=1,x"], "--beta=x is not a number"),
+        (["--beta=1", "--beta_norm=1,2"], "give one of them"),
+        (["--halving", "--halving_at=2"], "increasing shares"),
+        (["--halving_keep=1"], "--halving_keep=1.0"),
+        (["--method=multi_rate"], "at least two"),
+        (["--method=multi_rate", "--beta=1,2", "--precision=optimal"], "--precision=learned"),
+        (["--max_runs_per_program=0"], "must be at least 1"),
+        (["--latent_dim=2,0"], "--latent_dim=0 must be at least 1 (the run latent_dim=0)"),
+        (["--dataset=nowhere.npz"], "nowhere.npz"),
+        (["--parallel=pmap"], "parallel"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(tmp_path, flags, match):
+    refused(f"--workdir={tmp_path / 'new'}", *flags, match=match, binary="sweep")
+    assert not (tmp_path / "new").exists()

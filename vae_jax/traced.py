@@ -1,0 +1,22 @@
+"""Numbers that are either given, as plain numbers, or traced, one for each run of a sweep.
+
+What makes a likelihood, a weight or an objective takes both: a given number is checked when the function is made, and a
+traced one was checked by whoever put the runs together.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+
+def given(*values) -> bool:
+    """Whether all of ``values`` are plain numbers (or None), which can be compared now; False for arrays."""
+    return not any(isinstance(v, jax.Array) for v in values)
+
+
+def log(value):
+    """The natural logarithm: a plain number of a plain number, an array of an array."""
+    return math.log(value) if given(value) else jnp.log(value)
