@@ -9,8 +9,8 @@
 Eight weights and three seeds as one sweep. It takes a file in dSprites' layout (arrays ``imgs`` and
 ``latents_classes``), such as a published sub-grid of it, or FILE.npz as ``train`` does, with factors. A fixed tenth of
 the images is held out of the training; the scores are taken over the codes of the images of both splits, the means of
-q(z|x). The figure is beta_profile.png. The paper finds the score of its metric highest at an intermediate beta_norm, and
-falling where the weight collapses the code. A sub-grid is not the data set of the paper, and the small form trains
+q(z|x). The figure is beta_profile.png. The paper finds the score of its metric highest at an intermediate beta_norm,
+and falling where the weight collapses the code. A sub-grid is not the data set of the paper, and the small form trains
 fully connected networks for minutes: the numbers are labelled so, and stand beside published ones as an illustration
 only. Stopped, it goes on where it was.
 """

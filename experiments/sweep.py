@@ -60,15 +60,11 @@ def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
     return found
 
 
+METHODS = ("separate", "multi_rate", "both")
 _OWN = [
     ("workdir", str, option("runs/sweep", "where the sweep lives", identity=False)),
-    (
-        "method",
-        str,
-        option(
-            "separate", "one network for each beta, one for all (Bae 2022), or both", ("separate", "multi_rate", "both")
-        ),
-    ),
+    # A curve from one network may be added to a sweep that is there: it is not part of what the sweep is.
+    ("method", str, option("separate", "a network for each beta, one for all (Bae 2022), or both", METHODS, False)),
     ("random_runs", int | None, option(None, "draw so many settings instead of taking all combinations")),
     ("search_seed", int, option(0, "of that draw")),
     ("halving", bool, option(False, "stop dominated runs on the way (successive halving)")),

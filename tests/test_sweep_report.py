@@ -596,6 +596,13 @@ def test_figures_of_odd_sweeps():
 # The files and the page
 
 
+def test_one_network_has_a_line_for_each_beta_and_keeps_them_all(tmp_path):
+    rows, about = CASES["multi_rate"]
+    one = [row | {"run": "multi_rate"} if row["method"] == "multi_rate" else row for row in rows if row["seed"] == 0]
+    kept = load_sweep(write_sweep_report(write(tmp_path, one, about)).parent).rows
+    assert [row["beta"] for row in kept] == [row["beta"] for row in one]
+
+
 def test_the_page_of_a_whole_sweep(tmp_path):
     rows, about = CASES["damaged"]
     path = write_sweep_report(write(tmp_path, rows, about, torn=True))

@@ -95,10 +95,10 @@ def test_killed_and_interrupted_it_ends_in_the_same_bits(tmp_path):
             time.sleep(0.005)
         return process
 
-    process = until("programs/000/rung_0/20/meta")
+    process = until("programs/*/rung_0/20/meta")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    process = until("programs/000/rung_1")
+    process = until("programs/*/rung_1")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert process.returncode in (0, 130), err
@@ -144,6 +144,32 @@ def test_one_network_for_all_beta_gives_a_row_for_each(tmp_path):
     for key in ("elbo", "rate", "distortion", "iw_nll"):
         assert again[key] == found[5][key], key
     refused(f"--workdir={folder}", "--beta=4", match="trained for beta in 0.3:3", binary="evaluate")
+
+
+def test_disentanglement_against_the_weight_in_one_command(tmp_path):
+    images = np.random.default_rng(0).integers(0, 2, size=(1200, 8, 8)).astype(np.uint8)
+    classes = np.stack([np.arange(1200) % k for k in (2, 3, 4, 5, 6)], axis=1)
+    np.savez(tmp_path / "grid.npz", imgs=images, latents_classes=classes)
+    flags = [f"--dataset={tmp_path / 'grid.npz'}", "--beta_norm=0.001,0.1", "--seed=0", "--latent_dim=3", "--hidden=8"]
+    workdir = tmp_path / "higgins"
+    code, out, err = run(f"--workdir={workdir}", *flags, "--num_steps=5", "--iw_samples=2", binary="paper_higgins2017")
+    assert code == 0, err
+    table = json.loads((workdir / "table.json").read_text())
+    assert [entry["beta_norm"] for entry in table["table"]] == pytest.approx([0.001, 0.1])
+    assert all(0 <= entry["spread"]["beta_vae"]["mean"] <= 1 for entry in table["table"])
+    assert (
+        "dsprites_sub-grid_1200.npz, both splits, 1200 examples" in table["protocol"] and "| latents | beta_norm" in out
+    )
+    assert (workdir / "beta_profile.png").exists() and rows(workdir)[0]["disentanglement"]["factors"][0] == "shape"
+    assert str(tmp_path) not in table["protocol"]
+
+
+def test_the_speed_of_a_sweep_is_a_command(tmp_path):
+    flags = ["--runs=1,2", "--num_steps=2", "--repeats=1", "--side=8", "--hidden=8", f"--workdir={tmp_path}"]
+    code, _, err = run(*flags, binary="sweep_speed")
+    assert code == 0, err
+    found = json.loads((tmp_path / "sweep_speed.json").read_text())
+    assert [row["runs"] for row in found["rows"]] == [1, 2] and all(row["ratio"] > 0 for row in found["rows"])
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,14 @@ class Progress:
             shown = shown | {"left": f"{max(left, 0.0):.0f} s"}
         self.show(self._done, shown)
 
+    def skip(self, count: int) -> None:
+        """``count`` more need not be done any more: another time did them, or nobody wants them now."""
+        self._done += count
+        self._initial += count
+        if self.terminal:
+            self._bar.initial += count
+            self._bar.update(count)
+
     def say(self, text: str) -> None:
         """A line that does not tear the bar."""
         self._bar.write(text) if self.terminal else print(text, flush=True)

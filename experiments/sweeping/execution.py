@@ -33,7 +33,10 @@ class Stopwatch:
 
     def __init__(self, path: Path):
         self._path = path
-        self.spent = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            self.spent = json.loads(path.read_text())
+        except (OSError, ValueError):  # the first time, or a file that somebody broke: only the times are lost
+            self.spent = {}
         self._last = time.perf_counter()
 
     def add(self, **amounts: float) -> None:

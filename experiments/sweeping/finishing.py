@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from experiments.build import Run, weighed
+from experiments.evaluate import LEAST_ROWS
 from experiments.run import checkpoints_of, shares
 from experiments.scoring import TRAIN_LIMIT, Codes, Instruments, evaluate
 from experiments.sweeping.plan import Job
 from experiments.sweeping.training import Ended
 from vae_jax.config import write_json
 from vae_jax.evaluation.disentanglement import disentanglement
+from vae_jax.types import UserError
 
-LEAST_ROWS = 1000  # examples; fewer say little about disentanglement
 PLACES = ("workdir", "data_dir")  # flags that say where things are, and not what a run is
 
 
@@ -69,7 +70,13 @@ def is_finished(job: Job) -> bool:
 
 def row(job: Job) -> dict[str, Any]:
     """The run's line of sweep.jsonl: every flag, and every key of its results where they were measured."""
-    results = json.loads((job.workdir / "results.json").read_text())
+    path = job.workdir / "results.json"
+    try:
+        results = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(
+            f"{path} is not readable as JSON; remove it, and the same command makes the run again"
+        ) from None
     head = {"run": job.name, "method": "separate", "asked": job.asked}
     return head | flags_of(job.run.config) | results
 

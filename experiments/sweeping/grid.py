@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import typing
@@ -20,6 +21,7 @@ from experiments import train as choices
 from vae_jax.types import UserError
 
 MOST = 10_000  # runs; more is a slip of the pen
+LONGEST = 150  # letters of a folder's name
 _SCALES = {"log": np.geomspace, "lin": np.linspace}
 _BARS = ("hidden",)  # values that hold commas themselves
 
@@ -149,4 +151,7 @@ def run_name(setting: dict[str, Any], swept: list[str]) -> str:
     """``beta=0.1_seed=0``: a folder's name, made of what differs between the runs."""
     values = [(name, setting[name]) for name in swept]
     shown = [f"{name}={v:g}" if isinstance(v, float) else f"{name}={v}" for name, v in values]
-    return "_".join(shown).replace("/", "-") or "only"
+    name = "_".join(shown).replace("/", "-") or "only"
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"

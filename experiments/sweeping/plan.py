@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,8 +146,10 @@ def make_programs(jobs: list[Job], root: Path, most: int | None) -> list[Program
     for group in groups.values():
         limit = most or runs_that_fit(group[0].run)
         for part in np.array_split(np.arange(len(group)), -(-len(group) // limit)):
-            folder = root / "programs" / f"{len(programs):03d}"
-            programs.append(Program(folder, [group[i] for i in part]))
+            members = [group[i] for i in part]
+            # Named by its runs: a sweep that is cut otherwise the next time finds no checkpoint, instead of another's.
+            digest = hashlib.sha256("\n".join(job.name for job in members).encode()).hexdigest()[:12]
+            programs.append(Program(root / "programs" / digest, members))
     return programs
 
 

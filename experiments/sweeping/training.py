@@ -96,18 +96,23 @@ def train(program: Program, settings: Settings, scores: Callable, watch: Watch) 
         claim_workdir(job.workdir, job.run.config)
     config, ended = program.first.config, []
     members = np.arange(len(program.jobs))
-    state = init_sweep(
-        lambda numbers, key: first_state(program.first, _with(config, numbers), key), program.numbers(), program.keys()
-    )
+    state = first_sweep_state(program)
     for rung, last in enumerate([*settings.stops, config.num_steps]):
         state = _rung(program, settings, rung, state, last, watch)
         kept = np.arange(0)
         if last < config.num_steps:
             kept = halving.survivors(*_positions(program, state, scores), settings.keep)
             watch.progress.say(f"step {last}: {len(kept)} of {len(members)} runs go on, the others are dominated")
+            watch.progress.skip((len(members) - len(kept)) * (config.num_steps - last))
         ended += [_ended(state, row, config.num_steps) for row in range(len(members)) if row not in kept]
         members, state = members[kept], take(state, kept) if len(kept) else state
     return ended
+
+
+def first_sweep_state(program: Program) -> SweepState:
+    """The state of all runs of a program before the first update."""
+    r = program.first
+    return init_sweep(lambda n, key: first_state(r, _with(r.config, n), key), program.numbers(), program.keys())
 
 
 def _with(config, numbers):
@@ -129,9 +134,10 @@ def _rung(program: Program, settings: Settings, rung: int, state: SweepState, la
         "runs": [job.name for job in program.jobs],
     }
     with Checkpoints(program.folder / f"rung_{rung}", keep=2, note=note) as checkpoints:
-        found = checkpoints.restore_latest(state)
+        begun, found = int(state.step), checkpoints.restore_latest(state)
         state = found[1] if found else state
         first = int(state.step)
+        watch.progress.skip((first - begun) * len(state.member))
         if found and first < last:
             watch.progress.say(f"continuing from step {first}")
         if first == last:
@@ -147,7 +153,7 @@ def _rung(program: Program, settings: Settings, rung: int, state: SweepState, la
             interrupted=watch.stop,
             check=recorder.check,
         )
-        chunk, data = _compiled(program, settings, mesh), mesh.whole(program.first.dataset.train)
+        chunk, data = compiled(program, settings.side_by_side, mesh), mesh.whole(program.first.dataset.train)
         started = time.perf_counter()
         state, _ = fit(mesh.place(state), lambda s, length: chunk(s, data, length), last, settings.every, hooks)
         watch.spent(time.perf_counter() - started, (int(state.step) - first) * len(names))
@@ -156,10 +162,11 @@ def _rung(program: Program, settings: Settings, rung: int, state: SweepState, la
     return mesh.fetch(state)
 
 
-def _compiled(program: Program, settings: Settings, mesh: RunMesh) -> Callable:
+def compiled(program: Program, side_by_side: int | None, mesh: RunMesh) -> Callable:
+    """The chunk of a program, ``(state, data, length) -> (state, metrics)``; ``side_by_side`` as in ``Settings``."""
     r = program.first
     # One model fills a CPU, and its products under vmap are slower; an accelerator wants all of them at once.
-    at_once = settings.side_by_side or (1 if jax.default_backend() == "cpu" else mesh.at_once)
+    at_once = side_by_side or (1 if jax.default_backend() == "cpu" else mesh.at_once)
     if at_once > 1:
         event = r.dataset.event
         r = r._replace(vae=make_vae(r.config, event, r.likelihood.theta_shape(event), batched_kernels=True))

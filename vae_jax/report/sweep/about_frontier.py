@@ -11,7 +11,7 @@ from typing import Any
 
 from vae_jax.report.finding import COLLAPSED_RATE, Finding
 from vae_jax.report.formatting import number, setting
-from vae_jax.report.sweep import analysis as analysis
+from vae_jax.report.sweep import analysis
 from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.settings import Group, along, at, done, groups, rate, rms, settings
 from vae_jax.report.sweep.theory import predicted_collapse

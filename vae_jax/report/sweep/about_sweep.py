@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from vae_jax.report.finding import Finding
 from vae_jax.report.formatting import duration, number, setting
-from vae_jax.report.sweep import analysis as analysis
+from vae_jax.report.sweep import analysis
 from vae_jax.report.sweep.about_frontier import Summary, collapse, knee, monotone, nats
 from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.settings import Setting, at, elbo, settings, varied

@@ -16,7 +16,7 @@ class Sweep(NamedTuple):
     """A sweep's files, read.
 
     Attributes:
-      rows: the lines of ``sweep.jsonl`` in their order, one for each method and run; NaN and infinities are None.
+      rows: the lines of ``sweep.jsonl`` in order, one for each method, run and setting; NaN and infinities are None.
       summary: ``sweep.json``, {} where there is none.
     """
 
@@ -39,7 +39,7 @@ def load_sweep(workdir) -> Sweep:
         what = "has no sweep.jsonl" if Path(workdir).is_dir() else "is not a directory"
         raise UserError(f"{workdir} {what}: the sweep has no runs yet; let it come to its end first")
     texts = [t for t in path.read_text(encoding="utf-8", errors="replace").split("\n") if t.strip()]
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str, str], Row] = {}
     for i, text in enumerate(texts):
         try:
             row = _row(text)
@@ -49,7 +49,7 @@ def load_sweep(workdir) -> Sweep:
             raise UserError(
                 f"{path}, line {i + 1}, is no run ({error}); run the sweep again to write it anew"
             ) from None
-        rows[(row["method"], row["run"])] = row
+        rows[(row["method"], row["run"], repr(row["asked"]))] = row  # one network has a line for each beta
     if not rows:
         raise UserError(f"{path} holds no run yet; let the sweep come to its end first")
     summary = Path(workdir) / "sweep.json"
