@@ -81,6 +81,7 @@ def test_the_same_command_again_draws_the_report_only(swept):
     code, out, err = run(f"--workdir={workdir}", *FLAGS, binary="sweep")
     assert code == 0 and "alive" not in out and rows(workdir) == before, err
     refused(f"--workdir={workdir}", *FLAGS, "--beta=2", match="--beta is 0.3,1 there and 2 here", binary="sweep")
+    refused(f"--workdir={workdir}", *SMALL, match="holds the work of another binary")
 
 
 def test_killed_and_interrupted_it_ends_in_the_same_bits(tmp_path):
@@ -130,19 +131,19 @@ def test_runs_that_diverge_are_reported_and_the_others_are_well(tmp_path):
 
 
 def test_one_network_for_all_beta_gives_a_row_for_each(tmp_path):
-    flags = [*SMALL, "--beta=0.3,1,3", "--method=both"]
+    flags = [*SMALL, "--beta=0.3,1,3", "--method=multi_rate"]
     code, _, err = run(f"--workdir={tmp_path}", *flags, binary="sweep")
     assert code == 0, err
     found = rows(tmp_path)
-    assert [row["method"] for row in found] == ["separate"] * 3 + ["multi_rate"] * 3
-    assert [row["beta"] for row in found[3:]] == [0.3, 1.0, 3.0] and found[3]["beta_range"] == "0.3:3"
-    assert len({row["elbo"] for row in found[3:]}) == 3
+    assert [row["method"] for row in found] == ["multi_rate"] * 3
+    assert [row["beta"] for row in found] == [0.3, 1.0, 3.0] and found[0]["beta_range"] == "0.3:3"
+    assert len({row["elbo"] for row in found}) == 3
     folder = tmp_path / "runs" / "multi_rate"
     code, _, err = run(f"--workdir={folder}", "--beta=3", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
     assert code == 0, err
     again = json.loads((folder / "evaluation.json").read_text())
     for key in ("elbo", "rate", "distortion", "iw_nll"):
-        assert again[key] == found[5][key], key
+        assert again[key] == found[2][key], key
     refused(f"--workdir={folder}", "--beta=4", match="trained for beta in 0.3:3", binary="evaluate")
 
 

@@ -117,6 +117,12 @@ def claim_workdir(workdir: Path, config: Any) -> None:
         raise UserError(f"--workdir={workdir} cannot be written: {os.strerror(error.errno)}") from error
     if there is None:
         return
+    foreign = sorted(set(there) - {f.name for f in dataclasses.fields(config)})
+    if foreign:
+        raise UserError(
+            f"--workdir={workdir} holds the work of another binary or version, with the flag --{foreign[0]}; choose "
+            "another --workdir"
+        )
     # A flag that is newer than the run had its default.
     there = {f.name: f.default for f in dataclasses.fields(config)} | there
     fields = [f.name for f in dataclasses.fields(config) if f.metadata["identity"]]

@@ -20,7 +20,15 @@ FIGURES = (frontier, beta_profile)
 def _title(sweep: Sweep) -> str:
     dataset = sweep.summary.get("dataset") or sweep.rows[0].get("dataset")
     on = f" on {Path(str(dataset)).name}" if dataset else ""
-    return f"A sweep of {len(sweep.rows)} VAEs{on}" if len(sweep.rows) > 1 else f"A sweep of one VAE{on}"
+    separate = len({row["run"] for row in sweep.rows if row["method"] != "multi_rate"})
+    shared = len({row["run"] for row in sweep.rows if row["method"] == "multi_rate"})
+    parts = [_count(separate, "VAE")] if separate else []
+    parts += [_count(shared, "VAE") + " for all weights"] if shared else []
+    return f"A sweep of {' and '.join(parts)}{on}"
+
+
+def _count(n: int, what: str) -> str:
+    return f"one {what}" if n == 1 else f"{n} {what}s"
 
 
 def write_sweep_report(workdir) -> Path:
