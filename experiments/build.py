@@ -15,13 +15,16 @@ from experiments import train as choices
 from experiments.families import half_a_level
 from experiments.weights import Weighting, choose, given_beta, make_weight
 from vae_jax import data
+from vae_jax.data import words
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
+from vae_jax.data.sentences import is_text
+from vae_jax.data.sentences import read as read_text
 from vae_jax.data.spectrum import eigenvalues, examples_for
 from vae_jax.headline import headline
 from vae_jax.multi_rate import at_beta, respond
-from vae_jax.optimizers import Rates, adam, learning_rates
+from vae_jax.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.outlook import Outlook
 from vae_jax.parallel import Parallel, parallel
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
@@ -36,11 +39,12 @@ class Run(NamedTuple):
     dataset: Dataset
     vae: VAE
     likelihood: Likelihood
-    preprocess: Callable
+    preprocess: Callable  # of evaluation
+    training_preprocess: Callable
     weighting: Weighting
     outlook: Outlook | None
     rates: Rates
-    spectrum: np.ndarray
+    spectrum: np.ndarray | None
     optimizer: optax.GradientTransformation
     spread: Parallel
     warnings: list[str]
@@ -49,6 +53,16 @@ class Run(NamedTuple):
     def key(self) -> jax.Array:
         """The run's key, a fresh one each time: training consumes the buffer that it is given."""
         return jax.random.key(self.config.seed)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether an example is a sentence."""
+        return bool(self.dataset.words)
+
+    @property
+    def event(self) -> tuple[int, ...]:
+        """The shape of x: of a sentence its targets and what the decoder reads."""
+        return (2, *self.dataset.event) if self.is_text else self.dataset.event
 
     @property
     def data_dim(self) -> int:
@@ -85,18 +99,21 @@ def pieces(config, levels: int | None, data_dim: int) -> Pieces:
     weight, changed = make_weight(config, data_dim)
     rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
     objective = changed or (lambda all_mean: choices.OBJECTIVES[config.objective])
-    return Pieces(likelihood, weight, objective, rates, adam(rates, likelihood, config.clip_norm))
+    ahead = Aggressive(config.encoder_steps + 1, config.aggressive_steps) if config.encoder_steps else None
+    return Pieces(likelihood, weight, objective, rates, adam(rates, likelihood, config.clip_norm, ahead))
 
 
 class Material(NamedTuple):
-    """What runs on the same data share: a comparison reads it once."""
+    """What runs on the same data share: a comparison reads it once. A text has no spectrum."""
 
     dataset: Dataset
-    spectrum: np.ndarray
+    spectrum: np.ndarray | None
 
 
 def material(config, known: Dataset | None = None) -> Material:
     """Loads a configuration's data (unless they are ``known``), and the eigenvalues of its covariance."""
+    if is_text(config.dataset):
+        return Material(known or read_text(config.dataset, config.data_dir, config.max_length, config.max_words), None)
     dataset = known or data.load(config.dataset, config.data_dir)
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
@@ -118,24 +135,32 @@ def build(config, warnings: list[str], shared: Material | None = None, spread: P
     event = dataset.event
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
-    if config.sigma is None:
+    _check_kind(config, dataset)
+    if config.sigma is None and spectrum is not None:
         config = dataclasses.replace(config, sigma=choices.initial_sigma(config, spectrum))
     if config.likelihood == "beta" and config.squeeze is None:
         config = dataclasses.replace(config, squeeze=half_a_level(dataset.levels))
     likelihood = choices.LIKELIHOODS[config.likelihood](config, dataset.levels)
-    said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
+    if dataset.words:
+        said, view, training = [], words.prepare(), words.prepare(config.word_dropout)
+        event = (2, *event)  # targets, and what the decoder reads
+    else:
+        said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
+        view = training = preprocess(config.pixels, dataset.levels)
     config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
     outlook = None
     if config.likelihood == "gaussian":
         outlook = Outlook(spectrum, config.latent_dim, config.sigma**2 if config.precision == "fixed" else None)
-    config, weighting = choose(config, outlook, math.prod(event))
-    made = pieces(config, dataset.levels, math.prod(event))
+    dim = math.prod(dataset.event)
+    config, weighting = choose(config, outlook, dim)
+    made = pieces(config, dataset.levels, dim)
     return Run(
         config=config,
         dataset=dataset,
         vae=make_vae(config, event, likelihood.theta_shape(event)),
         likelihood=made.likelihood,
-        preprocess=preprocess(config.pixels, dataset.levels),
+        preprocess=view,
+        training_preprocess=training,
         weighting=weighting,
         outlook=outlook,
         rates=made.rates,
@@ -155,7 +180,21 @@ def make_vae(config, event, theta_shape, batched_kernels: bool = False) -> VAE:
       batched_kernels: whether many models will be computed side by side; the parameters are the same.
     """
     make, widths = choices.MODELS[config.model], choices.widths(config.hidden)
-    return make(event, theta_shape, config.latent_dim, widths, choices.beta_range(config), batched_kernels)
+    shapes = (event, theta_shape, config.latent_dim, widths, choices.beta_range(config), batched_kernels)
+    if config.model == "recurrent":
+        return make(*shapes, config.cell, config.embedding)
+    return make(*shapes)
+
+
+def _check_kind(config, dataset: Dataset) -> None:
+    """Refuses a likelihood or a model that is not for this kind of data."""
+    for what, named, own in (("likelihood", config.likelihood, "tokens"), ("model", config.model, "recurrent")):
+        if (named == own) != bool(dataset.words):
+            kind = "a text" if dataset.words else "not a text"
+            raise UserError(
+                f"--{what}={named}: {dataset.name} is {kind}, and --likelihood=tokens --model=recurrent are for texts; "
+                "python -m experiments.text has them as its defaults"
+            )
 
 
 def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Callable:
@@ -174,7 +213,7 @@ def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Calla
         made.weight,
         made.objective(all_mean),
         config.num_samples,
-        r.preprocess,
+        r.training_preprocess,
         all_mean,
         config.clip_norm,
         choices.beta_range(config),
@@ -202,5 +241,11 @@ def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
 def weighed(r: Run) -> str:
     """The line that says what is really weighed."""
     c, w = r.config, r.weighting
+    if r.is_text:
+        dropped = f", {100 * c.word_dropout:g}% of the words not read in training" if c.word_dropout else ""
+        return (
+            f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: {w.said} "
+            f"on nats summed over the words of a sentence, its end included{dropped}"
+        )
     gaussian = (c.precision, c.sigma) if c.likelihood == "gaussian" else ()
     return headline(r.spectrum, c.latent_dim, w.said, w.beta, c.likelihood, *gaussian)

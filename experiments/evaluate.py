@@ -22,12 +22,12 @@ import numpy as np
 from experiments import train as choices
 from experiments.build import Run, build
 from experiments.run import trained
-from experiments.scoring import bits_per_dim, rate_parts
+from experiments.scoring import bits_per_dim, make_instruments, rate_parts
 from vae_jax import data
 from vae_jax.config import launch, option, write_json
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
-from vae_jax.evaluation import make_gaps, make_scorer, summarise, summarise_gaps
+from vae_jax.evaluation import make_gaps, summarise, summarise_gaps
 from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.evaluation.disentanglement import SCORES, disentanglement
 from vae_jax.multi_rate import at_beta
@@ -101,6 +101,8 @@ def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     Raises:
       UserError: its shape or its values are not those that the run was made for.
     """
+    if r.is_text:
+        raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
     dataset = data.load(name, data_dir or r.config.data_dir)
     if dataset.event != r.dataset.event or dataset.levels != r.dataset.levels:
         shape = "x".join(map(str, r.dataset.event))
@@ -137,13 +139,14 @@ def main(config: Config) -> None:
         subset = f"{dataset.name}, {config.split} split, {len(rows)} examples"
         names = dataset.factor_names
         answer["disentanglement"] = disentanglement(codes, factors[: len(rows)], names, config.seed, subset)
-    if config.gap_examples:
+    if config.gap_examples and not r.is_text:  # a search that was not tried on sentences
         answer["gaps"] = gaps(r, state, rows[: config.gap_examples], key)
     answer["protocol"] = (
         f"{dataset.name}, {config.split} split, {len(rows)} examples, pixels {r.config.pixels}, beta = 1, "
         f"{config.iw_samples} importance samples, active units: variance of the posterior mean above "
         f"{config.active_threshold:g}, the rate taken apart with {config.rate_samples} samples against all {len(rows)} "
-        f"posteriors, gaps of the first {min(config.gap_examples, len(rows))} examples, seed {config.seed}"
+        f"posteriors, gaps of the first {len(rows[: config.gap_examples]) if 'gaps' in answer else 0} examples, seed "
+        f"{config.seed}"
     )
     answer["seconds"] = time.perf_counter() - started
     write_json(Path(config.workdir) / "evaluation.json", answer)
@@ -158,8 +161,7 @@ def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np
     """ELBO, its terms, the importance-weighted bound, units, the rate's parts; and the posterior means ``[n, d]``."""
     from tqdm import tqdm
 
-    at_once = max(16, min(250, 200_000 // r.data_dim))
-    score = make_scorer(r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
+    score = make_instruments(r).scores
     with tqdm(total=len(rows), desc="importance samples", unit=" examples", leave=False, disable=None) as bar:
         scores = score(state.params, r.spread.place(rows), key, config.iw_samples, watch=bar.update)
     found = summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
@@ -170,6 +172,10 @@ def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np
         found["calibrated_elbo"] = _calibrated(r, found)
     else:
         found["calibration"] = found["sigma"] = found["sigma_at_bound"] = None
+    if r.is_text:
+        from experiments.scoring_text import text_numbers
+
+        found |= text_numbers(r, found, rows)
     found["rate_parts"] = rate_parts(scores, key, config.rate_samples)
     return found, scores.posterior_mean
 
@@ -200,7 +206,8 @@ def said(answer: dict[str, Any]) -> list[str]:
     lines = [
         f"elbo {elbo:.4f} = -(rate {answer['rate']:.4f} + distortion {answer['distortion']:.4f}) nats per example",
         f"-log p(x) <= {nll:.4f} nats ({answer['iw_samples']} importance samples)",
-        f"mse {answer['mse']:.6g}, {answer['active_units']} active units"
+        (f"mse {answer['mse']:.6g}" if answer["mse"] is not None else f"perplexity {answer['perplexity']:.4f}")
+        + f", {answer['active_units']} active units"
         + ("" if bits is None else f", {bits:.4f} bits per dimension ({answer['iw_bits_per_dim']:.4f} by iw_nll)"),
         f"rate, taken apart: mutual information {shown[0]}, total correlation {shown[1]}, dimension-wise KL {shown[2]}",
     ]

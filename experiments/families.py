@@ -36,9 +36,10 @@ ONE_FOR_ALL = {
 # The same in a table, where a categorical's x is the code of a class, not a grey level.
 COLUMN_FAMILIES = ONE_FOR_ALL | {"categorical": lambda c, classes: likelihoods.categorical(classes, scale=1.0)}
 LIKELIHOODS = ONE_FOR_ALL | {
+    "tokens": lambda c, levels: likelihoods.tokens(levels),  # of a text, whose levels are the words
     "columns": lambda c, levels: likelihoods.blocks(
         [(COLUMN_FAMILIES[column.family](c, column.values), column.count) for column in parse_columns(c.columns)]
-    )
+    ),
 }
 COUNTED = ("categorical", "discretized_logistic")  # in --columns these say how many values they have
 

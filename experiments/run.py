@@ -33,8 +33,10 @@ def run(config, warnings: list[str], shared: Material | None = None) -> None:
     r = build(config, warnings, shared)
     config, workdir = r.config, Path(config.workdir)
     claim_workdir(workdir, config)
+    if r.is_text:
+        write_json(workdir / "vocabulary.json", list(r.dataset.words))
     line = weighed(r)
-    print(line)
+    print(line, *r.dataset.notes, sep="\n")
     for warning in r.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     results_path = workdir / "results.json"
@@ -52,15 +54,24 @@ def run(config, warnings: list[str], shared: Material | None = None) -> None:
         results |= shares(workdir, config.num_steps)
         results["examples_per_second"] = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
         results["seconds"] = time.perf_counter() - started
-        held, names = purpose_key(r.key, TEST), r.dataset.factor_names
-        drawn = pictures(
-            *(r.vae, r.likelihood, r.preprocess, state.params, test, held, config.latent_dim),
-            factors=r.dataset.test_factors,
-            factor_names=names,
-        )
-        np.savez(workdir / "pictures.npz", **drawn)
+        write_looks(r, workdir, state, test)
         write_json(results_path, results)
     finish(workdir)
+
+
+def write_looks(r: Run, workdir: Path, state: TrainState, test) -> None:
+    """What a person looks at: pictures.npz, or of a text sentences.json."""
+    if r.is_text:
+        from experiments.scoring_text import sentences
+
+        write_json(workdir / "sentences.json", sentences(r, state, test))
+        return
+    drawn = pictures(
+        *(r.vae, r.likelihood, r.preprocess, state.params, test, purpose_key(r.key, TEST), r.config.latent_dim),
+        factors=r.dataset.test_factors,
+        factor_names=r.dataset.factor_names,
+    )
+    np.savez(workdir / "pictures.npz", **drawn)
 
 
 def finish(workdir: Path) -> None:

@@ -44,6 +44,7 @@ class Instruments(NamedTuple):
       swapped: ``make_swapped``'s.
       reliability: ``make_reliability``'s; None where there is no density.
       fidelity: ``make_fidelity``'s; None where the examples are no images.
+      prior: ``scoring_text.make_prior_distortion``'s; None where the examples are no sentences.
     """
 
     batch_size: int
@@ -51,12 +52,20 @@ class Instruments(NamedTuple):
     swapped: Callable
     reliability: Callable | None
     fidelity: Callable | None
+    prior: Callable | None = None
 
 
 def make_instruments(r: Run) -> Instruments:
     """The instruments for a run and for all that share its shapes."""
-    at_once = max(16, min(250, 200_000 // r.data_dim))
+    # A sentence has a number for each word of the vocabulary at each position; an image about one for each value.
+    size = math.prod(r.likelihood.theta_shape(r.event)) if r.is_text else r.data_dim
+    at_once = max(16, min(250, 200_000 // size))
     pieces = (r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
+    if r.is_text:
+        from experiments.scoring_text import make_prior_distortion
+
+        prior = make_prior_distortion(r, at_once)
+        return Instruments(at_once, make_scorer(*pieces), make_swapped(*pieces), None, None, prior)
     images = r.dataset.levels is not None and len(r.dataset.event) == 3
     return Instruments(
         at_once,
@@ -84,6 +93,11 @@ def evaluate(r: Run, state: TrainState, train, test, instruments: Instruments) -
     trained_on = scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT)
     fitted = summarise(trained_on, dim)
     gaussian = c.likelihood == "gaussian"
+    if r.is_text:
+        from experiments.scoring_text import text_numbers
+
+        held_out |= text_numbers(r, held_out, test)
+        fitted |= text_numbers(r, fitted, train[:TRAIN_LIMIT])
     sigma = None
     if gaussian:
         sigma = fitted["sigma"] if r.likelihood.sigma is None else float(r.likelihood.sigma(own))
@@ -103,25 +117,34 @@ def evaluate(r: Run, state: TrainState, train, test, instruments: Instruments) -
         "iw_samples": c.iw_samples,
         "bits_per_dim": bits_per_dim(r, -held_out["elbo"]),
         "beta": beta,
-        "beta_norm": beta_norm(beta, dim, c.latent_dim),
+        "beta_norm": None if r.is_text else beta_norm(beta, dim, c.latent_dim),
         "sigma": sigma,
         "water_level": None if sigma is None else beta * sigma**2,
         "data_dim": dim,
         "latent_dim": c.latent_dim,
-        "lambda_max": float(r.spectrum[0]),
+        "lambda_max": None if r.spectrum is None else float(r.spectrum[0]),
         "predicted_active": None if prediction is None else prediction.active,
         "train": {k: fitted[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
         "rate_parts": rate_parts(per_example, key, RATE_SAMPLES),
         "warnings": r.warnings,
-        "protocol": (
-            f"{r.dataset.name}, pixels {c.pixels}, all {len(test)} test examples, one sample of z each, beta = 1; "
-            f"iw_nll with {c.iw_samples} importance samples; mse of E[x|z] in the units of x; active units: variance "
-            "of the posterior mean over the test split > 0.01; training numbers over "
-            f"{min(len(train), TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
-        ),
+        "protocol": _protocol(r, len(train), len(test)),
         **_looks(r, state, test, instruments),
     }
     return results, Codes(trained_on.posterior_mean, per_example.posterior_mean)
+
+
+def _protocol(r: Run, train: int, test: int) -> str:
+    """What the numbers are of, in a sentence."""
+    c = r.config
+    what = "nats per sentence, its end included" if r.is_text else f"pixels {c.pixels}"
+    error = "" if r.is_text else "mse of E[x|z] in the units of x; "
+    text = (
+        f"{r.dataset.name}, {what}, all {test} test examples, one sample of z each, beta = 1; iw_nll with "
+        f"{c.iw_samples} importance samples; {error}active units: variance of the posterior mean over the test split "
+        f"> 0.01; training numbers over {min(train, TRAIN_LIMIT)} examples; float32 products at full precision; seed "
+        f"{c.seed}"
+    )
+    return "; ".join([text, *r.dataset.notes])
 
 
 def _looks(r: Run, state: TrainState, test, instruments: Instruments) -> dict[str, Any]:
@@ -129,6 +152,9 @@ def _looks(r: Run, state: TrainState, test, instruments: Instruments) -> dict[st
     key = purpose_key(r.key, TEST)
     found: dict[str, Any] = {}
     found["swapped_distortion"] = float(np.mean(instruments.swapped(state.params, test, key), dtype=np.float64))
+    if instruments.prior is not None:
+        found["prior_distortion"] = float(np.mean(instruments.prior(state.params, test, key), dtype=np.float64))
+        return found
     if instruments.reliability is None:
         found["reliability"] = {"skipped": "a Bernoulli on grey pixels is no density"}
     else:
@@ -140,7 +166,7 @@ def _looks(r: Run, state: TrainState, test, instruments: Instruments) -> dict[st
 
 def bits_per_dim(r: Run, nats: float) -> float | None:
     """``nats`` per example as bits per dimension of the pixels as they were stored; None where it is no code length."""
-    if _no_density(r):
+    if _no_density(r) or r.is_text:
         return None
     offset = 0.0 if is_discrete(r.likelihood.support) else bits_offset(r.config.pixels, r.dataset.levels)
     return nats / (r.data_dim * math.log(2)) + offset

@@ -23,9 +23,10 @@ from vae_jax.config import launch, option
 from vae_jax.types import UserError
 
 OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
-MODELS = {"mlp": models.mlp, "conv": models.conv}
+MODELS = {"mlp": models.mlp, "conv": models.conv, "recurrent": models.recurrent}
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
 HIDDEN = {"mlp": lambda dim: "512,512" if dim >= 256 else "128,128", "conv": lambda dim: "256,256"}
+HIDDEN |= {"recurrent": lambda dim: "256"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,9 @@ class Config:
         None, "where the run lives; default: runs/ and a name made of the flags", identity=False
     )
     dataset: str = option(
-        "digits", "digits | sprites | a TFDS name | FILE.npz with train and test | a folder of images"
+        "digits",
+        "digits | sprites | a TFDS name | FILE.npz with train and test | a folder of images; or a text: grammar | "
+        "ptb | FILE.txt | a folder with train.txt and test.txt",
     )
     data_dir: str | None = option(
         None,
@@ -95,6 +98,13 @@ class Config:
         None,
         "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv)",
     )
+    cell: str = option("lstm", "of the recurrent model", ("lstm", "gru"))
+    embedding: int = option(128, "the width of a word's vector in the recurrent model")
+    word_dropout: float = option(0.0, "the share of a text's words that the decoder may not read while it is trained")
+    encoder_steps: int = option(0, "updates of the encoder alone before each of both (He 2019), at first")
+    aggressive_steps: int | None = option(None, "for how many steps (default: a quarter of the run)")
+    max_length: int = option(100, "of a text: longer sentences are cut to so many tokens, their end included")
+    max_words: int = option(20_000, "of a text: so many different words, the most frequent ones")
     num_steps: int = option(3000, "updates")
     batch_size: int = option(128, "examples per update, over all devices")
     learning_rate: float = option(1e-3, "Adam's, at its highest")
@@ -118,6 +128,15 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     Raises:
       UserError: naming the flag.
     """
+    if not 0 <= config.word_dropout <= 1:
+        raise UserError(f"--word_dropout={config.word_dropout} must be in [0, 1]: the share of words not read")
+    _at_least(config, "embedding", 1)
+    _at_least(config, "encoder_steps", 0)
+    _at_least(config, "aggressive_steps", 0)
+    if config.encoder_steps and config.beta_range is not None:
+        raise UserError("--encoder_steps trains the encoder ahead, which is not tried with --beta_range: drop one")
+    if config.encoder_steps and config.aggressive_steps is None:
+        config = dataclasses.replace(config, aggressive_steps=config.num_steps // 4)
     for name in ("latent_dim", "num_steps", "batch_size", "num_samples", "cycles", "log_every", "eval_every"):
         _at_least(config, name, 1)
     for name in ("checkpoint_every", "keep_checkpoints", "iw_samples"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import evaluate, paper_higgins2017, paper_lucas2019, paper_weightings, sweep, train, weigh
+from experiments import evaluate, paper_higgins2017, paper_lucas2019, paper_weightings, sweep, text, train, weigh
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,7 +21,7 @@ def test_python_examples_give_what_they_print():
 
 
 def test_flags_exist():
-    binaries = (train, evaluate, weigh, sweep, paper_weightings, paper_lucas2019, paper_higgins2017)
+    binaries = (train, evaluate, weigh, sweep, text, paper_weightings, paper_lucas2019, paper_higgins2017)
     flags = {f.name for binary in binaries for f in dataclasses.fields(binary.Config)}
     named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "break"}
     assert named and named <= flags, named - flags

@@ -267,3 +267,21 @@ def test_free_functions_extend_without_flax():
         state, metrics = step(state, DATA[:32])
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[5] and float(metrics["beta"]) == 1.0
+
+
+def test_the_encoder_ahead_of_the_decoder():
+    # He 2019: while the decoder is held neither its parameters nor its moments move; after that both do, in every step.
+    from vae_jax.optimizers import Aggressive
+
+    likelihood = likelihoods.bernoulli()
+    rates = learning_rates("constant", 1e-2, 10, warmup_steps=1)
+    optimizer = adam(rates, likelihood, aggressive=Aggressive(every=3, until=6))
+    params = {"model": {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}, "likelihood": {}}
+    state, moved = optimizer.init(params), []
+    for step in range(9):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+        moved.append([bool(jnp.any(updates["model"][name] != 0)) for name in ("encoder", "decoder")])
+        if step == 2:  # Adam's first step has the size of the rate: the moments did not see the steps before
+            np.testing.assert_allclose(updates["model"]["decoder"], -1e-2, rtol=1e-5)
+    assert [encoder for encoder, _ in moved] == [True] * 9
+    assert [decoder for _, decoder in moved] == [False, False, True, False, False, True, True, True, True]

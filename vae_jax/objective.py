@@ -20,8 +20,14 @@ def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
     """Encodes one example, samples z and decodes: ``x[event] -> (q[d], z[s, d], theta[s, ...])``; consumes ``key``."""
     q = vae.encode(params["model"], x)
     z = q.sample(key, num_samples)
-    theta = jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
-    return q, z, theta
+    return q, z, decode(vae, params, x, z)
+
+
+def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:
+    """theta ``[s, ...]`` at ``z [s, d]``, to score ``x[event]`` with: a decoder that reads its example reads ``x``."""
+    if vae.decode_given is None:
+        return jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
+    return jax.vmap(vae.decode_given, in_axes=(None, 0, None))(params["model"], z, x)
 
 
 def score(likelihood: Likelihood, own: Params, x: Array, q, z: Array, theta: Array) -> Terms:

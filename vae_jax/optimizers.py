@@ -45,7 +45,24 @@ def learning_rates(
     return Rates(lambda step: rise(step) * base(step), lambda step: likelihood_factor * base(step))
 
 
-def adam(rates: Rates, likelihood: Likelihood, clip_norm: float | None = None) -> optax.GradientTransformation:
+class Aggressive(NamedTuple):
+    """Training of the encoder ahead of the decoder: for ``until`` steps the decoder moves in every ``every``-th only.
+
+    He 2019 (1901.05534) trains the encoder to convergence before each update of the decoder, for as long as the mutual
+    information rises; here both numbers are fixed, so that nothing waits for an evaluation.
+    """
+
+    every: int
+    until: int
+
+    def moves(self, step):
+        """Whether the decoder is updated at ``step``."""
+        return (step >= self.until) | (step % self.every == self.every - 1)
+
+
+def adam(
+    rates: Rates, likelihood: Likelihood, clip_norm: float | None = None, aggressive: Aggressive | None = None
+) -> optax.GradientTransformation:
     """Adam for parameters ``{"model": ..., "likelihood": ...}``.
 
     Args:
@@ -53,13 +70,19 @@ def adam(rates: Rates, likelihood: Likelihood, clip_norm: float | None = None) -
       likelihood: decides whether its own parameters are trained at all (``frozen``).
       clip_norm: the global gradient norm above which the gradient is scaled down; None for no clipping. Clipping
         depends on the scale of the loss, so it breaks the equivalence of losses of equal water level.
+      aggressive: None, or when the decoder stands still, its moments too.
     """
+    labels = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "likelihood"}
     groups = {
         "model": optax.adam(rates.model, b2=_B2),
         "likelihood": optax.adam(rates.likelihood, b2=_B2),
         "frozen": optax.set_to_zero(),
     }
-    labels = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "likelihood"}
+    if aggressive is not None:
+        # The learning rate counts every step, the moments only those in which the decoder moves.
+        held = optax.conditionally_mask(optax.scale_by_adam(b2=_B2), lambda step, **_: aggressive.moves(step))
+        groups["decoder"] = optax.chain(held, optax.scale_by_learning_rate(rates.model))
+        labels["model"] = {"encoder": "model", "decoder": "decoder"}
     partitioned = optax.partition(groups, labels)
     if clip_norm is None:
         return partitioned

@@ -35,11 +35,15 @@ class VAE(NamedTuple):
       init: ``key -> params``.
       encode: ``(params, x[event]) -> DiagGaussian[d]``, the approximate posterior q(z|x).
       decode: ``(params, z[d]) -> theta``, the likelihood's parameters, of shape ``likelihood.theta_shape(event)``.
+      decode_given: ``(params, z[d], x[event]) -> theta`` of a decoder that reads the example it predicts, each part
+        only from the parts before it (teacher forcing): what the bound is made of. ``decode`` then reads its own
+        output. None where z is all that the decoder needs.
     """
 
     init: Callable[[Array], Params]
     encode: Callable[[Params, Array], DiagGaussian]
     decode: Callable[[Params, Array], Array]
+    decode_given: Callable[[Params, Array, Array], Array] | None = None
 
 
 class Likelihood(NamedTuple):

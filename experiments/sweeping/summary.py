@@ -49,7 +49,7 @@ def _references(jobs: list[Job]) -> list[dict[str, Any]]:
         c, values = job.run.config, job.run.spectrum
         fixed = c.sigma if c.likelihood == "gaussian" and c.precision == "fixed" else None
         key = (c.latent_dim, c.precision, fixed)
-        if key in found or values[0] <= 0:
+        if values is None or key in found or values[0] <= 0:
             continue
         best = weighing.calibrated(values, c.latent_dim)
         known = c.likelihood == "gaussian"

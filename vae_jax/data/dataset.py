@@ -21,6 +21,9 @@ class Dataset(NamedTuple):
       train_factors, test_factors: ``[n, f]``, known factors of variation or labels; None where there are
         none.
       factor_names: ``f`` names.
+      words: of a text the word of each token id, and ``levels`` their number; () for anything else.
+      entropy: of a sentence, nats, where it is known.
+      notes: what a person should know of how this became arrays.
     """
 
     name: str
@@ -30,6 +33,9 @@ class Dataset(NamedTuple):
     train_factors: np.ndarray | None = None
     test_factors: np.ndarray | None = None
     factor_names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    entropy: float | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def event(self) -> Event:

@@ -53,7 +53,7 @@ def _encode(vae, params, x):
 def _log_weights(vae, likelihood, params, x, q, noise, density=None):
     """log p(x, z) - log q(z|x) at z = mean + tau noise, ``[s]``; log q is that of ``density`` where one is given."""
     z = q.mean + jnp.exp(0.5 * q.logvar) * noise
-    theta = jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
+    theta = bounds.decode(vae, params, x, z)
     t = bounds.score(likelihood, params["likelihood"], x, q if density is None else density, z, theta)
     return t.log_px_z + t.log_pz - t.log_qz
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_jax.evaluation.batches import gather, in_batches
 from vae_jax.gaussian import at_least_float32
-from vae_jax.objective import infer
+from vae_jax.objective import decode, infer
 from vae_jax.types import VAE, Array, Likelihood, Params
 
 
@@ -19,7 +19,7 @@ def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_s
 
     Against the ``distortion`` of ``bounds.py`` it says what z is worth to the decoder: nothing where the two are equal,
     however large the rate is. The partners are a fixed rotation of a fixed order of the examples, so each code is used
-    once and none by its own example.
+    once and none by its own example. A decoder that reads the example it predicts reads x_n, with the code of x_m.
 
     Args:
       vae, likelihood, preprocess, batch_size: as for ``make_scorer``.
@@ -28,7 +28,8 @@ def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_s
 
     def measure(params, pair, key):
         x, other = pair
-        _, _, theta = infer(vae, params, other, key)
+        _, z, _ = infer(vae, params, other, key)
+        theta = decode(vae, params, x, z)
         return -likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
 
     def both(key, raw):

@@ -16,6 +16,7 @@ from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
 from vae_jax.likelihoods.laplace import laplace, laplace_log_prob
 from vae_jax.likelihoods.student_t import student_t, student_t_log_prob
 from vae_jax.likelihoods.support import Grid, is_discrete
+from vae_jax.likelihoods.tokens import tokens
 
 __all__ = [
     "PRECISIONS",
@@ -39,4 +40,5 @@ __all__ = [
     "laplace_log_prob",
     "student_t",
     "student_t_log_prob",
+    "tokens",
 ]

@@ -7,7 +7,7 @@ A model of your own is two unbatched Linen modules handed to ``from_linen``, or 
 
 from __future__ import annotations
 
-from vae_jax.types import VAE, Event
+from vae_jax.types import VAE, Event, UserError
 
 
 def from_linen(encoder, decoder, event: Event, latent_dim: int, beta_range: tuple[float, float] | None = None) -> VAE:
@@ -98,3 +98,51 @@ def conv(
     encoder = Encoder(latent_dim, levels, hidden, beta_range, batched_kernels)
     decoder = Decoder(event, theta_shape, levels, hidden[::-1], beta_range, batched_kernels)
     return from_linen(encoder, decoder, event, latent_dim, beta_range)
+
+
+def recurrent(
+    event: Event,
+    theta_shape: Event,
+    latent_dim: int,
+    hidden: tuple[int, ...] = (256,),
+    beta_range: tuple[float, float] | None = None,
+    batched_kernels: bool = False,
+    cell: str = "lstm",
+    embedding: int = 128,
+) -> VAE:
+    """Sentences: a recurrent encoder and an autoregressive decoder (Bowman 2015, 1511.06349).
+
+    x is ``[2, t]``, targets and inputs of the decoder (``data/words.py``). ``decode_given`` reads the inputs, and
+    ``decode`` its own most probable words; ``autoregressive.generate`` writes sentences, drawn or greedy.
+
+    Args:
+      event: (2, t).
+      theta_shape: (t, k), the logits of k token ids.
+      latent_dim: d.
+      hidden: one number, the width of the state.
+      beta_range: None; there are no gates for these layers.
+      batched_kernels: changes nothing here: products under ``vmap`` are batched products.
+      cell: "lstm" or "gru".
+      embedding: the width of a word's vector; encoder and decoder have their own.
+
+    Raises:
+      UserError: shapes of anything but sentences, another cell, or a ``beta_range``.
+    """
+    from vae_jax.models.autoregressive import GATES, Decoder, Encoder
+
+    if len(event) != 2 or event[0] != 2 or len(theta_shape) != 2 or theta_shape[0] != event[1]:
+        raise UserError(f"a recurrent model is for sentences: x (2, t) and theta (t, k), not {event} and {theta_shape}")
+    if cell not in GATES:
+        raise UserError(f"the cell of a recurrent model must be one of {', '.join(GATES)}, not {cell!r}")
+    if len(hidden) != 1:
+        raise UserError(f"a recurrent model has one layer, so one hidden width, not {tuple(hidden)}")
+    if beta_range is not None:
+        raise UserError("a recurrent model is trained for one weight at a time, not for a range of beta")
+    length, vocabulary = theta_shape
+    encoder = Encoder(latent_dim, vocabulary, cell, embedding, hidden[0])
+    decoder = Decoder(vocabulary, length, cell, embedding, hidden[0])
+
+    def decode_given(params, z, x):
+        return decoder.apply({"params": params["decoder"]}, z, x)
+
+    return from_linen(encoder, decoder, event, latent_dim)._replace(decode_given=decode_given)

@@ -20,6 +20,7 @@ class Run(NamedTuple):
       config: ``config.json``, {} where there is none.
       metrics: the lines of ``metrics.jsonl`` in order of their step; one for each step and split.
       evaluation: ``evaluation.json``, None where there is none.
+      sentences: ``sentences.json``, None where there is none.
       pictures: ``inputs``, ``reconstructions`` and ``samples`` of ``pictures.npz``, {} where there is none.
     """
 
@@ -28,6 +29,7 @@ class Run(NamedTuple):
     metrics: list[dict[str, Any]]
     pictures: dict[str, np.ndarray]
     evaluation: dict[str, Any] | None = None
+    sentences: dict[str, Any] | None = None
 
 
 def _json(text: str):
@@ -79,7 +81,7 @@ def load(workdir) -> Run:
         what = "has no results.json" if workdir.is_dir() else "is not a directory"
         raise UserError(f"{workdir} {what}: the run has no results yet; train it to its end, or evaluate it, first")
     config, evaluation = workdir / "config.json", workdir / "evaluation.json"
-    pictures = workdir / "pictures.npz"
+    pictures, said = workdir / "pictures.npz", workdir / "sentences.json"
     arrays: dict[str, np.ndarray] = {}
     if pictures.exists():
         try:
@@ -93,6 +95,7 @@ def load(workdir) -> Run:
         metrics=_metrics(workdir / "metrics.jsonl"),
         pictures=arrays,
         evaluation=read_object(evaluation) if evaluation.exists() else None,
+        sentences=read_object(said) if said.exists() else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vae_jax.report import about_code, about_model, about_target, about_weight
+from vae_jax.report import about_code, about_model, about_target, about_text, about_weight
 from vae_jax.report.finding import Finding, Numbers
 from vae_jax.report.formatting import number
 
@@ -22,6 +22,8 @@ READERS = (
     about_model.generalisation,
     about_model.posterior,
     about_model.bits,
+    about_text.perplexity,
+    about_text.explained,
 )
 
 

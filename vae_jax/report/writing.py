@@ -13,9 +13,10 @@ from vae_jax.report.loading import Run, load, write_atomic
 from vae_jax.report.pictures import reconstructions, samples, tempered
 from vae_jax.report.reading import read
 from vae_jax.report.reliability import reliability
+from vae_jax.report.sentences import sentences
 from vae_jax.report.walks import interpolations, traversals
 
-_MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet"}
+_MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet", "recurrent": "Recurrent"}
 FIGURES = (
     reconstructions,
     samples,
@@ -28,6 +29,9 @@ FIGURES = (
     curves,
     weight,
 )
+
+
+OF_SENTENCES = (kl_per_latent, curves, weight)
 
 
 def _title(run: Run) -> str:
@@ -55,7 +59,7 @@ def write_report(workdir) -> Path:
     """
     workdir = Path(workdir)
     run = load(workdir)
-    plates = [figure(run) for figure in FIGURES]
+    plates = [figure(run) for figure in (FIGURES if run.sentences is None else OF_SENTENCES)]
     for plate in plates:
         target = workdir / "figures" / plate.name
         if plate.png is not None:
@@ -76,6 +80,7 @@ def write_report(workdir) -> Path:
         page.section("Reading", "\n".join(page.remark(f.topic, f.text, f.attention) for f in found)),
         page.section("Evaluation", evaluation(run)),
         page.section("Figures", page.plates(plates)),
+        page.section("Sentences", sentences(run)),
         page.section("Further numbers", tables.further_numbers(run)),
         page.section("Configuration", tables.configuration(run) or page.paragraph("The run left no config.json.")),
         page.section("Protocol", page.paragraph(results["protocol"]) if results.get("protocol") else ""),

@@ -1,0 +1,354 @@
+"""A toy language whose entropy is known exactly: what the NLL of a sequence model can be held against.
+
+A sentence makes three global choices first: what it is about, singular or plural, and when. Each shows in several words
+far apart: the subject, the verb, the object and the places belong to one topic, and the tag at the end repeats the
+number and the tense. Everything else is local: determiners, adjectives, adverbs, places, times.
+
+    these quiet little sailors will mend the net slowly near the harbour tomorrow will they
+
+A grammar is data, ``{symbol: ((probability, (symbol or word, ...)), ...)}``, and what is not a key is a word.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Rules = Mapping[str, tuple[tuple[float, tuple[str, ...]], ...]]
+
+START = "SENTENCE"
+
+
+class Topic(NamedTuple):
+    """The words of one topic; verbs as (base, third person, past)."""
+
+    probability: float
+    subjects: tuple[tuple[str, str], tuple[str, str]]  # singular, plural
+    transitive: tuple[str, str, str]
+    intransitive: tuple[str, str, str]
+    objects: tuple[str, str]
+    places: tuple[str, str]
+
+
+def _topic(probability, subjects, transitive, intransitive, objects, places):
+    words = [tuple(x.split()) for x in (transitive, intransitive, objects, places)]
+    return Topic(probability, tuple((x, x + "s") for x in subjects.split()), *words)
+
+
+TOPICS = {
+    "sea": _topic(0.25, "sailor captain", "mend mends mended", "drift drifts drifted", "net sail", "harbour reef"),
+    "kitchen": _topic(0.2, "cook baker", "stir stirs stirred", "hum hums hummed", "soup dough", "oven pantry"),
+    "garden": _topic(0.2, "gardener beekeeper", "trim trims trimmed", "rest rests rested", "hedge rose", "pond shed"),
+    "school": _topic(0.15, "pupil teacher", "copy copies copied", "yawn yawns yawned", "poem lesson", "desk library"),
+    "farm": _topic(0.1, "farmer shepherd", "count counts counted", "snore snores snored", "lamb goose", "barn meadow"),
+    "stage": _topic(0.1, "dancer drummer", "learn learns learned", "bow bows bowed", "waltz march", "curtain balcony"),
+}
+NUMBERS = {"singular": 0.6, "plural": 0.4}
+TENSES = {"present": 0.4, "past": 0.35, "future": 0.25}
+DETERMINERS = {
+    "singular": ((0.5, ("the",)), (0.3, ("this",)), (0.2, ("every",))),
+    "plural": ((0.4, ("the",)), (0.25, ("these",)), (0.15, ("many",)), (0.2, ())),
+}
+ADJECTIVES = {"little": 0.3, "small": 0.25, "quiet": 0.15, "tall": 0.1, "strange": 0.1, "bright": 0.1}
+ADVERBS = {"slowly": 0.4, "well": 0.3, "again": 0.2, "alone": 0.1}
+PREPOSITIONS = {"near": 0.5, "behind": 0.3, "beyond": 0.2}
+TIMES = {
+    "present": {"now": 0.6, "today": 0.4},
+    "past": {"yesterday": 0.7, "earlier": 0.3},
+    "future": {"tomorrow": 0.5, "soon": 0.5},
+}
+PRONOUN = {"singular": "it", "plural": "they"}
+
+
+def rules(adjectives: int = 2, places: int = 2) -> Rules:
+    """The language as rules; recursion is unrolled, so that no sentence is longer than ``longest`` says.
+
+    Args:
+      adjectives: at most so many before a subject, geometrically distributed up to there; before an object at most 1.
+      places: at most so many at the end of a sentence, likewise.
+
+    Returns:
+      Rules from ``START``, whose alternatives are the global choices: ``CLAUSE topic number tense``.
+    """
+    found = {
+        START: tuple(
+            (topic.probability * p * q, (f"CLAUSE {name} {number} {tense}",))
+            for (name, topic), (number, p), (tense, q) in itertools.product(
+                TOPICS.items(), NUMBERS.items(), TENSES.items()
+            )
+        ),
+        "ADJECTIVE": _words(ADJECTIVES),
+        "ADVERB": _words(ADVERBS),
+        "PREPOSITION": _words(PREPOSITIONS),
+    }
+    for name, topic in TOPICS.items():
+        found[f"PLACE {name}"] = _words(dict(zip(topic.places, (0.6, 0.4))))
+        found[f"OBJECT {name}"] = ((0.6, ("the", f"WHAT {name} 0")), (0.4, ("a", f"WHAT {name} 0")))
+        found |= _described(f"WHAT {name}", topic.objects, min(adjectives, 1))
+        for i, number in enumerate(NUMBERS):
+            who = f"WHO {name} {number}"
+            found[f"SUBJECT {name} {number}"] = tuple((p, (*the, f"{who} 0")) for p, the in DETERMINERS[number])
+            found |= _described(who, [subject[i] for subject in topic.subjects], adjectives)
+            for tense in TENSES:
+                found |= _clause(name, number, tense, places)
+    for number, tense in itertools.product(NUMBERS, TENSES):
+        found[f"TIME {tense}"] = _words(TIMES[tense])
+        tag = (_auxiliary(number, tense), PRONOUN[number])
+        found[f"CLOSING {number} {tense}"] = ((0.6, (f"TIME {tense}", *tag)), (0.4, tag))
+    return found
+
+
+def _words(probabilities):
+    return tuple((p, (word,)) for word, p in probabilities.items())
+
+
+def _described(symbol, nouns, most):
+    """``symbol k``: a noun, or an adjective and ``symbol k+1``; the last one is a noun."""
+    noun = {f"{symbol} NOUN": _words(dict(zip(nouns, (0.6, 0.4))))}
+    chain = {
+        f"{symbol} {k}": ((0.65, (f"{symbol} NOUN",)), (0.35, ("ADJECTIVE", f"{symbol} {k + 1}"))) for k in range(most)
+    }
+    return noun | chain | {f"{symbol} {most}": ((1.0, (f"{symbol} NOUN",)),)}
+
+
+def _clause(name, number, tense, places):
+    chosen = f"{name} {number} {tense}"
+    form = {"past": 2, "future": 0, "present": 1 if number == "singular" else 0}[tense]
+    verbs = (
+        (0.6, (TOPICS[name].transitive[form], f"OBJECT {name}", f"REST {chosen}")),
+        (0.4, (TOPICS[name].intransitive[form], f"REST {chosen}")),
+    )
+    found = {
+        f"CLAUSE {chosen}": ((1.0, (f"SUBJECT {name} {number}", f"PREDICATE {chosen}")),),
+        f"REST {chosen}": ((0.7, (f"WHERE {chosen} 0",)), (0.3, ("ADVERB", f"WHERE {chosen} 0"))),
+        f"WHERE {chosen} {places}": ((1.0, (f"CLOSING {number} {tense}",)),),
+    }
+    for k in range(places):
+        another = ("PREPOSITION", "the", f"PLACE {name}", f"WHERE {chosen} {k + 1}")
+        found[f"WHERE {chosen} {k}"] = ((0.65, (f"CLOSING {number} {tense}",)), (0.35, another))
+    if tense == "future":
+        return found | {f"PREDICATE {chosen}": ((1.0, ("will", f"VERB {chosen}")),), f"VERB {chosen}": verbs}
+    return found | {f"PREDICATE {chosen}": verbs}
+
+
+def _auxiliary(number, tense):
+    return {"past": "did", "future": "will", "present": "does" if number == "singular" else "do"}[tense]
+
+
+class Grammar(NamedTuple):
+    """Rules that are known to be unambiguous, and the tables for reading a sentence with them.
+
+    Attributes:
+      rules: as given.
+      choose: ``symbol -> word -> alternative``, which alternative begins with this word; not for ``START``.
+      alphabets: for each alternative of ``START``, the words that its sentences can have.
+      cumulative: ``symbol -> [alternative]``, running sums of their probabilities.
+    """
+
+    rules: Rules
+    choose: dict[str, dict[str, int]]
+    alphabets: tuple[frozenset[str], ...]
+    cumulative: dict[str, list[float]]
+
+
+def checked(rules: Rules) -> Grammar:
+    """The grammar of ``rules``, if each of its sentences has one derivation: else ``entropy`` is not that of sentences.
+
+    Two conditions suffice. Below ``START`` the next word always tells which alternative it begins (LL(1) without empty
+    alternatives). And of two global choices, one makes sure of a word that the other one can never have.
+
+    Raises:
+      ValueError: probabilities that do not sum to 1, an alternative that is empty or has ``START`` in it, derivations
+        that do not end, or sentences that might have two.
+    """
+    for symbol, alternatives in rules.items():
+        if min(p for p, _ in alternatives) <= 0 or abs(sum(p for p, _ in alternatives) - 1) > 1e-12:
+            raise ValueError(f"{symbol}: the probabilities must be positive and sum to 1")
+        if not all(body for _, body in alternatives) or any(START in body for _, body in alternatives):
+            raise ValueError(f"{symbol}: an alternative is empty, or begins a sentence anew")
+    first = _closure(rules, lambda body: body[:1])
+    choose = {}
+    for symbol in rules.keys() - {START}:
+        choose[symbol] = {}
+        for i, (_, (head, *_)) in enumerate(rules[symbol]):
+            words = first[head] if head in rules else {head}
+            if not words or words & choose[symbol].keys():
+                raise ValueError(f"{symbol}: the next word does not tell the alternatives apart: it may be ambiguous")
+            choose[symbol] |= dict.fromkeys(words, i)
+    alphabet = _closure(rules, lambda body: body)
+    alphabets = tuple(
+        frozenset().union(*(alphabet[x] if x in rules else {x} for x in body)) for _, body in rules[START]
+    )
+    sure = [_certain(rules, other) for other in alphabets]
+    for i, j in itertools.combinations(range(len(alphabets)), 2):
+        mine, yours = (rules[START][k][1] for k in (i, j))
+        if not any(sure[j](x) for x in mine) and not any(sure[i](x) for x in yours):
+            raise ValueError(f"{' '.join(mine)} and {' '.join(yours)} may share a sentence: it may be ambiguous")
+    cumulative = {symbol: list(itertools.accumulate(p for p, _ in rules[symbol])) for symbol in rules}
+    _visits(rules)
+    return Grammar(rules, choose, alphabets, cumulative)
+
+
+def _closure(rules, parts):
+    """For each symbol the words that it leads to through ``parts`` of its alternatives: the least fixed point."""
+    found = {symbol: set() for symbol in rules}
+    grown = True
+    while grown:
+        grown = False
+        for symbol, alternatives in reversed(rules.items()):
+            before = len(found[symbol])
+            for _, body in alternatives:
+                for x in parts(body):
+                    found[symbol] |= found[x] if x in rules else {x}
+            grown |= len(found[symbol]) > before
+    return found
+
+
+def _certain(rules, foreign):
+    """Whether whatever a symbol becomes has a word outside ``foreign``: a function of the symbol."""
+    known = {}
+
+    def certain(x):
+        if x not in rules:
+            return x not in foreign
+        if x not in known:
+            known[x] = False  # while it is being looked at: recursion alone makes nothing sure
+            known[x] = all(any(certain(y) for y in body) for _, body in rules[x])
+        return known[x]
+
+    return certain
+
+
+def _visits(rules):
+    """How often each symbol is expanded in a sentence, on average: v = e_START + v M, solved."""
+    index = {symbol: i for i, symbol in enumerate(rules)}
+    children = np.zeros((len(index), len(index)))
+    for symbol, alternatives in rules.items():
+        for p, body in alternatives:
+            for x in body:
+                if x in index:
+                    children[index[symbol], index[x]] += p
+    begin = np.eye(len(index))[index[START]]
+    try:
+        visits = np.linalg.solve((np.eye(len(index)) - children).T, begin)
+    except np.linalg.LinAlgError:
+        visits = np.array([np.inf])
+    # A solution >= 0 is an upper bound of each partial sum of begin (1 + M + M^2 + ...), so the series converges.
+    if not -1e-9 <= visits.min() <= visits.max() < 1e9:
+        raise ValueError("derivations do not end: a symbol becomes one or more of itself, on average")
+    return dict(zip(rules, visits.tolist()))
+
+
+def _choice(alternatives):
+    return -sum(p * math.log(p) for p, _ in alternatives)
+
+
+def entropy(grammar: Grammar | None = None) -> float:
+    """Nats per sentence, exact: the entropy of each symbol's choice times how often it is made (Soule 1974).
+
+    The expected counts solve a linear system, so recursion is summed in closed form. Derivations have this entropy;
+    sentences have it too because each has one derivation, which ``checked`` made sure of.
+    """
+    rules = (grammar or english()).rules
+    return math.fsum(visits * _choice(rules[symbol]) for symbol, visits in _visits(rules).items())
+
+
+def global_entropy(grammar: Grammar | None = None) -> float:
+    """Nats per sentence of the global choices g alone: what a code z of all that agrees, and of nothing else, holds.
+
+    A sentence x determines its g, so I(x; g) = H(g): this number. It is what to expect of a mutual information I(x; z)
+    whose z is used for what it is good for; more of it means local choices in z, up to ``entropy``, the ceiling of any
+    code. With z = g the best decoder's NLL given z is ``entropy - global_entropy`` and the rate is this, so the sum
+    is the entropy again: z costs a perfect model nothing and gains it nothing.
+    """
+    return _choice((grammar or english()).rules[START])
+
+
+def mean_words(grammar: Grammar | None = None) -> float:
+    """Words per sentence on average, exact, without the end; exp(entropy / (1 + this)) is the least perplexity."""
+    rules = (grammar or english()).rules
+    visits = _visits(rules)
+    return math.fsum(visits[s] * p * sum(x not in rules for x in body) for s in rules for p, body in rules[s])
+
+
+def longest(grammar: Grammar | None = None) -> float:
+    """Words of the longest sentence; infinite where a symbol can contain itself."""
+    rules = (grammar or english()).rules
+    known = {}
+
+    def most(x):
+        if x not in rules:
+            return 1
+        if x not in known:
+            known[x] = math.inf  # until it is known: whoever contains itself
+            known[x] = max(sum(map(most, body)) for _, body in rules[x])
+        return known[x]
+
+    return most(START)
+
+
+def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -> list[str]:
+    """``n`` independent sentences, words with spaces between; one uniform draw for each choice, in order."""
+    rules, _, _, cumulative = grammar or english()
+
+    def sentence():
+        words, stack = [], [START]
+        while stack:
+            x = stack.pop()
+            if x not in rules:
+                words.append(x)
+                continue
+            alternatives = rules[x]
+            i = bisect_right(cumulative[x], rng.random_sample()) if len(alternatives) > 1 else 0
+            stack.extend(reversed(alternatives[min(i, len(alternatives) - 1)][1]))
+        return " ".join(words)
+
+    return [sentence() for _ in range(n)]
+
+
+def _derivation(sentence, grammar):
+    """The alternative of ``START`` and the log probability of the only derivation; None where there is none."""
+    rules, choose, alphabets, _ = grammar
+    words = sentence.split()
+    for (p, body), alphabet in zip(rules[START], alphabets):
+        if not alphabet.issuperset(words):
+            continue
+        total, stack, at = math.log(p), [*reversed(body)], 0
+        while stack and at < len(words):
+            x = stack.pop()
+            if x == words[at] and x not in rules:
+                at += 1
+                continue
+            i = choose[x].get(words[at]) if x in rules else None
+            if i is None:
+                break
+            total += math.log(rules[x][i][0])
+            stack.extend(reversed(rules[x][i][1]))
+        else:
+            if not stack and at == len(words):
+                return body, total
+    return None
+
+
+def log_prob(sentence: str, grammar: Grammar | None = None) -> float:
+    """The exact log probability of a sentence, its end included, in nats; -inf outside the language."""
+    found = _derivation(sentence, grammar or english())
+    return -math.inf if found is None else found[1]
+
+
+def global_choice(sentence: str) -> tuple[str, ...] | None:
+    """The (topic, number, tense) of a sentence; None outside the language."""
+    found = _derivation(sentence, english())
+    return None if found is None else tuple(found[0][0].split()[1:])
+
+
+@functools.cache
+def english() -> Grammar:
+    """The language that ``load_text("grammar")`` draws from, checked once."""
+    return checked(rules())

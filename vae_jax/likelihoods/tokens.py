@@ -1,0 +1,84 @@
+"""The likelihood of a sentence: a categorical over the vocabulary at each position up to its end.
+
+A sentence is one example, x of shape ``[2, t]``: row 0 the targets (words, then EOS, then PAD), row 1 what an
+autoregressive decoder reads (BOS, then the targets moved by one, some words perhaps UNKNOWN). Only the targets are
+scored; row 1 is for the decoder (``VAE.decode_given``).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.gaussian import at_least_float32
+from vae_jax.likelihoods.categorical import categorical_log_prob
+from vae_jax.likelihoods.event import event_sum
+from vae_jax.likelihoods.support import Grid
+from vae_jax.types import Array, Likelihood
+
+# The ids that are no words. Saved runs depend on them, and here on their order: what can be a target begins at EOS.
+PAD, BOS, EOS, UNKNOWN = range(4)
+
+
+def possible(logits: Array) -> Array:
+    """``logits [..., k]`` with those of PAD and BOS, which no sentence contains, at -inf."""
+    return jnp.where(jnp.arange(logits.shape[-1]) < EOS, -jnp.inf, logits)
+
+
+def end_sentence(tokens: Array) -> Array:
+    """``tokens [t]`` with PAD after the first EOS."""
+    ends = tokens == EOS
+    return jnp.where(jnp.cumsum(ends) > ends, PAD, tokens)
+
+
+def with_inputs(targets: Array) -> Array:
+    """x ``[2, t]`` of ``targets [t]``: the second row is BOS and the targets moved by one."""
+    return jnp.stack([targets, jnp.concatenate([jnp.full(1, BOS, targets.dtype), targets[:-1]])])
+
+
+def tokens(vocabulary: int) -> Likelihood:
+    """Sentences of at most t tokens, theta the logits ``[t, k]``, x as at the top of the file.
+
+    log p is the sum over the positions whose target is not PAD, EOS among them, of the log softmax at the target,
+    nats. PAD and BOS have probability 0, so the others share all of it: with an autoregressive decoder the
+    probabilities of all sentences that end within t, and of all beginnings of t words that do not, sum to 1. A
+    sentence that was cut is scored as such a beginning. A target outside the vocabulary has probability 0, so -inf.
+
+    Args:
+      vocabulary: k, the number of ids, with the four special ones.
+
+    Returns:
+      A ``Likelihood`` for events ``(2, t)``. Its support is ``Grid(vocabulary, 1)``: integer codes, as of a column of
+      classes. ``mean`` (floats) and ``sample`` (integers) are events, too: the most probable or drawn tokens, PAD after
+      the first EOS, and the inputs that belong to them. Where theta is of given inputs these are the next words after
+      those inputs, each by itself, and no sentence of the model: see ``models.autoregressive.generate``. Token ids have
+      no order, so ``variance`` is 1 by decree, and squared errors and what is made of them mean nothing.
+
+    Raises:
+      ValueError: a vocabulary without room for the special ids.
+    """
+    if vocabulary <= UNKNOWN:
+        raise ValueError(f"a vocabulary has at least the {UNKNOWN + 1} special ids, not {vocabulary}")
+
+    def log_prob(own, theta, x):
+        targets = x[0].astype(jnp.int32)
+        log_p = categorical_log_prob(targets - EOS, at_least_float32(theta)[..., EOS:])
+        return event_sum(jnp.where(targets == PAD, 0.0, log_p))
+
+    def mean(own, theta):
+        theta = at_least_float32(theta)
+        return with_inputs(end_sentence(jnp.argmax(possible(theta), axis=-1))).astype(theta.dtype)
+
+    def sample(own, theta, key):
+        drawn = jax.random.categorical(key, possible(at_least_float32(theta)))
+        return with_inputs(end_sentence(drawn)).astype(jnp.int32)
+
+    return Likelihood(
+        init=lambda event: {},
+        theta_shape=lambda event: (event[-1], vocabulary),
+        log_prob=log_prob,
+        mean=mean,
+        sample=sample,
+        variance=lambda own, theta: jnp.ones((2, theta.shape[0]), at_least_float32(theta).dtype),
+        support=Grid(vocabulary, 1.0),
+    )
