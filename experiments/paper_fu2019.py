@@ -13,9 +13,8 @@ the weight differs, all cycles end with the run, and the ramp ends after a fifth
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-from experiments.sequence_arms import draw_annealing, run_arms, table_lines
+from experiments import sequence_arms
 from vae_jax.config import launch, option
 
 ARMS = {
@@ -27,30 +26,15 @@ ARMS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(sequence_arms.Config):
     """The flags that all arms share."""
 
     workdir: str = option("runs/fu2019", "where the runs, the table and the figure live", identity=False)
-    dataset: str = option("grammar", "grammar | ptb | FILE.txt | a folder with train.txt and test.txt")
-    data_dir: str | None = option(None, "where the folder ptb is", identity=False)
-    seed: str = option("0,1,2", "the seeds")
-    num_steps: int = option(4000, "updates of each run")
-    batch_size: int = option(32, "sentences per update")
-    learning_rate: float = option(1e-3, "Adam's, at its highest")
-    clip_norm: float = option(5.0, "of the gradient")
-    latent_dim: int = option(16, "the number of latents")
-    hidden: int = option(128, "the width of the recurrent state")
-    embedding: int = option(64, "the width of a word's vector")
-    iw_samples: int = option(64, "importance samples of each run's iw_nll")
 
 
 def main(config: Config) -> None:
     """Trains all arms, writes table.json and annealing.png, prints the table."""
-    root = Path(config.workdir)
-    shared = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("workdir", "seed")}
-    rows = run_arms(root, ARMS, shared, config.seed)
-    path = draw_annealing(root, list(ARMS))
-    print("", *table_lines(rows), f"figure: {path}", sep="\n")
+    sequence_arms.compare(config, ARMS, drawn=list(ARMS))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,7 +11,27 @@ from typing import Any
 import numpy as np
 
 from experiments import sweep
-from vae_jax.config import write_json
+from vae_jax.config import option, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags that all arms share."""
+
+    workdir: str = option("runs/sequence_arms", "where the runs, the table and the figure live", identity=False)
+    dataset: str = option("grammar", "grammar | ptb | FILE.txt | a folder with train.txt and test.txt")
+    data_dir: str | None = option(None, "where the folder ptb is", identity=False)
+    max_length: int = option(100, "longer sentences are cut to so many tokens")
+    seed: str = option("0,1,2", "the seeds")
+    num_steps: int = option(4000, "updates of each run")
+    batch_size: int = option(32, "sentences per update")
+    learning_rate: float = option(1e-3, "Adam's, at its highest")
+    clip_norm: float = option(5.0, "of the gradient")
+    latent_dim: int = option(16, "the number of latents")
+    hidden: int = option(128, "the width of the recurrent state")
+    embedding: int = option(64, "the width of a word's vector")
+    iw_samples: int = option(64, "importance samples of each run's iw_nll")
+
 
 COLUMNS = {
     "nll": "-ELBO",
@@ -21,6 +42,14 @@ COLUMNS = {
     "active_units": "active",
     "explained": "z explains",
 }
+
+
+def compare(config: Config, arms: dict[str, dict[str, Any]], drawn: list[str]) -> None:
+    """Trains all arms, writes table.json and annealing.png (of the arms ``drawn``), prints the table."""
+    root = Path(config.workdir)
+    shared = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("workdir", "seed")}
+    rows = run_arms(root, arms, shared, config.seed)
+    print("", *table_lines(rows), f"figure: {draw_annealing(root, drawn)}", sep="\n")
 
 
 def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any], seeds: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import pytest
 from conftest import within_standard_errors
 
 from vae_jax.data import text
-from vae_jax.data.text import BOS, EOS, PAD, SPECIAL, UNKNOWN, grammar, load_text
+from vae_jax.data.text import BOS, EOS, PAD, SPECIAL, UNKNOWN, english, grammar, load_text
 from vae_jax.data.text.grammar import START, checked
 from vae_jax.types import UserError
 
@@ -150,7 +150,7 @@ def test_words_far_apart_agree(drawn):
         words = sentence.split()
         name, number, tense = grammar.global_choice(sentence)
         seen.add((name, number, tense))
-        topic, others = grammar.TOPICS[name], [t for other, t in grammar.TOPICS.items() if other != name]
+        topic, others = english.TOPICS[name], [t for other, t in english.TOPICS.items() if other != name]
         foreign = {
             x for t in others for x in (*sum(t.subjects, ()), *t.transitive, *t.intransitive, *t.objects, *t.places)
         }
@@ -186,7 +186,7 @@ def test_outside_the_language(broken):
 
 
 def test_global_entropy(drawn):
-    parts = ([t.probability for t in grammar.TOPICS.values()], grammar.NUMBERS.values(), grammar.TENSES.values())
+    parts = ([t.probability for t in english.TOPICS.values()], english.NUMBERS.values(), english.TENSES.values())
     assert grammar.global_entropy() == pytest.approx(-sum(p * math.log(p) for part in parts for p in part), abs=1e-12)
     surprise = {c: -math.log(p) for p, (c,) in grammar.english().rules[START]}
     found = [surprise[" ".join(("CLAUSE", *grammar.global_choice(sentence)))] for sentence in drawn]

@@ -65,6 +65,14 @@ def test_a_text_run_leaves_what_the_contract_promises(trained):
     assert r["perplexity"] == pytest.approx(math.exp(-r["elbo"] * n / r["words"]))
     assert np.isfinite(r["prior_distortion"]) and np.isfinite(r["swapped_distortion"])
     assert "50% of the words not read" in out and "perplexity is at most" in out
+    kept = json.loads((folder / "run" / "vocabulary.json").read_text())
+    assert kept[:4] == ["<pad>", "<bos>", "<eos>", "<unk>"] and sorted(kept[4:]) == [
+        "blue",
+        "cat",
+        "dog",
+        "green",
+        "red",
+    ]
     said = json.loads((folder / "run" / "sentences.json").read_text())
     assert len(said["reconstructions"]) == n and len(said["samples"]) == 10
     page = (folder / "run" / "report.html").read_text()
@@ -102,3 +110,16 @@ def test_bad_texts_are_refused_in_one_line(tmp_path):
     refused(new, "--dataset=grammar", match="--likelihood=gaussian: grammar is a text")
     refused(new, "--word_dropout=2", match="--word_dropout=2.0", binary="text")
     assert not (tmp_path / "new").exists()
+
+
+def test_speed_and_arms_are_commands(tmp_path):
+    name = text_of(tmp_path / "colours.txt")
+    small = [f"--dataset={name}", "--hidden=8", "--embedding=4", "--latent_dim=2", "--batch_size=8"]
+    code, out, err = run(*small, "--steps=2", "--repeats=1", binary="sequence_speed")
+    assert code == 0 and "words a second" in out and "padding is" in out, err
+    flags = [*small, "--num_steps=6", "--seed=0,1", "--iw_samples=2", f"--workdir={tmp_path / 'fu'}"]
+    code, out, err = run(*flags, binary="paper_fu2019")
+    assert code == 0, err
+    rows = json.loads((tmp_path / "fu" / "table.json").read_text())
+    assert [row["name"] for row in rows] == [n for n in ("constant", "sigmoid", "linear", "cyclical") for _ in range(2)]
+    assert (tmp_path / "fu" / "annealing.png").stat().st_size > 0 and "| cyclical |" in out

@@ -6,22 +6,39 @@ decoder that is fed the previous token puts it in front.
 
 from __future__ import annotations
 
-import codecs
-import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data.split import held_out
 from vae_jax.data.text import grammar
-from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN  # noqa: F401  (the ids that are no words)
+from vae_jax.data.text.lengths import Bucket, buckets, lengths, padding_share, propose_widths, words_of
+from vae_jax.data.text.sources import SPLITS, find_ptb, read_and_split, read_folder, share
+from vae_jax.data.text.vocabulary import SPECIAL, decode, encode, from_json, pack, to_json
+from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN
 from vae_jax.types import UserError
 
-SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")  # written in a text they all are UNKNOWN, as <unk> is in Penn Treebank
-SPLITS = ("train", "valid", "test")
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "SPECIAL",
+    "SPLITS",
+    "UNKNOWN",
+    "Bucket",
+    "Text",
+    "buckets",
+    "decode",
+    "encode",
+    "from_json",
+    "lengths",
+    "load_text",
+    "padding_share",
+    "propose_widths",
+    "to_json",
+    "words_of",
+]
 GRAMMAR_SIZES = {"train": 20_000, "valid": 2_000, "test": 2_000}
 
 
@@ -77,13 +94,13 @@ def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_di
     if name == "grammar":
         return _from_grammar(max_length, max_words)
     if name == "ptb":
-        sentences, notes = _read_folder(*_find_ptb(data_dir))
+        sentences, notes = read_folder(*find_ptb(data_dir))
     else:
         path = os.path.expanduser(name)
         if os.path.isdir(path):
-            sentences, notes = _read_folder(path)
+            sentences, notes = read_folder(path)
         elif path.endswith(".txt"):
-            sentences, notes = _read_and_split(path)
+            sentences, notes = read_and_split(path)
         elif os.sep in path:
             raise UserError(f"{path}: there is no such folder; give one with train.txt and test.txt, or a FILE.txt")
         else:
@@ -92,9 +109,6 @@ def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_di
                 "train.txt, valid.txt and test.txt"
             )
     return _tokenize(name, sentences, max_length, max_words, None, notes)
-
-
-# ---- sources: lists of sentences, a sentence being a list of words ----
 
 
 def _from_grammar(max_length, max_words):
@@ -117,97 +131,6 @@ def _from_grammar(max_length, max_words):
     return _tokenize("grammar", sentences, max_length, max_words, entropy, notes, width)
 
 
-def _find_ptb(data_dir):
-    roots = [data_dir, os.environ.get("VAE_JAX_DATA_DIR"), os.environ.get("VAE_JAX_RAW_DIR")]
-    folders = [os.path.join(os.path.expanduser(root), "ptb") for root in roots if root]
-    for folder in folders:
-        for prefix in ("ptb.", ""):
-            if os.path.isfile(os.path.join(folder, f"{prefix}train.txt")):
-                return folder, prefix
-    looked = f"looked in {', '.join(dict.fromkeys(folders))}" if folders else "no folder was named"
-    raise UserError(
-        f"--dataset=ptb: no ptb.train.txt ({looked}); put ptb.train.txt, ptb.valid.txt and ptb.test.txt into "
-        "FOLDER/ptb and give --data_dir=FOLDER, or set VAE_JAX_DATA_DIR or VAE_JAX_RAW_DIR to FOLDER"
-    )
-
-
-def _read_folder(folder, prefix=""):
-    paths = {split: os.path.join(folder, f"{prefix}{split}.txt") for split in SPLITS}
-    missing = [os.path.basename(paths[split]) for split in ("train", "test") if not os.path.isfile(paths[split])]
-    if missing:
-        raise UserError(
-            f"{folder}: no {' and no '.join(missing)} in this folder; it needs {prefix}train.txt and {prefix}test.txt "
-            f"({prefix}valid.txt is optional), a sentence a line"
-        )
-    notes, found = [], {}
-    for split in SPLITS:
-        if os.path.isfile(paths[split]):
-            found[split] = _read(paths[split], notes)
-    if "valid" not in found:
-        whole = found["train"]
-        if len(whole) < 2:
-            raise UserError(f"{paths['train']}: only one sentence; without a valid.txt it needs at least 2")
-        found["train"], found["valid"] = _take(whole, *held_out(len(whole), max(1, len(whole) // 10)))
-        what = _share(len(found["valid"]), len(whole), "sentences")
-        notes.append(f"{folder}: no {prefix}valid.txt, so {what} of train serve as valid")
-    return found, notes
-
-
-def _read_and_split(path):
-    notes = []
-    sentences = _read(path, notes)
-    if len(sentences) < 3:
-        raise UserError(f"{path}: {len(sentences)} sentences, a line each; train, valid and test need at least 3")
-    kept, held = held_out(len(sentences), 2 * max(1, len(sentences) // 10))
-    found = dict(zip(SPLITS, _take(sentences, kept, held[::2], held[1::2])))
-    sizes = " / ".join(f"{len(found[split]):,}" for split in SPLITS)
-    return found, [*notes, f"{path} was split into {sizes} sentences for {' / '.join(SPLITS)}, a fixed choice of lines"]
-
-
-def _take(sentences, *choices):
-    return [[sentences[i] for i in chosen] for chosen in choices]
-
-
-def _read(path, notes):
-    """The sentences of one file."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    if not raw:
-        raise UserError(f"{path}: the file is empty")
-    start = len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0
-    try:
-        text = raw[start:].decode("utf-8")
-        bad = text.find("\0")  # which UTF-16 is full of
-        at = None if bad < 0 else start + len(text[:bad].encode())
-    except UnicodeDecodeError as error:
-        at = start + error.start
-    if at is not None:
-        line = raw.count(b"\n", 0, at) + 1
-        raise UserError(
-            f"{path}: not UTF-8 text: line {line} has the byte 0x{raw[at]:02x} (byte {at + 1} of the file); convert "
-            "it, iconv -f ENCODING -t UTF-8"
-        )
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
-    sentences = [words for words in map(str.split, lines) if words]
-    if not sentences:
-        raise UserError(f"{path}: no words, only white space")
-    if len(sentences) < len(lines):
-        notes.append(f"{path}: {_share(len(lines) - len(sentences), len(lines), 'lines')} are empty and were skipped")
-    return sentences
-
-
-def _share(part, whole, what):
-    return f"{part:,} of {whole:,} {what} ({100 * part / whole:.3g}%)"
-
-
-# ---- words and ids ----
-
-
 def _tokenize(name, sentences, max_length, max_words, entropy, notes, width=0):
     """The ``Text`` of three splits of sentences, at least ``width`` tokens wide."""
     notes, cut = list(notes), {}
@@ -216,8 +139,8 @@ def _tokenize(name, sentences, max_length, max_words, entropy, notes, width=0):
         longer = sum(len(words) >= max_length for words in sentences[split])
         if longer:
             lost = sum(len(a) - len(b) for a, b in zip(sentences[split], cut[split]))
-            what = _share(longer, len(cut[split]), "sentences")
-            words = _share(lost, sum(map(len, sentences[split])), "words")
+            what = share(longer, len(cut[split]), "sentences")
+            words = share(lost, sum(map(len, sentences[split])), "words")
             notes.append(f"{split}: {what} were cut to {max_length} tokens with the end, which lost {words}")
     counts = Counter(word for words in cut["train"] for word in words if word not in SPECIAL)
     if len(counts) < 2:
@@ -227,7 +150,7 @@ def _tokenize(name, sentences, max_length, max_words, entropy, notes, width=0):
     if len(counts) > max_words:
         notes.append(f"the vocabulary is the {max_words:,} most frequent of the {len(counts):,} words of train")
     width = max(width, 1 + max(len(words) for split in SPLITS for words in cut[split]))
-    tokens = {split: _pack(cut[split], vocabulary, width) for split in SPLITS}
+    tokens = {split: pack(cut[split], vocabulary, width) for split in SPLITS}
     for split in SPLITS:
         total, unknown = sum(map(len, cut[split])), int((tokens[split] == UNKNOWN).sum())
         if unknown == total:
@@ -238,134 +161,5 @@ def _tokenize(name, sentences, max_length, max_words, entropy, notes, width=0):
         written = sum(words.count(SPECIAL[UNKNOWN]) for words in cut[split])
         if unknown or split != "train":
             as_such = f", {written:,} of them written as {SPECIAL[UNKNOWN]}" if written else ""
-            notes.append(f"{split}: {_share(unknown, total, 'words')} are unknown{as_such}")
+            notes.append(f"{split}: {share(unknown, total, 'words')} are unknown{as_such}")
     return Text(name, *(tokens[split] for split in SPLITS), vocabulary, entropy, tuple(notes))
-
-
-def _pack(sentences, vocabulary, width):
-    ids = {word: i for i, word in enumerate(vocabulary) if i >= len(SPECIAL)}
-    tokens = np.full((len(sentences), width), PAD, np.uint16 if len(vocabulary) <= 2**16 else np.uint32)
-    for row, words in zip(tokens, sentences):
-        row[: len(words) + 1] = [*(ids.get(word, UNKNOWN) for word in words), EOS]
-    return tokens
-
-
-def encode(lines: Iterable[str], vocabulary: Sequence[str], width: int | None = None) -> np.ndarray:
-    """Sentences as token ids.
-
-    Args:
-      lines: a sentence each; one without words is ``EOS`` alone.
-      vocabulary: the word of each id, as in ``Text``.
-      width: t; longer sentences are cut to it. The longest sentence's where it is not given.
-
-    Returns:
-      ``[n, t]``, of the dtype that ``Text`` has.
-    """
-    sentences = [line.split() for line in lines]
-    width = width or 1 + max(map(len, sentences), default=0)
-    return _pack([words[: width - 1] for words in sentences], vocabulary, width)
-
-
-def decode(tokens: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
-    """The words of each row ``[n, t]`` up to its first ``EOS``, which is left out, with spaces between."""
-    sentences = []
-    for row in np.asarray(tokens).tolist():
-        end = row.index(EOS) if EOS in row else len(row)
-        sentences.append(" ".join(vocabulary[token] for token in row[:end]))
-    return sentences
-
-
-def to_json(vocabulary: Sequence[str]) -> str:
-    """The vocabulary as a JSON list."""
-    return json.dumps(list(vocabulary), ensure_ascii=False, indent=0)
-
-
-def from_json(text: str) -> tuple[str, ...]:
-    """The vocabulary that ``to_json`` wrote.
-
-    Raises:
-      UserError: if it is no list of different words that begins with ``SPECIAL``.
-    """
-    try:
-        words = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"the vocabulary is damaged: {error}") from error
-    fine = isinstance(words, list) and all(isinstance(word, str) for word in words) and len(set(words)) == len(words)
-    if not fine or tuple(words[: len(SPECIAL)]) != SPECIAL:
-        raise UserError(f"the vocabulary is damaged: no list of different words that begins with {', '.join(SPECIAL)}")
-    return tuple(words)
-
-
-# ---- lengths ----
-
-
-def lengths(tokens: np.ndarray) -> np.ndarray:
-    """The tokens of each sentence, ``EOS`` included and ``PAD`` not, ``[n]``."""
-    return np.count_nonzero(tokens != PAD, axis=-1)
-
-
-def words_of(tokens: np.ndarray) -> int:
-    """How many tokens count for the perplexity: all but ``PAD``, with one ``EOS`` a sentence."""
-    return int(np.count_nonzero(tokens != PAD))
-
-
-class Bucket(NamedTuple):
-    """Sentences of similar length.
-
-    Attributes:
-      index: ``[m]``, which rows they are, ascending.
-      tokens: ``[m, width]``, those rows without the columns that are ``PAD`` in all of them.
-    """
-
-    index: np.ndarray
-    tokens: np.ndarray
-
-
-def buckets(tokens: np.ndarray, widths: Sequence[int]) -> list[Bucket]:
-    """Puts each sentence into the narrowest of ``widths`` that holds it, so that there is one compilation for each.
-
-    Args:
-      tokens: ``[n, t]``.
-      widths: e.g. from ``propose_widths``.
-
-    Returns:
-      A ``Bucket`` for each width that has sentences, narrowest first; together they have every row once.
-
-    Raises:
-      ValueError: if a sentence is longer than the widest.
-    """
-    widths = np.unique(np.asarray(widths, np.int64))
-    length = lengths(tokens)
-    if length.max(initial=0) > widths[-1]:
-        raise ValueError(f"a sentence has {length.max()} tokens and the widest bucket {widths[-1]}")
-    which = np.searchsorted(widths, length)
-    chosen = [(width, np.flatnonzero(which == i)) for i, width in enumerate(widths)]
-    return [Bucket(index, tokens[index, :width]) for width, index in chosen if len(index)]
-
-
-def propose_widths(tokens: np.ndarray, most: int) -> tuple[int, ...]:
-    """The widths, at most ``most`` of them, that need the least padding for these sentences; ascending.
-
-    Exact: with ``best[j]`` the least cost of the ``j`` shortest lengths in so many buckets, another bucket that ends at
-    ``j`` begins at some ``i``, and its sentences all get the width of length ``j``.
-    """
-    values, counts = np.unique(lengths(tokens), return_counts=True)
-    below = np.concatenate([[0], np.cumsum(counts)])  # how many sentences are among the j shortest lengths
-    cost = (below[None, 1:] - below[:-1, None]) * values[None, :].astype(np.float64)  # [i, j]: bucket of lengths i..j
-    cost[np.tril_indices(len(values), -1)] = np.inf
-    best, begins = cost[0], []
-    for _ in range(min(most, len(values)) - 1):
-        ways = np.concatenate([[np.inf], best[:-1]])[:, None] + cost
-        begins.append(ways.argmin(0))
-        best = ways.min(0)
-    end, widths = len(values) - 1, []
-    for begin in reversed(begins):
-        widths.append(int(values[end]))
-        end = begin[end] - 1
-    return (int(values[end]), *reversed(widths))
-
-
-def padding_share(tokens: np.ndarray, widths: Sequence[int]) -> tuple[float, float]:
-    """The share of all positions that is padding: of ``tokens [n, t]`` as they are, and in buckets of ``widths``."""
-    words = words_of(tokens)
-    return 1 - words / tokens.size, 1 - words / sum(bucket.tokens.size for bucket in buckets(tokens, widths))
