@@ -20,6 +20,8 @@ def annealing(arms: Mapping[str, Sequence[Lines]]) -> Plate:
       arms: name -> the lines of metrics.jsonl of each of its seeds.
     """
 
+    from matplotlib.ticker import MaxNLocator
+
     def paint(figure):
         grid = figure.subplots(1, len(arms), sharey=True, squeeze=False)[0]
         for i, (axes, (name, seeds)) in enumerate(zip(grid, arms.items())):
@@ -27,6 +29,7 @@ def annealing(arms: Mapping[str, Sequence[Lines]]) -> Plate:
                 axes.plot(*series(lines, "train", "rate"), color=TRAIN, linewidth=0.9, alpha=0.7, label="KL" * (not j))
             axes.set_title(name, fontsize=8.5)
             step_axis(axes)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, 8 // len(arms)), integer=True))
             weight = axes.twinx()
             weight.spines["right"].set_visible(True)
             weight.plot(*series(seeds[0], "train", "beta"), color=MARK, linewidth=0.9, linestyle="--")
