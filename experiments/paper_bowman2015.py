@@ -1,6 +1,6 @@
 """KL vanishing and its cure where they were found (Bowman 2015, 1511.06349): annealing and word dropout.
 
-    python -m experiments.paper_bowman2015 --workdir=runs/bowman2015              the grammar, three seeds, on a CPU
+    python -m experiments.paper_bowman2015 --workdir=runs/bowman2015        the grammar, three seeds: 15 minutes, CPU
     python -m experiments.paper_bowman2015 --workdir=runs/bowman_ptb --dataset=ptb --num_steps=40000 --hidden=512 \
         --embedding=353 --latent_dim=13                       Penn Treebank, for an accelerator
 

@@ -1,8 +1,9 @@
 """Sequence VAEs: sentences, an autoregressive decoder, and the KL term that vanishes (Bowman 2015; Fu 2019).
 
-    python -m experiments.text --workdir=runs/grammar                                  the embedded grammar
+    python -m experiments.text --workdir=runs/grammar               the embedded grammar, a minute and a half
     python -m experiments.text --workdir=runs/annealed --weighting=sigmoid --word_dropout=0.4
-    python -m experiments.text --workdir=runs/ptb --dataset=ptb --num_steps=20000      Penn Treebank, if it is there
+    python -m experiments.text --workdir=runs/ptb --dataset=ptb --num_steps=20000 --hidden=256 --embedding=256
+                                                                    Penn Treebank, if it is there: hours on a CPU
 
 It is ``train`` with the defaults of a text: the same flags, weightings, checkpoints, evaluation and report, and
 ``sweep --dataset=grammar --likelihood=tokens --model=recurrent`` sweeps it. The grammar is the project's own, and its
@@ -27,6 +28,9 @@ class Config(choices.Config):
     likelihood: str = option("tokens", "of a text: tokens", ("tokens",))
     model: str = option("recurrent", "of a text: recurrent", ("recurrent",))
     latent_dim: int = option(16, "the number of latents")
+    hidden: str | None = option("128", "the width of the recurrent state")
+    embedding: int = option(64, "the width of a word's vector")
+    batch_size: int = option(32, "sentences per update, over all devices")
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
 
 
