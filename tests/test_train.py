@@ -285,3 +285,19 @@ def test_the_encoder_ahead_of_the_decoder():
             np.testing.assert_allclose(updates["model"]["decoder"], -1e-2, rtol=1e-5)
     assert [encoder for encoder, _ in moved] == [True] * 9
     assert [decoder for _, decoder in moved] == [False, False, True, False, False, True, True, True, True]
+
+
+def test_an_evaluation_is_written_once_however_often_its_run_was_stopped(tmp_path):
+    # Killed between the last evaluation and the results, a run evaluates its last state again.
+    import json
+
+    from vae_jax.logs import MetricsLog
+
+    for _ in range(3):
+        with MetricsLog(tmp_path, 20) as log:
+            log.write(20, "test", {"elbo": -1.0})
+    with MetricsLog(tmp_path, 10) as log:  # from an older checkpoint everything after it is done again
+        log.write(15, "train", {"elbo": -2.0})
+        log.write(20, "test", {"elbo": -1.0})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["split"]) for row in rows] == [(15, "train"), (20, "test")]

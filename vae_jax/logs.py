@@ -26,7 +26,7 @@ class MetricsLog:
         from tensorboardX import SummaryWriter
 
         self.path = workdir / "metrics.jsonl"
-        rewind(self.path, step)
+        self._evaluated = rewind(self.path, step)
         self._file = self.path.open("a")
         self._events = SummaryWriter(str(workdir), purge_step=step or None)
 
@@ -38,7 +38,9 @@ class MetricsLog:
         self._events.close()
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """One line ``{"step", "split", ...}``, and one scalar for each number."""
+        """One line ``{"step", "split", ...}``, and one scalar for each number; an evaluation is written once."""
+        if (step, split) in self._evaluated:
+            return  # the run was stopped between this evaluation and its results
         self._file.write(line(step, split, values))
         self._file.flush()
         for name, value in values.items():
@@ -72,11 +74,15 @@ def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[
     return rows
 
 
-def rewind(path: Path, step: int) -> None:
-    """Keeps what the state of ``step`` already contains: updates before it, evaluations up to it."""
+def rewind(path: Path, step: int) -> set[tuple[int, str]]:
+    """Keeps what the state of ``step`` already contains: updates before it, evaluations up to it.
+
+    Returns:
+      Step and split of each evaluation at ``step`` itself that is kept.
+    """
     if not path.exists():
-        return
-    kept = []
+        return set()
+    kept, evaluated = [], set()
     for line in path.read_text().splitlines():
         try:
             row = json.loads(line)
@@ -84,9 +90,11 @@ def rewind(path: Path, step: int) -> None:
             continue  # a line torn by a kill
         if row["step"] < step or (row["split"] != "train" and row["step"] == step):
             kept.append(line + "\n")
+            evaluated |= {(row["step"], row["split"])} if row["step"] == step else set()
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("".join(kept))
     os.replace(temporary, path)
+    return evaluated
 
 
 class Progress:

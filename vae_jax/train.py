@@ -254,10 +254,11 @@ def fit(
             now = time.perf_counter()
             if mark is not None:
                 clock = Clock(clock.steps + counted + length, clock.seconds + now - mark)
-            if saving or interrupted:
-                hooks.save(state)
+            # Before the save: a run that is killed between the two goes back to the checkpoint before, and does both.
             if evaluating:
                 hooks.evaluate(state)
+            if saving or interrupted:
+                hooks.save(state)
             mark, counted = time.perf_counter(), 0
             if interrupted:
                 break
