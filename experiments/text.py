@@ -1,6 +1,6 @@
 """Sequence VAEs: sentences, an autoregressive decoder, and the KL term that vanishes (Bowman 2015; Fu 2019).
 
-    python -m experiments.text --workdir=runs/grammar               the embedded grammar, a minute and a half
+    python -m experiments.text --workdir=runs/grammar               the embedded grammar, about a minute
     python -m experiments.text --workdir=runs/annealed --weighting=sigmoid --word_dropout=0.4
     python -m experiments.text --workdir=runs/ptb --dataset=ptb --num_steps=20000 --hidden=256 --embedding=256
                                                                     Penn Treebank, if it is there: hours on a CPU
