@@ -75,9 +75,10 @@ def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weig
     """
     needed = NEEDS.get(config.weighting)
     if needed and getattr(config, needed) is None:
+        hint = f"; python -m experiments.weigh --dataset={config.dataset} says what is within reach"
         raise UserError(
-            f"--weighting={config.weighting} needs --{needed}, in nats per example; "
-            f"python -m experiments.weigh --dataset={config.dataset} says what is within reach"
+            f"--weighting={config.weighting} needs --{needed}, in nats per example"
+            + ("" if config.likelihood == "tokens" else hint)  # a text has no spectrum to weigh
         )
     config, beta, said, warnings = WEIGHTINGS[config.weighting].settle(config, outlook, given_beta(config, data_dim))
     return config, Weighting(*make_weight(config, data_dim), beta, said, warnings)
