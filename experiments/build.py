@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments import fitting, placing
 from experiments import train as choices
 from experiments.families import half_a_level
 from experiments.weights import Weighting, choose, given_beta, make_weight
@@ -21,8 +22,9 @@ from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.sentences import is_text
 from vae_jax.data.sentences import read as read_text
-from vae_jax.data.spectrum import eigenvalues, examples_for
+from vae_jax.data.spectrum import eigenvalues, examples_for, parts
 from vae_jax.headline import headline
+from vae_jax.models.mixed import mixed
 from vae_jax.multi_rate import at_beta, respond
 from vae_jax.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.outlook import Outlook
@@ -53,6 +55,11 @@ class Run(NamedTuple):
     def key(self) -> jax.Array:
         """The run's key, a fresh one each time: training consumes the buffer that it is given."""
         return jax.random.key(self.config.seed)
+
+    @property
+    def training_vae(self) -> VAE:
+        """The networks as training computes them; evaluation takes ``vae``, in float32."""
+        return self.vae if self.config.dtype == "float32" else mixed(self.vae, self.config.dtype)
 
     @property
     def is_text(self) -> bool:
@@ -110,11 +117,17 @@ class Material(NamedTuple):
     spectrum: np.ndarray | None
 
 
-def material(config, known: Dataset | None = None) -> Material:
-    """Loads a configuration's data (unless they are ``known``), and the eigenvalues of its covariance."""
+def material(config, known: Dataset | None = None, keep: int | None = None) -> Material:
+    """Loads a configuration's data (unless they are ``known``), and the eigenvalues of its covariance.
+
+    Args:
+      config: resolved.
+      known: data that have been loaded before.
+      keep: as for ``data.load``: larger splits are read when they are asked for.
+    """
     if is_text(config.dataset):
         return Material(known or read_text(config.dataset, config.data_dir, config.max_length, config.max_words), None)
-    dataset = known or data.load(config.dataset, config.data_dir)
+    dataset = known or data.load(config.dataset, config.data_dir, keep)
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
 
@@ -131,8 +144,9 @@ def build(config, warnings: list[str], shared: Material | None = None, spread: P
     Raises:
       UserError: what was asked cannot be done.
     """
-    dataset, spectrum = shared or material(config)
+    dataset, spectrum = shared or material(config, keep=0 if config.placement == "streamed" else placing.held())
     event = dataset.event
+    config = dataclasses.replace(config, order=placing.order(config, dataset))
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
     _check_kind(config, dataset)
@@ -148,6 +162,7 @@ def build(config, warnings: list[str], shared: Material | None = None, spread: P
         said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
         view = training = preprocess(config.pixels, dataset.levels)
     config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
+    fitting.check(config, dataset.levels, event, make_vae)
     outlook = None
     if config.likelihood == "gaussian":
         outlook = Outlook(spectrum, config.latent_dim, config.sigma**2 if config.precision == "fixed" else None)
@@ -166,9 +181,25 @@ def build(config, warnings: list[str], shared: Material | None = None, spread: P
         rates=made.rates,
         spectrum=spectrum,
         optimizer=made.optimizer,
-        spread=spread or parallel(config.parallel, config.batch_size),
+        spread=spread or _spread(config, dataset),
         warnings=[*warnings, *said, *weighting.warnings],
     )
+
+
+def _spread(config, dataset: Dataset) -> Parallel:
+    """How the devices are used.
+
+    Raises:
+      UserError: the flags do not go together, or with the devices.
+    """
+    layout = placing.layout(config, dataset)
+    spread = parallel(config.parallel, config.batch_size, None, layout, config.shard_params)
+    if (config.batch_size // config.microbatches) % spread.devices:
+        raise UserError(
+            f"--microbatches={config.microbatches} cuts --batch_size={config.batch_size} into parts that cannot be "
+            f"divided among {spread.devices} devices"
+        )
+    return spread
 
 
 def make_vae(config, event, theta_shape, batched_kernels: bool = False) -> VAE:
@@ -197,17 +228,17 @@ def _check_kind(config, dataset: Dataset) -> None:
             )
 
 
-def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Callable:
-    """Many updates as one program, ``train.make_chunk``: the same for a run by itself and for each run of a sweep.
+def training_step(r: Run, config, all_mean: Callable) -> Callable:
+    """One update, ``train.make_train_step``: the same for a run by itself and for each run of a sweep.
 
     Args:
       r: the run, or one of many that differ in numbers only.
       config: its configuration, or one whose numbers are traced.
-      all_mean, split: of the way in which devices are used.
+      all_mean: of the way in which devices are used.
     """
     made = pieces(config, r.dataset.levels, r.data_dim)
-    step = make_train_step(
-        r.vae,
+    return make_train_step(
+        r.training_vae,
         made.likelihood,
         made.optimizer,
         made.weight,
@@ -217,8 +248,15 @@ def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Calla
         all_mean,
         config.clip_norm,
         choices.beta_range(config),
+        config.microbatches,
     )
-    return make_chunk(step, len(r.dataset.train), config.batch_size, split)
+
+
+def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Callable:
+    """Many updates as one program, ``train.make_chunk``; ``split`` and the others as in ``training_step``."""
+    step = training_step(r, config, all_mean)
+    blocks = config.batch_size if config.order == "blocks" else 1
+    return make_chunk(step, len(r.dataset.train), config.batch_size, split, r.spread.take, blocks)
 
 
 def first_state(r: Run, config, key: jax.Array) -> TrainState:
@@ -231,11 +269,18 @@ def first_state(r: Run, config, key: jax.Array) -> TrainState:
 
 
 def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
-    """The eigenvalues of the covariance of the training data as the model will see them."""
-    rows = examples_for(len(dataset.train), math.prod(dataset.event))
+    """The eigenvalues of the covariance of the training data as the model will see them.
+
+    Raises:
+      UserError: the values are too large to have one.
+    """
+    dim = math.prod(dataset.event)
+    rows = examples_for(len(dataset.train), dim)
     seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
-    parts = np.array_split(rows, -(-len(rows) // 4096))
-    return eigenvalues(lambda: (np.asarray(seen(dataset.train[part], part)) for part in parts))
+    try:
+        return eigenvalues(lambda: (np.asarray(seen(dataset.train[part], part)) for part in parts(rows, dim)))
+    except ValueError as error:
+        raise UserError(f"{dataset.name}: {error}; rescale them, such as to a variance of 1") from None
 
 
 def weighed(r: Run) -> str:

@@ -9,8 +9,8 @@ Writes evaluation.json beside the run's results.json, which stays what training 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import placing
 from experiments import train as choices
 from experiments.build import Run, build
 from experiments.run import trained
 from experiments.scoring import bits_per_dim, make_instruments, rate_parts
+from experiments.workdir import visited
 from vae_jax import data
 from vae_jax.config import launch, option, write_json
+from vae_jax.config import read_config as read_config_file
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.rows import first
 from vae_jax.evaluation import make_gaps, summarise, summarise_gaps
 from vae_jax.evaluation.calibrated import calibrated_elbo
 from vae_jax.evaluation.disentanglement import SCORES, disentanglement
@@ -47,38 +51,28 @@ class Config:
     beta: float | None = option(None, "where to read a network for all beta (default: as it was trained to be read)")
     split: str = option("test", "which split", ("test", "train"))
     limit: int | None = option(None, "only the first so many examples of it (default: all)")
-    iw_samples: int = option(5000, "importance samples of iw_nll; memory does not grow with them")
+    iw_samples: int = option(5000, "importance samples of iw_nll; memory does not grow with them", most=10**7)
     active_threshold: float = option(0.01, "a latent is active where its posterior mean varies by more over the data")
     rate_samples: int = option(
-        2000, "samples for the parts of the rate, each against the posteriors of the whole split"
+        2000, "samples for the parts of the rate, each against the posteriors of the whole split", most=10**7
     )
     gap_examples: int = option(
         50, "examples whose own best posterior is searched for, for the inference gaps; 0 for none"
     )
-    seed: int = option(0, "of the evaluation's own noise")
+    seed: int = option(0, "of the evaluation's own noise", most=2**32 - 1)
 
 
-def read_config(workdir: str | None, data_dir: str | None) -> choices.Config:
+def read_config(workdir: str, data_dir: str | None) -> choices.Config:
     """The configuration of a trained run.
 
     Raises:
-      UserError: there is none, or it is not readable.
+      UserError: there is none, or it is not what train writes.
     """
-    if workdir is None:
-        raise UserError("--workdir=DIR is needed: a run that has been trained")
     path = Path(workdir) / "config.json"
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"--workdir={workdir} holds no run: there is no config.json; train it first") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})") from None
-    known = {f.name for f in dataclasses.fields(choices.Config)}
-    unknown = sorted(set(found) - known)
-    if unknown:
-        raise UserError(f"{path} is of another version: it has {', '.join(unknown)}, which train does not know")
-    found |= {"workdir": workdir} | ({} if data_dir is None else {"data_dir": data_dir})
-    return choices.Config(**found)
+    if not os.path.exists(path):
+        raise UserError(f"--workdir={workdir} holds no run: there is no config.json; train it first")
+    found = read_config_file(choices.Config, path, "--workdir must be a run that train made")
+    return dataclasses.replace(found, workdir=workdir, **({} if data_dir is None else {"data_dir": data_dir}))
 
 
 def read_at(r: Run, state: TrainState, beta: float) -> tuple[Run, TrainState]:
@@ -103,7 +97,7 @@ def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     """
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
-    dataset = data.load(name, data_dir or r.config.data_dir)
+    dataset = data.load(name, data_dir or r.config.data_dir, placing.held())
     if dataset.event != r.dataset.event or dataset.levels != r.dataset.levels:
         shape = "x".join(map(str, r.dataset.event))
         raise UserError(
@@ -116,13 +110,20 @@ def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
 
 def main(config: Config) -> None:
     """Evaluates, writes evaluation.json and prints it."""
-    started = time.perf_counter()
     for name, least in (("iw_samples", 1), ("limit", 2), ("rate_samples", 2), ("gap_examples", 0)):
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"--{name}={value} must be at least {least}")
     if not (math.isfinite(config.active_threshold) and config.active_threshold >= 0):
         raise UserError(f"--active_threshold={config.active_threshold} must be at least 0")
+    if config.workdir is None:
+        raise UserError("--workdir=DIR is needed: a run that has been trained")
+    with visited(config.workdir) as path:
+        _evaluate(dataclasses.replace(config, workdir=str(path)))
+
+
+def _evaluate(config: Config) -> None:
+    started = time.perf_counter()
     ready, _ = choices.resolve(read_config(config.workdir, config.data_dir))
     r = build(ready, [])
     state = trained(r)
@@ -130,7 +131,7 @@ def main(config: Config) -> None:
         r, state = read_at(r, state, config.beta)
     dataset = r.dataset if config.dataset is None else other_data(r, config.dataset, config.data_dir)
     test = config.split == "test"
-    rows = (dataset.test if test else dataset.train)[: config.limit]
+    rows = first(dataset.test if test else dataset.train, config.limit)
     factors = dataset.test_factors if test else dataset.train_factors
     key = jax.random.fold_in(purpose_key(r.key, TEST), config.seed) if config.seed else purpose_key(r.key, TEST)
     numbers, codes = bounds(r, state, rows, key, config)
@@ -145,8 +146,8 @@ def main(config: Config) -> None:
         f"{dataset.name}, {config.split} split, {len(rows)} examples, pixels {r.config.pixels}, beta = 1, "
         f"{config.iw_samples} importance samples, active units: variance of the posterior mean above "
         f"{config.active_threshold:g}, the rate taken apart with {config.rate_samples} samples against all {len(rows)} "
-        f"posteriors, gaps of the first {len(rows[: config.gap_examples]) if 'gaps' in answer else 0} examples, seed "
-        f"{config.seed}"
+        f"posteriors, gaps of the first {min(config.gap_examples, len(rows)) if 'gaps' in answer else 0} examples, "
+        f"seed {config.seed}"
     )
     answer["seconds"] = time.perf_counter() - started
     write_json(Path(config.workdir) / "evaluation.json", answer)
@@ -163,7 +164,7 @@ def bounds(r: Run, state, rows, key, config: Config) -> tuple[dict[str, Any], np
 
     score = make_instruments(r).scores
     with tqdm(total=len(rows), desc="importance samples", unit=" examples", leave=False, disable=None) as bar:
-        scores = score(state.params, r.spread.place(rows), key, config.iw_samples, watch=bar.update)
+        scores = score(state.params, placing.on_devices(r.spread, rows), key, config.iw_samples, watch=bar.update)
     found = summarise(scores, r.data_dim, config.active_threshold) | {"iw_samples": config.iw_samples}
     found["bits_per_dim"] = bits_per_dim(r, -found["elbo"])
     if found["bits_per_dim"] is not None:

@@ -41,6 +41,7 @@ LIKELIHOODS = ONE_FOR_ALL | {
         [(COLUMN_FAMILIES[column.family](c, column.values), column.count) for column in parse_columns(c.columns)]
     ),
 }
+LONGEST_COUNT = 7  # digits: no table has more columns, and no column more classes
 COUNTED = ("categorical", "discretized_logistic")  # in --columns these say how many values they have
 
 
@@ -84,6 +85,8 @@ def parse_columns(text: str) -> list[Column]:
                 f"--columns={text}: {part.strip()!r} is not FAMILY:COLUMNS; write blocks such as "
                 "gaussian:3,bernoulli:2,categorical(4):1, with at least one column each"
             )
+        if any(len(digits or "") > LONGEST_COUNT for digits in match.groups()[1:]):
+            raise UserError(f"--columns={text}: {part.strip()!r} has a number of more than {LONGEST_COUNT} digits")
         family, values, count = match[1], match[2] and int(match[2]), int(match[3])
         if family not in COLUMN_FAMILIES:
             raise UserError(f"--columns={text}: there is no family {family}; choose from {', '.join(COLUMN_FAMILIES)}")

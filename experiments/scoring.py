@@ -60,7 +60,7 @@ def make_instruments(r: Run) -> Instruments:
     # A sentence has a number for each word of the vocabulary at each position; an image about one for each value.
     size = math.prod(r.likelihood.theta_shape(r.event)) if r.is_text else r.data_dim
     at_once = max(16, min(250, 200_000 // size))
-    pieces = (r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices)
+    pieces = (r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices, r.spread.measure)
     if r.is_text:
         from experiments.scoring_text import make_prior_distortion
 
@@ -112,6 +112,7 @@ def evaluate(r: Run, state: TrainState, train, test, instruments: Instruments) -
     splits = {**held_out, "data_dim": dim, "train": {"mse": fitted["mse"]}}
     results = {
         "step": int(state.step),
+        "skipped": int(state.skipped.total),
         **held_out,
         "calibrated_elbo": calibrated_elbo(splits) if gaussian else None,
         "iw_samples": c.iw_samples,
@@ -174,7 +175,9 @@ def bits_per_dim(r: Run, nats: float) -> float | None:
 
 def rate_parts(scores: Scores, key: jax.Array, samples: int) -> dict[str, Any]:
     """The rate of a split taken apart, as JSON can hold it; ``key`` is the split's."""
-    parts = decompose(scores.posterior_mean, np.log(scores.posterior_variance), purpose_key(key, RATE), samples)
+    with np.errstate(divide="ignore"):  # a variance that has underflown
+        logvar = np.log(scores.posterior_variance)
+    parts = decompose(scores.posterior_mean, logvar, purpose_key(key, RATE), samples)
     return {name: _plain(value) for name, value in parts._asdict().items()}
 
 

@@ -50,7 +50,7 @@ def make_prior_distortion(r: Run, batch_size: int):
         theta = decode_z(r.vae, params, x, z)
         return -r.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
 
-    parts = in_batches(measure, r.preprocess, batch_size, r.spread.shard, r.spread.devices)
+    parts = in_batches(measure, r.preprocess, batch_size, r.spread.shard, r.spread.devices, r.spread.measure)
     return lambda params, data, key: gather(parts(params, data, key))
 
 

@@ -12,15 +12,14 @@ padding, ends of sentences counted.
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments import text
 from experiments import train as choices
 from experiments.build import Run, build, first_state, training_chunk
+from experiments.timing import Timer, alternate, products, ratio, stepper
 from vae_jax.config import launch, option
 from vae_jax.data.text import padding_share, propose_widths, words_of
 from vae_jax.models.autoregressive import GATES
@@ -55,18 +54,6 @@ def operations(r: Run) -> float:
     return 3 * 2.0 * c.batch_size * (each + once)
 
 
-def products() -> float:
-    """Operations a second of products of large square matrices, float32."""
-    a = jnp.ones((SIDE, SIDE), jnp.float32)
-    multiply = jax.jit(lambda a: a @ a)
-    jax.block_until_ready(multiply(a))
-    started = time.perf_counter()
-    for _ in range(10):
-        last = multiply(a)
-    jax.block_until_ready(last)
-    return 10 * 2.0 * SIDE**3 / (time.perf_counter() - started)
-
-
 def main(config: Config) -> None:
     """Measures and prints."""
     if config.steps < 1 or config.repeats < 1:
@@ -75,15 +62,11 @@ def main(config: Config) -> None:
     r = build(*choices.resolve(text.Config(**flags, hidden=str(config.hidden), workdir="unused")))
     chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
     state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
-    seconds, rates = [], []
-    for _ in range(config.repeats + 1):
-        started = time.perf_counter()
-        state, _ = chunk(state, data, config.steps)
-        jax.block_until_ready(state)
-        seconds.append((time.perf_counter() - started) / config.steps)
-        rates.append(products())
-    step, rate = float(np.median(seconds[1:])), float(np.median(rates[1:]))  # the first compiles
-    share = np.median([operations(r) / s / p for s, p in zip(seconds[1:], rates[1:])])
+    timers = {"steps": Timer(stepper(chunk, state, data, config.steps), config.steps), "products": products(SIDE)}
+    timers["steps"].run(1)  # compiles
+    rates = alternate(timers, {"steps": 1, "products": 10}, config.repeats)
+    step, rate = float(np.median(1 / rates["steps"])), float(np.median(rates["products"]))
+    share = ratio(rates["steps"] * operations(r), rates["products"])[0]
     train = np.asarray(r.dataset.train)
     words = config.batch_size * words_of(train) / len(train)
     padded = padding_share(train, propose_widths(train, 4))

@@ -33,9 +33,14 @@ SHARED = (
     "iw_samples",
     "log_every",
     "checkpoint_every",
+    "deterministic",
+    "coordinator",
+    "num_processes",
+    "process_id",
 )
 # Flags of ``train`` that mean nothing here: devices are the sweep's to use, and the test split is scored at the end.
-LEFT_OUT = ("workdir", "parallel", "eval_every", "keep_checkpoints", "beta_range")
+LEFT_OUT = ("workdir", "parallel", "eval_every", "keep_checkpoints", "beta_range", "shard_params", "placement", "order")
+LEFT_OUT += ("profile",)  # a sweep's program is not a run's
 
 
 def _swept(field: dataclasses.Field) -> tuple[str, Any, dataclasses.Field]:
@@ -53,8 +58,7 @@ def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
         if f.name in LEFT_OUT:
             continue
         if f.name in SHARED:
-            meta = f.metadata
-            found.append((f.name, hints[f.name], option(f.default, meta["help"], meta["choices"], meta["identity"])))
+            found.append((f.name, hints[f.name], option(f.default, **f.metadata)))
         else:
             found.append(_swept(f))
     return found
@@ -104,8 +108,10 @@ def check(config) -> None:
 def main(config) -> None:
     """Trains, or continues, measures and reports a sweep."""
     check(config)
+    from experiments.starting import start
     from experiments.sweeping.execution import run
 
+    config = start(config)
     run(config, asked(config), {name: getattr(config, name) for name in SHARED})
 
 

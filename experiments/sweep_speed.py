@@ -12,7 +12,6 @@ compare: machines are shared.
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import jax
@@ -22,9 +21,11 @@ from experiments import train as choices
 from experiments.build import Material, build, first_state, training_chunk
 from experiments.sweeping.plan import Job, Program
 from experiments.sweeping.training import compiled, first_sweep_state
+from experiments.timing import Timer, alternate, ratio, stepper
 from vae_jax.config import launch, option, write_json
 from vae_jax.data import from_arrays
-from vae_jax.parallel import parallel, run_mesh
+from vae_jax.parallel import parallel
+from vae_jax.run_mesh import run_mesh
 from vae_jax.types import UserError
 
 
@@ -56,38 +57,32 @@ def _program(config: Config, count: int) -> Program:
     return Program(Path(), jobs)
 
 
-def _timed(chunk, state, data, steps: int):
-    started = time.perf_counter()
-    state, _ = chunk(state, data, steps)
-    jax.block_until_ready(state)
-    return state, time.perf_counter() - started
-
-
 def compare(config: Config, count: int) -> dict[str, float]:
     """Milliseconds of a step of one model and of ``count`` together, and the median of their ratio per model."""
     program = _program(config, count)
     r, steps = program.first, config.num_steps
     alone = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
-    one, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+    state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
     mesh = run_mesh(count, config.batch_size)
     together = compiled(program, config.side_by_side, mesh)
     many, shared = mesh.place(first_sweep_state(program)), mesh.whole(r.dataset.train)
-    singles, sweeps = [], []
-    for _ in range(config.repeats + 1):
-        one, single = _timed(alone, one, data, steps)
-        many, sweep = _timed(together, many, shared, steps)
-        singles.append(1e3 * single / steps)
-        sweeps.append(1e3 * sweep / steps)
-    singles, sweeps = np.array(singles[1:]), np.array(sweeps[1:])  # the first of each compiles
-    ratios = sweeps / (count * singles)
+    timers = {
+        "one": Timer(stepper(alone, state, data, steps), steps),
+        "together": Timer(stepper(together, many, shared, steps), steps),
+    }
+    for timer in timers.values():
+        timer.run(1)  # compiles
+    rates = alternate(timers, dict.fromkeys(timers, 1), config.repeats)
+    singles, sweeps = 1e3 / rates["one"], 1e3 / rates["together"]
+    median, spread = ratio(sweeps, count * singles)
     return {
         "runs": count,
         "one_ms": float(np.median(singles)),
         "together_ms": float(np.median(sweeps)),
         "models_per_second_per_step": float(1e3 * count / np.median(sweeps)),
-        "ratio": float(np.median(ratios)),
-        "ratio_least": float(ratios.min()),
-        "ratio_greatest": float(ratios.max()),
+        "ratio": median,
+        "ratio_least": spread[0],
+        "ratio_greatest": spread[1],
     }
 
 

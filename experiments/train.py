@@ -19,14 +19,15 @@ from experiments import families
 from experiments.families import LIKELIHOODS
 from experiments.weights import CHANGES_LOSS, CONTROLLED, USED_BY, WEIGHTINGS
 from vae_jax import likelihoods, models, objective
-from vae_jax.config import launch, option
+from vae_jax.config import check_values, launch, option
 from vae_jax.types import UserError
 
 OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
-MODELS = {"mlp": models.mlp, "conv": models.conv, "recurrent": models.recurrent}
+MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
 HIDDEN = {"mlp": lambda dim: "512,512" if dim >= 256 else "128,128", "conv": lambda dim: "256,256"}
-HIDDEN |= {"recurrent": lambda dim: "256"}
+HIDDEN |= {"resnet": lambda dim: "32,64", "recurrent": lambda dim: "256"}
+WIDEST, DEEPEST = 2**31 - 1, 100  # a width, and how many of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Config:
     latent_dim: int = option(20, "the number of latents")
     hidden: str | None = option(
         None,
-        "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv)",
+        "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv); "
+        "channels of a resnet's stages, each of which halves the image (default: 32,64)",
     )
     cell: str = option("lstm", "of the recurrent model", ("lstm", "gru"))
     embedding: int = option(128, "the width of a word's vector in the recurrent model")
@@ -110,13 +112,38 @@ class Config:
     learning_rate: float = option(1e-3, "Adam's, at its highest")
     lr_schedule: str = option("cosine", "cosine falls to zero over the run", ("cosine", "constant"))
     clip_norm: float | None = option(None, "clip the gradient to this global norm (default: no clipping)")
-    seed: int = option(0, "of everything random")
-    parallel: str = option("jit", "how several devices are used", ("jit", "pmap"))
+    seed: int = option(0, "of everything random", most=2**32 - 1)  # a key takes no more bits
+    parallel: str = option("jit", "how several devices are used", ("jit", "pmap"), identity=False)
+    microbatches: int = option(1, "cut each device's batch into so many parts, to save memory", identity=False)
+    dtype: str = option("float32", "of the networks while they are trained", ("float32", "bfloat16"))
+    shard_params: bool = option(
+        False, "divide the parameters among the devices, for models that do not fit on one", identity=False
+    )
+    placement: str = option(
+        "auto",
+        "where the training data are: whole on each device, divided among them, or streamed from the host (default: by "
+        "their size)",
+        ("auto", "whole", "divided", "streamed"),
+        identity=False,
+    )
+    order: str = option(
+        "auto",
+        "how batches are drawn: from the shuffled whole, or an example from each of as many blocks, as divided data "
+        "need (default: blocks above 1 GiB)",
+        ("auto", "shuffled", "blocks"),
+    )
+    deterministic: bool = option(False, "the same bits each time on a GPU too, at some cost", identity=False)
+    profile: bool = option(False, "trace the third chunk by JAX's profiler, into WORKDIR/profile", identity=False)
+    coordinator: str | None = option(
+        None, "HOST:PORT of process 0, for several processes (found by itself on Slurm, TPUs, ...)", identity=False
+    )
+    num_processes: int | None = option(None, "how many processes there are", identity=False)
+    process_id: int | None = option(None, "which of them this one is, from 0", identity=False)
     log_every: int = option(100, "steps between lines of metrics.jsonl")
     eval_every: int = option(1000, "steps between evaluations on the test split")
     checkpoint_every: int = option(1000, "steps between checkpoints")
     keep_checkpoints: int = option(3, "how many of the last checkpoints stay")
-    iw_samples: int = option(64, "importance samples of the final iw_nll")
+    iw_samples: int = option(64, "importance samples of the final iw_nll", most=10**7)
 
 
 def resolve(config: Config) -> tuple[Config, list[str]]:
@@ -128,16 +155,29 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     Raises:
       UserError: naming the flag.
     """
+    check_values(config)  # a sweep's come from lists
     if not 0 <= config.word_dropout <= 1:
         raise UserError(f"--word_dropout={config.word_dropout} must be in [0, 1]: the share of words not read")
     _at_least(config, "embedding", 1)
     _at_least(config, "encoder_steps", 0)
     _at_least(config, "aggressive_steps", 0)
+    for name in ("batch_size", "microbatches"):
+        _at_least(config, name, 1)
+    if config.batch_size % config.microbatches:
+        raise UserError(
+            f"--microbatches={config.microbatches} cannot cut --batch_size={config.batch_size} into equal parts"
+        )
+    if config.dtype != "float32" and config.beta_range is not None:
+        raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
+    if config.placement == "divided" and config.order == "shuffled":
+        raise UserError(
+            "--placement=divided needs --order=blocks: a device can only take examples that it holds; drop one of them"
+        )
     if config.encoder_steps and config.beta_range is not None:
         raise UserError("--encoder_steps trains the encoder ahead, which is not tried with --beta_range: drop one")
     if config.encoder_steps and config.aggressive_steps is None:
         config = dataclasses.replace(config, aggressive_steps=config.num_steps // 4)
-    for name in ("latent_dim", "num_steps", "batch_size", "num_samples", "cycles", "log_every", "eval_every"):
+    for name in ("latent_dim", "num_steps", "num_samples", "cycles", "log_every", "eval_every"):
         _at_least(config, name, 1)
     for name in ("checkpoint_every", "keep_checkpoints", "iw_samples"):
         _at_least(config, name, 1)
@@ -240,8 +280,10 @@ def widths(hidden: str) -> tuple[int, ...]:
         values = tuple(int(v) for v in hidden.split(","))
     except ValueError:
         values = ()
-    if not values or min(values) < 1:
+    if not values or min(values) < 1 or max(values) > WIDEST:
         raise UserError(f"--hidden={hidden} must be positive widths separated by commas, such as 512,512")
+    if len(values) > DEEPEST:
+        raise UserError(f"--hidden={hidden} names {len(values)} layers; the models here have at most {DEEPEST}")
     return values
 
 
@@ -251,14 +293,18 @@ def _default_workdir(config: Config) -> str:
 
     identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata["identity"]}
     digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
-    return f"runs/{Path(config.dataset).stem}_{config.model}_{config.likelihood}_{digest}"
+    return f"runs/{Path(config.dataset).stem[:80]}_{config.model}_{config.likelihood}_{digest}"
 
 
 def main(config: Config) -> None:
     """Trains, or continues, evaluates and reports one run."""
+    config, warnings = resolve(config)
+    from experiments import profiling
     from experiments.run import run
+    from experiments.starting import start
 
-    run(*resolve(config))
+    profiling.check(config, 0)
+    run(start(config), warnings)
 
 
 if __name__ == "__main__":

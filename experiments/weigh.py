@@ -53,7 +53,7 @@ class Config:
     dataset: str | None = option(None, "what train takes: digits, sprites, a TFDS name, FILE.npz, a folder of images")
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
-    latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)")
+    latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)", most=10**6)
     beta: float | None = option(None, "a weight to mark, as train takes it")
     beta_norm: float | None = option(None, "the same in Higgins' units, beta * latent_dim / data_dim")
     sigma: float | None = option(None, "the sigma of --precision=fixed (default 0.1), in [0, 1] pixel units")
@@ -132,11 +132,12 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     """Reads the data and adds what the weights would do to it to ``answer``."""
     import jax
 
+    from experiments import placing
     from experiments.build import data_spectrum
     from vae_jax import data
     from vae_jax.data.pixels import preprocess
 
-    dataset = data.load(c.dataset, c.data_dir)
+    dataset = data.load(c.dataset, c.data_dir, placing.held())
     dim, examples = math.prod(dataset.event), len(dataset.train)
     if c.data_dim not in (None, dim):
         raise UserError(f"--data_dim={c.data_dim}, but {c.dataset} has {dim} values an example; leave the flag out")
@@ -190,7 +191,7 @@ def main(config: Config) -> None:
         answer["loss"] = written_loss(c, c.data_dim)[1]
     print(text(answer))
     if c.workdir or c.dataset:
-        folder = Path(c.workdir or f"runs/weigh_{Path(c.dataset).stem}")
+        folder = Path(c.workdir or f"runs/weigh_{Path(c.dataset).stem[:80]}")
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         write_json(folder / "weigh.json", answer)
         print(f"\nwritten: {folder / 'weigh.json'}" + "".join(f", {path}" for path in draw_figures(answer, folder)))

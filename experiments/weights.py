@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import beta_from_norm
+from vae_jax.fields import LARGEST
 from vae_jax.outlook import Outlook, at_beta, beta_for_distortion, beta_for_rate, slopes
 from vae_jax.types import KLWeight, Objective, UserError
 
@@ -80,7 +81,10 @@ def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weig
             f"--weighting={config.weighting} needs --{needed}, in nats per example"
             + ("" if config.likelihood == "tokens" else hint)  # a text has no spectrum to weigh
         )
-    config, beta, said, warnings = WEIGHTINGS[config.weighting].settle(config, outlook, given_beta(config, data_dim))
+    given = given_beta(config, data_dim)
+    if given is not None and given > LARGEST:
+        raise UserError(f"--beta_norm={config.beta_norm:g} is a beta of {given:.3g} here, which no float32 holds")
+    config, beta, said, warnings = WEIGHTINGS[config.weighting].settle(config, outlook, given)
     return config, Weighting(*make_weight(config, data_dim), beta, said, warnings)
 
 

@@ -15,12 +15,13 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.claims import bed
+
 # Before any device is used, so that the tests of meshes have eight; everything else runs on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
 
-# The bed of every test of the linear theory. With these eigenvalues no water level of the tests is near a tie.
-BED_EIGENVALUES = np.array([8, 4, 2, 1, 0.5, 0.25, 0.12, 0.06, 0.03, 0.015])
-BED_LATENTS = 6
+# The bed of every test of the linear theory.
+BED_EIGENVALUES, BED_LATENTS = bed.EIGENVALUES, bed.LATENTS
 
 
 def golden(text: str, single: bool = False):

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from vae_jax.checkpoint import Checkpoints, checksums
+from vae_jax.guard import none_skipped
 from vae_jax.types import TrainState, UserError
 
 
 def state_of(step, scale=1.0):
     w = scale * jnp.arange(4096.0).reshape(64, 64) / 7  # large enough that a file is mostly its bytes
     key = jax.random.key(5)
-    return TrainState(jnp.int32(step), {"model": {"w": w}, "likelihood": {}}, (w * 2,), (), key)
+    return TrainState(jnp.int32(step), {"model": {"w": w}, "likelihood": {}}, (w * 2,), (), key, none_skipped())
 
 
 def equal(a, b):

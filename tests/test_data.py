@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from conftest import golden, within_standard_errors
 
-from vae_jax import data
+from vae_jax import data, memory
 from vae_jax.data import spectrum, tfds_source
 from vae_jax.data.check import check, entropy_floor
 from vae_jax.data.dataset import Dataset, from_arrays, validate
 from vae_jax.data.pixels import PIXELS, bits_offset, preprocess
 from vae_jax.data.progress import progress
+from vae_jax.data.rows import Rows
 from vae_jax.data.spectrum import eigenvalues
 from vae_jax.data.split import held_out
 from vae_jax.likelihoods import Grid
@@ -215,9 +216,85 @@ def test_npz_that_is_damaged(tmp_path):
         archive.writestr("train", b"text")
         archive.writestr("test.npy", b"no array either")
     assert "not an array" in refused(data.load, str(path))
+    with zipfile.ZipFile(path, "a") as archive:  # two of one name: which of them would be read?
+        archive.writestr("train.npy", npy("<f4", (1, 1), bytes(4)))
+    assert "`train` is not an array" in refused(data.load, str(path))
     path.unlink()
     path.mkdir()
     assert "cannot be read" in refused(data.load, str(path))
+    path.rmdir()
+    os.mkfifo(path)  # to open it would wait for ever
+    assert "cannot be read, it is no regular file" in refused(data.load, str(path))
+
+
+def npy(descr: str, shape, body: bytes, version=b"\x01\x00") -> bytes:
+    """An .npy file whose header says what it likes."""
+    text = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}"
+    text += " " * (-(len(text) + 11) % 64) + "\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2 if version[0] == 1 else 4, "little") + text.encode() + body
+
+
+@pytest.mark.parametrize(
+    "member, said",
+    [
+        (npy("<f4", (10**12, 10**3), bytes(400)), "its header claims 4000000000000000 bytes"),
+        (npy("|u1", (4, 4, 4), bytes(63)), "its header claims 64 bytes, shape (4, 4, 4), and 63 follow"),
+        (npy("|u1", (4, 4, 4), bytes(65)), "and 65 follow"),
+        (npy("|u1", (-4, -4, 4), bytes(64)), "is damaged"),
+        (npy("<f4", (2**62, 2**62), bytes(400)), "is damaged"),
+        (npy("|O", (4,), bytes(64)), "pickled Python objects"),
+        (npy("<U4", (4,), bytes(64)), "dtype <U4; it must hold numbers"),
+        (npy("|S4", (4,), bytes(16)), "it must hold numbers"),
+        (npy("<M8[s]", (2,), bytes(16)), "it must hold numbers"),
+        (npy("no such thing", (4,), bytes(16)), "is damaged"),
+        (npy("<f4", "4.5", bytes(16)), "is damaged"),
+        (npy("<f4", "__import__('os')", bytes(16)), "is damaged"),
+        (npy("<f4", "(" * 9000, bytes(16)), "is damaged"),
+        (npy("<f4", (4,), bytes(16))[:40], "is damaged"),
+        (npy("<f4", (4,), bytes(16), b"\x03\x00"), "is damaged"),
+        (npy("<f4", (4,), bytes(16), b"\x09\x00"), "is damaged"),
+        (b"\x93NUM", "is not an array"),
+        (b"", "is not an array"),
+    ],
+)
+def test_npz_members_are_checked_before_they_are_read(tmp_path, monkeypatch, member, said):
+    path = tmp_path / "mine.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("test.npy", npy("|u1", (4, 4, 4), bytes(64)))
+        archive.writestr("train.npy", member)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *a: pytest.fail("an array was allocated"))
+    assert said in refused(data.load, str(path))
+
+
+def test_npz_larger_than_the_memory(tmp_path, monkeypatch):
+    """Highly compressed zeros: a small file, whose arrays together do not fit."""
+    path = tmp_path / "mine.npz"
+    np.savez_compressed(path, train=np.zeros((1000, 50, 50), np.uint8), test=IMAGES)
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr(memory, "host_available", lambda: 2_500_159)
+    assert "take 0.0025 GB, and 0.0025 GB of memory are free" in refused(data.load, str(path))
+    monkeypatch.setattr(memory, "host_available", lambda: 2_500_160)
+    assert "one train example has shape" in refused(data.load, str(path))
+
+
+def test_npz_written_by_another_program(tmp_path):
+    path, good = tmp_path / "mine.npz", npy("|u1", (4, 4, 4), bytes(range(64)), b"\x02\x00")
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("train.npy", good)
+            archive.writestr("test.npy", good)
+        if method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            assert data.load(str(path)).train.shape == (4, 4, 4, 1)
+        else:
+            assert "compressed as numpy does not" in refused(data.load, str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train.npy", good)
+        archive.writestr("test.npy", good)
+    whole = bytearray(path.read_bytes())
+    for place in (whole.find(b"PK\x03\x04") + 6, whole.find(b"PK\x01\x02") + 8):
+        whole[place] |= 1  # encrypted
+    path.write_bytes(whole)
+    assert "is encrypted" in refused(data.load, str(path))
 
 
 def save_image(path, array, **options):
@@ -263,16 +340,7 @@ def test_folders_that_are_refused(tmp_path):
     save_image(tmp_path / "a.png", IMAGES[0])
     assert "only one image" in refused(data.load, str(tmp_path))
     save_image(tmp_path / "b.png", IMAGES[0, :, :3])
-    message = refused(data.load, str(tmp_path))
-    assert "a.png is 4x4" in message and "b.png is 3x4" in message
-    (tmp_path / "b.png").write_bytes(b"not a picture")
-    assert "b.png: the image cannot be read" in refused(data.load, str(tmp_path))
-    save_image(tmp_path / "b.png", IMAGES[1])
-    whole = (tmp_path / "b.png").read_bytes()
-    (tmp_path / "b.png").write_bytes(whole[: len(whole) - 25])
-    assert "b.png: the image cannot be read" in refused(data.load, str(tmp_path))
-    save_image(tmp_path / "b.png", IMAGES[0].astype(np.uint16) * 256)
-    assert "b.png: more than 8 bits" in refused(data.load, str(tmp_path))
+    assert "1 of 2 are not 4x4 (b.png is 3x4)" in refused(data.load, str(tmp_path))
     (tmp_path / "train").mkdir()
     (tmp_path / "test").mkdir()
     assert "no images" in refused(data.load, str(tmp_path))
@@ -334,6 +402,13 @@ def test_tfds_without_a_test_split(prepare):
     d = data.load("tiny_bits", folder)
     assert (len(d.train), len(d.test), d.levels) == (18, 2, 2)
     np.testing.assert_array_equal(d.test[..., 0], IMAGES[1::-1] % 2)
+    lazy = data.load("tiny_bits", folder, keep=0)  # the same split, made without reading
+    assert isinstance(lazy.train, Rows) and isinstance(lazy.test, Rows) and lazy.levels == 256
+    np.testing.assert_array_equal(lazy.train[:], d.train)
+    np.testing.assert_array_equal(lazy.test[:], d.test)
+    assert lazy.train.fingerprint != lazy.test.fingerprint
+    assert lazy.fingerprints["data"] == d.fingerprints["data"]  # 0 and 1 there, 0 and 255 or 0 and 1 here
+    assert isinstance(data.load("tiny_bits", folder, keep=2 * 16).test, np.ndarray)
 
 
 def test_tfds_colour_and_mixed_sizes(prepare):
@@ -346,7 +421,10 @@ def test_tfds_colour_and_mixed_sizes(prepare):
     mixed = [colour[0], colour[1], colour[2, :3]]
     prepare("TinyMixed", {"train": mixed, "test": mixed[:1]}, any_size)
     message = refused(data.load, "tiny_mixed", folder)
-    assert "differing sizes ((4, 4, 3) and (3, 4, 3) in train)" in message
+    assert "differing sizes (4x3 in place of 4x4 in train)" in message
+    lazy = data.load("tiny_mixed", folder, keep=0)  # its first record is all that has been looked at
+    np.testing.assert_array_equal(lazy.train[:2], colour[:2])
+    assert "differing sizes" in refused(lambda: lazy.train[2])
 
 
 def test_tfds_sets_that_cannot_be_read(prepare):
@@ -356,6 +434,7 @@ def test_tfds_sets_that_cannot_be_read(prepare):
     for broken in (whole[:70_000], whole[:100], b""):
         files[0].write_bytes(broken)
         assert "are damaged" in refused(data.load, "tiny_damaged", folder)
+        assert "are damaged" in refused(lambda: data.load("tiny_damaged", folder, keep=0).train[:])
     files[0].unlink()
     assert "are damaged" in refused(data.load, "tiny_damaged", folder)
     (files[0].parent / "dataset_info.json").write_text("{")

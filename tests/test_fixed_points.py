@@ -7,21 +7,17 @@ step that real runs use. What the closed forms themselves say, and the learned v
 
 from __future__ import annotations
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden
 from jax.flatten_util import ravel_pytree
 from linear_bed import (
     DIM,
-    EXACT,
     FIXED,
-    LINEAR,
     SIGMA2,
     WATER_LEVELS,
     batch_terms,
@@ -29,14 +25,14 @@ from linear_bed import (
     bed_log_likelihood,
     bed_optimum,
     exact_terms,
-    minimise,
-    squared_error,
+    minimum,
+    second_moments,
+    sse_and_rate,
+    train,
 )
 
 from vae_jax import objective, schedules, weighting
 from vae_jax.linear_vae import predict
-from vae_jax.optimizers import Rates, adam
-from vae_jax.train import init_state, make_train_step
 
 CAPACITY = 4.023594781  # the rate at s = 0.4, that is beta = 4 at the bed's sigma^2 = 0.1
 
@@ -46,44 +42,6 @@ def close(expected, rel=1e-3):
 
 
 # ---------------------------------------------------------------- minima
-
-
-def _start(seed):
-    return jax.jit(LINEAR.init)(jax.random.key(seed))
-
-
-@functools.cache
-def _bound():
-    """``(flat, beta, log sigma, learned) -> loss and its gradient``; ``flat`` ends with a learned log sigma."""
-    _, unravel = ravel_pytree(_start(0))
-    x = bed_data()
-
-    def loss(flat, beta, log_sigma, learned):
-        own = {"log_sigma": log_sigma + learned * flat[-1]}
-        return -objective.elbo(exact_terms(FIXED, {"model": unravel(flat[:-1]), "likelihood": own}, x), beta)
-
-    return jax.jit(jax.value_and_grad(loss)), unravel
-
-
-@functools.cache
-def minimum(beta, sigma2=None, seed=0):
-    """The loss, the parameters and their terms where BFGS ends from small random weights; sigma learned if None."""
-    loss, unravel = _bound()
-    log_sigma, learned = (0.0, 1.0) if sigma2 is None else (0.5 * math.log(sigma2), 0.0)
-    found = minimise(lambda v: loss(v, beta, log_sigma, learned), np.append(ravel_pytree(_start(seed))[0], 0.0))
-    own = {"log_sigma": jnp.asarray(log_sigma + learned * found.x[-1])}
-    params = {"model": unravel(jnp.asarray(found.x[:-1])), "likelihood": own}
-    return found.fun, params, exact_terms(FIXED, params, bed_data())
-
-
-def sse_and_rate(t, sigma2=SIGMA2):
-    distortion, rate = jnp.mean(objective.distortion(t)), jnp.mean(objective.rate(t))
-    return float(squared_error(distortion, sigma2)), float(rate)
-
-
-def second_moments(t):
-    """E[mu^2 + tau^2] of each latent: 1 at any stationary point, whatever the weight (math: section 8.1)."""
-    return np.asarray(jnp.mean(t.q.mean**2 + jnp.exp(t.q.logvar), 0))
 
 
 def test_the_noise_free_terms_are_the_traces(x64):
@@ -144,29 +102,6 @@ def test_importance_weights_are_constant_where_training_ends(x64):
 # ---------------------------------------------------------------- runs: Adam through the training step
 
 
-def train(weight, bound=objective.elbo, steps=2000):
-    """``arguments -> (terms at the end, metrics of each update, last weight state)``; weight may depend on arguments.
-
-    Args:
-      weight: ``arguments -> KLWeight``.
-      bound: the objective.
-      steps: of Adam, with the whole bed as batch.
-    """
-    falling = optax.schedules.cosine_decay_schedule(0.02, steps)
-    optimizer = adam(Rates(falling, falling), FIXED)
-    x = bed_data()
-
-    @jax.jit
-    def run(arguments=None, seed=0):
-        applied = weight(arguments)
-        step = make_train_step(EXACT, FIXED, optimizer, applied, bound)
-        state = init_state(EXACT, FIXED, optimizer, applied, (DIM,), jax.random.key(seed))
-        state, metrics = jax.lax.scan(lambda state, _: step(state, x), state, length=steps)
-        return exact_terms(FIXED, state.params, x), metrics, state.weight_state
-
-    return run
-
-
 def test_every_schedule_that_ends_at_one_reaches_the_same_optimum(x64):
     """Trap 46: a schedule changes the path, not the optimum."""
     ends_at_one = {
@@ -192,8 +127,8 @@ def test_every_schedule_that_ends_at_one_reaches_the_same_optimum(x64):
 
 @pytest.mark.parametrize(("kp", "ki", "start"), [(0.01, 0.01, None), (0.3, 0.03, 20.0)])
 def test_the_pi_controller_finds_the_beta_of_its_target(kp, ki, start, x64):
-    t, metrics, state = train(lambda _: weighting.pi(CAPACITY, kp, ki, start=start))()
-    assert float(state["beta"]) == close(4.0) == float(metrics["beta"][-1])
+    t, metrics, last = train(lambda _: weighting.pi(CAPACITY, kp, ki, start=start))()
+    assert float(last.weight_state["beta"]) == close(4.0) == float(metrics["beta"][-1])
     assert sse_and_rate(t) == (close(2.475), close(CAPACITY))
     assert metrics["saturated"][-1] == 0.0
     np.testing.assert_allclose(second_moments(t), 1.0, atol=1e-3)
@@ -202,8 +137,8 @@ def test_the_pi_controller_finds_the_beta_of_its_target(kp, ki, start, x64):
 def test_geco_finds_the_multiplier_of_its_tolerance(x64):
     """kappa^2 = 2.475: the multiplier on the squared error is 1 / (2 s*) = 1.25, s* = 0.4 (trap 54)."""
     target = 0.5 * DIM * math.log(2.0 * math.pi * SIGMA2) + 2.475 / (2.0 * SIGMA2)  # nats
-    t, metrics, state = train(lambda _: weighting.geco(target, rate=3e-3), steps=4000)()
-    on_the_error = math.exp(float(state["log_multiplier"])) / (2.0 * SIGMA2)  # ours is held per nat
+    t, metrics, last = train(lambda _: weighting.geco(target, rate=3e-3), steps=4000)()
+    on_the_error = math.exp(float(last.weight_state["log_multiplier"])) / (2.0 * SIGMA2)  # ours is held per nat
     assert on_the_error == close(1.25)
     assert float(metrics["beta"][-1]) == close(4.0) and metrics["saturated"][-1] == 0.0
     assert sse_and_rate(t) == (close(2.475), close(CAPACITY))
@@ -217,13 +152,13 @@ def test_a_capacity_below_and_above_its_threshold(gamma, sse, rate, x64):
     def weight(_):
         return weighting.capacity(schedules.linear(CAPACITY, 500), gamma)
 
-    t, metrics, state = train(weight, objective.capacity(gamma))()
+    t, metrics, last = train(weight, objective.capacity(gamma))()
     assert sse_and_rate(t) == (close(sse), close(rate))
     assert metrics["capacity"][-1] == close(CAPACITY, 1e-6)
     # What the loss applied is +gamma or -gamma; its mean is the multiplier, the beta whose optimum this is.
     multiplier = min(gamma, 4.0)
     assert float(jnp.mean(metrics["beta"][1000:])) == close(multiplier, 0.02)
-    assert float(weight(None).beta(state, 2000)) == close(multiplier, 0.2)
+    assert float(weight(None).beta(last.weight_state, 2000)) == close(multiplier, 0.2)
 
 
 def test_the_threshold_of_the_capacity_is_the_slope_of_the_curve(x64):

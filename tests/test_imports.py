@@ -38,6 +38,8 @@ OWNER = {
     "orbax": "checkpoint",
     "absl": "config",
     "matplotlib": "report",
+    "fcntl": "lock",
+    "fsspec": "mirror.store",
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "sklearn", "matplotlib", "PIL", "orbax", "tensorboardX")
 REPORT_NEVER_USES = ("models", "train", "checkpoint", "parallel", "data")
@@ -254,6 +256,8 @@ def test_the_rules_accept_the_design():
         ("vae_jax.train", "def f():\n    import orbax.checkpoint", "only vae_jax.checkpoint may"),
         ("vae_jax.train", "from absl import logging", "only vae_jax.config may"),
         ("vae_jax.train", "def f():\n    import matplotlib", "only vae_jax.report may"),
+        ("vae_jax.train", "def f():\n    import fsspec", "only vae_jax.mirror.store may"),
+        ("vae_jax.checkpoint", "import fcntl", "only vae_jax.lock may"),
         ("vae_jax.report.style", "import matplotlib.pyplot as plt", "at the top"),
         ("vae_jax.data", "from sklearn.datasets import load_digits", "at the top"),
         ("vae_jax.data", "try:\n    import PIL\nexcept ImportError:\n    pass", "at the top"),

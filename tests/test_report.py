@@ -369,6 +369,10 @@ def test_bits_say_what_they_compare_with(likelihood, pixels, value, words, atten
 
 def test_what_else_needs_attention():
     assert find("Divergence", results(elbo=None, distortion=None)).text.startswith("elbo and distortion: not finite")
+    skips = find("Skipped updates", results(skipped=3, step=300))
+    assert skips.attention and skips.text.startswith("3 of 300 updates (1.0%) were skipped")
+    assert "more than half" in find("Skipped updates", results(skipped=151, step=300)).text
+    assert find("Skipped updates", results(skipped=0)) is None and find("Skipped updates", results()) is None
     assert "25.0%" in find("Noise at its bound", results(sigma_at_bound=0.25), config()).text
     assert "100%" in find("Clipping", results(), config(), [{**m, "clipped": 1.0} for m in metrics()]).text
     assert find("Clipping", results(clipped=0.9), config()).attention

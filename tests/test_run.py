@@ -46,6 +46,7 @@ def refused(*flags, match, **popen):
     lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
     assert code == 2, err
     assert len(lines) == 1 and lines[0].startswith("error: ") and match in lines[0], err
+    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +172,7 @@ def test_stopped_after_a_checkpoint_it_resumes_from_it(finished, tmp_path):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     if process.returncode != 0:  # it may have been quick enough to finish
-        assert process.returncode == 130 and "the same command continues this run" in out, err
+        assert process.returncode == 143 and "the same command continues this run" in out, err  # SIGTERM
         assert not (workdir / "results.json").exists()
     code, out, err = run(*flags)
     assert code == 0, err
@@ -286,8 +287,15 @@ def test_a_warm_up_that_ends_after_the_last_step_is_warned_of(tmp_path):
 
 def test_training_that_diverges_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
     flags = [f"--workdir={tmp_path}", *SMALL, "--checkpoint_every=1", "--learning_rate=1e18"]
-    refused(*flags, match="training diverged")
-    assert not (tmp_path / "results.json").exists()
+    said = refused(*flags, match="training diverged: the 10 updates from step 1 on were skipped")
+    # Why, and which of the 64 examples and of the parameters.
+    assert "At step 1 the first that is not finite is " in said and "for 64 of 64 examples (rows " in said
+    assert "the largest parameter is " in said and not (tmp_path / "results.json").exists()
+    # Of the states after which nothing worked none was saved.
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    flags = [f"--workdir={tmp_path / 'short'}", *SMALL, "--num_steps=5", "--learning_rate=1e18"]
+    refused(*flags, match="all updates from step 1 to the end, 4, were skipped")
+    assert not (tmp_path / "short" / "results.json").exists()
 
 
 def test_own_files_of_every_kind_train(tmp_path):

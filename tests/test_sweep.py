@@ -3,13 +3,16 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import train as choices
 from experiments.build import build, first_state, material, training_chunk
 from experiments.sweeping.plan import Job, Program
-from vae_jax.parallel import mesh_shape, parallel, run_mesh
+from vae_jax.guard import MAX_SKIPPED
+from vae_jax.parallel import parallel
+from vae_jax.run_mesh import mesh_shape, run_mesh
 from vae_jax.sweep import FINITE, init_sweep, make_sweep_chunk, run_of, take
 
 STEPS = 200
@@ -152,6 +155,35 @@ def test_a_run_that_goes_non_finite_is_frozen_and_spoils_no_other(shared, side_b
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.runs.params))
     well, _ = sweep(program(shared, [{"learning_rate": rates[0]}, {"learning_rate": rates[2]}]), 40, chunks=2)
     assert distance(run_of(state, 0), run_of(well, 0)) < 1e-5 and distance(run_of(state, 2), run_of(well, 1)) < 1e-5
+
+
+@pytest.mark.parametrize("length", [4, 40])
+def test_a_frozen_run_is_frozen_for_the_updates_that_end_the_single_run(shared, length):
+    # Ten skipped updates in a row, wherever chunks end within them.
+    p = program(shared, [{"learning_rate": 1e-3}, {"learning_rate": 1e10}])
+    _, own = alone(p.jobs[1].run, 40)
+    ended = int(np.argmax(own["skipped_in_a_row"] >= MAX_SKIPPED))
+    state, _ = sweep(p, length=length, chunks=40 // length)
+    assert np.asarray(state.bad_step).tolist() == [FINITE, ended - MAX_SKIPPED + 1]
+    assert int(state.runs.step[1]) == ended // length * length and np.asarray(state.runs.skipped.total)[0] == 0
+
+
+@pytest.mark.parametrize(("side_by_side", "devices"), [(1, 1), (2, 8)])
+def test_an_update_is_skipped_as_in_the_single_run(shared, side_by_side, devices):
+    bad = np.asarray(shared.dataset.train[100])
+
+    def spoiled(run):
+        view = run.training_preprocess
+        return run._replace(training_preprocess=lambda key, raw: jnp.where((raw == bad).all(), jnp.nan, view(key, raw)))
+
+    p = program(shared, [{"target_kl": 2.0, "seed": 1}, {"target_kl": 5.0, "seed": 2}], weighting="pi")
+    p = p._replace(jobs=[job._replace(run=spoiled(job.run)) for job in p.jobs])
+    state, metrics = sweep(p, 60, side_by_side, jax.devices()[:devices], chunks=2)
+    for i, job in enumerate(p.jobs):
+        single, own = alone(job.run, 120)
+        np.testing.assert_array_equal(metrics["skipped"][i], own["skipped"][60:])
+        assert int(run_of(state, i).skipped.total) == int(single.skipped.total) == own["skipped"].sum() >= 2
+        assert distance(run_of(state, i), single) < 1e-5 and int(state.bad_step[i]) == FINITE
 
 
 def test_halving_keeps_the_survivors_as_they_were(shared):

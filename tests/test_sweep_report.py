@@ -11,6 +11,7 @@ from test_browser import BROWSER, WIDTHS, faults, measured
 from test_report import Page
 
 from vae_jax.linear_vae import learned_variance, predict
+from vae_jax.report.style import label_of
 from vae_jax.report.sweep import about_frontier, about_sweep
 from vae_jax.report.sweep import frontier_marks as marks
 from vae_jax.report.sweep.about_sweep import read_sweep, summary_lines
@@ -26,7 +27,7 @@ from vae_jax.report.sweep.analysis import (
 from vae_jax.report.sweep.beta_profile import beta_profile
 from vae_jax.report.sweep.frontier import calibrated as marked
 from vae_jax.report.sweep.frontier import frontier as draw_frontier
-from vae_jax.report.sweep.lines import columns, label_of, lines_of
+from vae_jax.report.sweep.lines import columns, lines_of
 from vae_jax.report.sweep.loading import load_sweep
 from vae_jax.report.sweep.settings import along, distortion, elbo, groups, rms, settings
 from vae_jax.report.sweep.tables import table_lines

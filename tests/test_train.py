@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from vae_jax import likelihoods, models, objective, schedules, weighting
+from vae_jax.guard import MAX_SKIPPED, none_skipped
 from vae_jax.optimizers import adam, learning_rates
 from vae_jax.parallel import parallel
 from vae_jax.randomness import batch_rows, example_keys
 from vae_jax.train import Every, Hooks, fit, init_state, make_chunk, make_train_step, next_stop
-from vae_jax.types import UserError
+from vae_jax.types import TrainState, UserError
 
 EVENT = (4, 4, 1)
 DATA = np.random.default_rng(0).integers(0, 256, (96, *EVENT)).astype(np.uint8)
@@ -161,21 +162,22 @@ def test_next_stop_is_a_function_of_the_step_alone():
     assert next_stop(33, 93, every) == 40
 
 
-def fake_chunk(bad_at=None, log=None):
-    """A chunk that only counts; its loss is not finite at one step."""
+def fake_chunk(bad_at=None, row=MAX_SKIPPED):
+    """A chunk that only counts; its loss is not finite in ``row`` updates from ``bad_at`` on."""
 
     def chunk(state, length):
         start = int(state.step)
         steps = np.arange(start, start + length)
-        loss = np.where(steps == bad_at, np.nan, 1.0) if bad_at is not None else np.ones(length)
-        return state._replace(step=state.step + length), {"loss": loss, "grad_norm": np.ones(length)}
+        first = 10**9 if bad_at is None else bad_at
+        bad = (steps >= first) & (steps < first + row)
+        metrics = {"loss": np.where(bad, np.nan, 1.0), "grad_norm": np.ones(length)}
+        metrics["skipped_in_a_row"] = np.where(bad, steps - first + 1, 0)
+        return state._replace(step=state.step + length), metrics
 
     return chunk
 
 
-def run_fit(bad_at=None, interrupted=lambda: False, num_steps=93):
-    from vae_jax.types import TrainState
-
+def run_fit(bad_at=None, interrupted=lambda: False, num_steps=93, row=MAX_SKIPPED):
     logged, saved, evaluated = [], [], []
     hooks = Hooks(
         lambda first, m: logged.append((first, len(m["loss"]))),
@@ -183,10 +185,10 @@ def run_fit(bad_at=None, interrupted=lambda: False, num_steps=93):
         lambda s: saved.append(int(s.step)),
         interrupted,
     )
-    state = TrainState(jnp.int32(0), {}, (), (), jax.random.key(0))
+    state = TrainState(jnp.int32(0), {}, (), (), jax.random.key(0), none_skipped())
     error = None
     try:
-        state, _ = fit(state, fake_chunk(bad_at), num_steps, Every(10, 25, 40), hooks)
+        state, _ = fit(state, fake_chunk(bad_at, row), num_steps, Every(10, 25, 40), hooks)
     except UserError as caught:
         error = str(caught)
     return state, logged, saved, evaluated, error
@@ -201,12 +203,17 @@ def test_the_loop_logs_each_step_once_and_calls_its_hooks():
     assert evaluated == [25, 50, 75]
 
 
-@pytest.mark.parametrize("bad", [0, 39, 40, 57, 79, 92])
-def test_a_loss_that_is_not_finite_names_its_step_and_saves_nothing_after_it(bad):
+@pytest.mark.parametrize("bad", [0, 31, 39, 40, 57, 79, 83])
+def test_ten_skipped_updates_in_a_row_name_the_first_and_save_nothing_after_the_tenth(bad):
     _, logged, saved, _, error = run_fit(bad_at=bad)
-    assert f"at step {bad} the loss is nan" in error
-    assert all(step <= bad for step in saved)
-    assert all(first + length <= bad for first, length in logged)
+    assert f"the 10 updates from step {bad} on were skipped" in error and "(at last nan)" in error
+    assert all(step < bad + MAX_SKIPPED for step in saved)
+    assert all(first + length < bad + MAX_SKIPPED for first, length in logged)
+
+
+def test_nine_skipped_updates_in_a_row_are_not_too_many():
+    state, _, saved, _, error = run_fit(bad_at=36, row=MAX_SKIPPED - 1)
+    assert error is None and int(state.step) == 93 and saved == [40, 80, 93]
 
 
 def test_an_interruption_saves_and_returns():

@@ -1,50 +1,78 @@
-"""Configuration: one flat frozen dataclass <-> absl flags <-> config.json. The only place that imports absl."""
+"""Configuration: one flat frozen dataclass <-> absl flags <-> config.json. The only place that imports absl.
+
+What comes from outside, a flag or a file, is checked here against its field before anything is made of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from vae_jax.fields import check_values, from_dict, kinds, option
+from vae_jax.jsonfile import finite, read_object
 from vae_jax.types import UserError
 
+__all__ = [
+    "check_values",
+    "claim_workdir",
+    "define_flags",
+    "from_dict",
+    "launch",
+    "option",
+    "parse",
+    "read_config",
+    "write_json",
+]
 
-def option(default: Any, help: str, choices: Sequence[str] | None = None, identity: bool = True) -> Any:
-    """A field of a configuration.
-
-    Args:
-      default: its value where the flag is not given.
-      help: one line for ``--help``.
-      choices: the names that a string may have.
-      identity: False for what says where things are and not what the run is: it may differ when a run is continued.
-    """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "identity": identity})
+LARGEST_FILE = 1 << 20  # bytes of a config.json: a thousand times what ours have
+C = TypeVar("C")
 
 
-def define_flags(cls: type) -> None:
-    """Defines one absl flag for each field of the dataclass ``cls``."""
+def define_flags(cls: type, values: Any = None) -> None:
+    """Defines one absl flag for each field of the dataclass ``cls``, in ``values`` (default: absl's own)."""
     from absl import flags
 
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
+    values = flags.FLAGS if values is None else values
+    define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
+    for field, (kind, _) in zip(dataclasses.fields(cls), kinds(cls).values()):
         help, choices = field.metadata["help"], field.metadata["choices"]
-        kinds = [k for k in typing.get_args(hints[field.name]) or (hints[field.name],) if k is not type(None)]
         if choices:
-            flags.DEFINE_enum(field.name, field.default, list(choices), help)
-        elif kinds[0] is bool:
-            flags.DEFINE_bool(field.name, field.default, help)
-        elif kinds[0] is int:
-            flags.DEFINE_integer(field.name, field.default, help)
-        elif kinds[0] is float:
-            flags.DEFINE_float(field.name, field.default, help)
+            flags.DEFINE_enum(field.name, field.default, list(choices), help, flag_values=values)
         else:
-            flags.DEFINE_string(field.name, field.default, help)
+            define.get(kind, flags.DEFINE_string)(field.name, field.default, help, flag_values=values)
+
+
+def parse(cls: type[C], argv: Sequence[str], values: Any) -> C:
+    """The configuration that a command line asks for.
+
+    Args:
+      cls: the dataclass, whose flags ``values`` has.
+      argv: the program and its arguments.
+      values: absl's, of ``define_flags``.
+
+    Raises:
+      UserError: a flag that there is not, an argument that is none, or a value that its field cannot have.
+    """
+    from absl import flags
+
+    try:
+        rest = values(argv)
+    except (flags.Error, ValueError) as error:  # the latter from a --flagfile that is no text
+        raise UserError(" ".join(str(error).removeprefix("flag ").split()) + " (see --help)") from None
+    if len(rest) > 1:
+        raise UserError(f"not a flag: {' '.join(rest[1:])}; flags are written --name=value (see --help)")
+    config = cls(**{field.name: getattr(values, field.name) for field in dataclasses.fields(cls)})
+    check_values(config)
+    return config
 
 
 def launch(main: Callable[[Any], None], cls: type) -> None:
@@ -56,25 +84,26 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
 
     define_flags(cls)
     logging.getLogger("jax").setLevel(logging.WARNING)  # absl's handler would print jax's search for accelerators
+    with contextlib.suppress(AttributeError):  # a name may hold letters that the terminal has not
+        sys.stdout.reconfigure(errors="backslashreplace")
 
-    def parse(argv):
+    def read(argv):
         try:
-            rest = flags.FLAGS(argv)
-        except flags.Error as error:
-            _fail(" ".join(str(error).removeprefix("flag ").split()) + " (see --help)")
-        if len(rest) > 1:
-            _fail(f"not a flag: {' '.join(rest[1:])}; flags are written --name=value (see --help)")
-        return rest
+            return parse(cls, argv, flags.FLAGS)
+        except UserError as error:
+            _fail(str(error))
 
-    def run(_):
-        config = cls(**{f.name: getattr(flags.FLAGS, f.name) for f in dataclasses.fields(cls)})
+    def run(config):
+        from vae_jax.compilation import remember
+
         try:
+            remember()
             main(config)
         except UserError as error:
             _fail(str(error))
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-            sys.exit(130)
+            _leave(130)
         except BrokenPipeError:  # the reader of our output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
@@ -82,20 +111,60 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
                 raise
             where = f" ({error.filename})" if error.filename else ""
             _fail(f"{os.strerror(error.errno)}{where}; what was saved before is kept")
+        except Exception as error:
+            _check_peers(error)
+            if not _is_out_of_memory(error):
+                traceback.print_exc()
+                _leave(1)
+            _fail("the memory is full: lower --batch_size, --num_samples or --hidden; what was saved before is kept")
 
-    app.run(run, flags_parser=parse)
+    app.run(run, flags_parser=read)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)  # the latter is XLA's word for it
 
 
 def _fail(message: str) -> typing.NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    _leave(2)
+
+
+def _check_peers(error: Exception) -> None:
+    """Ends the program where ``error`` is that another process of the run has gone: a scheduler continues such work."""
+    processes = sys.modules.get("vae_jax.processes")
+    if processes is not None and processes.is_lost_peer(error):
+        print("error: another process of this run has gone; the same command continues it", file=sys.stderr)
+        processes.leave(processes.TO_BE_CONTINUED)
+
+
+def _leave(status: int) -> typing.NoReturn:
+    processes = sys.modules.get("vae_jax.processes")  # not there: then there are no others either
+    if processes is not None:
+        processes.leave(status)
+    sys.exit(status)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as JSON, all or nothing; keys keep their order, and NaN is refused."""
+    """Writes ``value`` as JSON, all or nothing; keys keep their order, and what is not a finite number is null."""
+    text = json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def read_config(cls: type[C], path: Path, remedy: str) -> C:
+    """The configuration in a ``config.json``, every value checked.
+
+    Raises:
+      UserError: the file is no JSON object, larger than any of ours, or of another version; ``remedy`` says what to do.
+    """
+    return from_dict(cls, read_object(path, remedy, LARGEST_FILE, strict=True), str(path))
 
 
 def claim_workdir(workdir: Path, config: Any) -> None:
@@ -106,30 +175,30 @@ def claim_workdir(workdir: Path, config: Any) -> None:
     """
     path = workdir / "config.json"
     asked = dataclasses.asdict(config)
+    remedy = "remove it or choose another --workdir"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        there = json.loads(path.read_text()) if path.exists() else None
+        there = read_object(path, remedy, LARGEST_FILE, strict=True) if path.exists() else None
         if there is None:
             write_json(path, asked)
-    except json.JSONDecodeError:
-        raise UserError(f"{path} is not readable as JSON; remove it or choose another --workdir") from None
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written: {os.strerror(error.errno)}") from error
     if there is None:
         return
-    foreign = sorted(set(there) - {f.name for f in dataclasses.fields(config)})
+    foreign = sorted(set(there) - set(asked))
     if foreign:
         raise UserError(
             f"--workdir={workdir} holds the work of another binary or version, with the flag --{foreign[0]}; choose "
             "another --workdir"
         )
     # A flag that is newer than the run had its default.
-    there = {f.name: f.default for f in dataclasses.fields(config)} | there
+    before = from_dict(type(config), there, str(path))
     fields = [f.name for f in dataclasses.fields(config) if f.metadata["identity"]]
-    differing = [name for name in fields if there[name] != asked[name]]
+    differing = [name for name in fields if getattr(before, name) != asked[name]]
     if differing:
+        more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
             f"--workdir={workdir} holds another run: "
-            + ", ".join(f"--{name} is {there[name]} there and {asked[name]} here" for name in differing)
-            + "; repeat its flags to continue it, or choose another --workdir"
+            + ", ".join(f"--{name} is {getattr(before, name)} there and {asked[name]} here" for name in differing[:5])
+            + f"{more}; repeat its flags to continue it, or choose another --workdir"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -11,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
-SHARES = {"clipped", "saturated"}  # metrics whose line says how often, over the whole chunk
+from vae_jax.jsonfile import finite
+
+SHARES = {"clipped", "saturated", "skipped"}  # metrics whose line says how often, over the whole chunk
+COUNTS = {"skipped_in_a_row", "skipped_total"}  # for whoever watches the run, and in no line
 
 
 class MetricsLog:
@@ -44,13 +48,13 @@ class MetricsLog:
         self._file.write(line(step, split, values))
         self._file.flush()
         for name, value in values.items():
-            if isinstance(value, int | float):
+            if isinstance(value, int | float) and math.isfinite(value):
                 self._events.add_scalar(f"{split}/{name}", value, step)
 
 
 def line(step: int, split: str, values: dict[str, Any]) -> str:
-    """One line of metrics.jsonl."""
-    return json.dumps({"step": step, "split": split, **values}) + "\n"
+    """One line of metrics.jsonl; a number that is not finite is null, because JSON has no word for it."""
+    return json.dumps({"step": step, "split": split, **finite(values)}, allow_nan=False) + "\n"
 
 
 def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[tuple[int, dict[str, float]]]:
@@ -69,8 +73,9 @@ def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[
     shares = {k: float(np.mean(metrics[k])) for k in SHARES & metrics.keys()}
     rows = []
     for i in sorted({0, length - 1}) if last else [0]:
-        values = {k: float(v[i]) for k, v in metrics.items()} | {"learning_rate": float(rates.model(first + i))}
-        rows.append((first + i, values | shares))
+        values = {k: float(v[i]) for k, v in metrics.items() if k not in COUNTS}
+        made = first + i - int(metrics["skipped_total"][i] - metrics["skipped"][i])  # what the optimiser has counted
+        rows.append((first + i, values | {"learning_rate": float(rates.model(made))} | shares))
     return rows
 
 
@@ -83,14 +88,15 @@ def rewind(path: Path, step: int) -> set[tuple[int, str]]:
     if not path.exists():
         return set()
     kept, evaluated = [], set()
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line torn by a kill
-        if row["step"] < step or (row["split"] != "train" and row["step"] == step):
+            key = int(row["step"]), str(row["split"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue  # a line torn by a kill, or none of ours
+        if key[0] < step or (key[0] == step and key[1] != "train"):
             kept.append(line + "\n")
-            evaluated |= {(row["step"], row["split"])} if row["step"] == step else set()
+            evaluated |= {key} if key[0] == step else set()
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text("".join(kept))
     os.replace(temporary, path)

@@ -24,19 +24,40 @@ def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 
 
-def batch_rows(key: jax.Array, step: jax.Array, length: int, num_examples: int, batch_size: int) -> jax.Array:
+def batch_rows(
+    key: jax.Array, step: jax.Array, length: int, num_examples: int, batch_size: int, blocks: int = 1
+) -> jax.Array:
     """The rows of ``length`` batches from ``step`` on, ``[length, b]``: pure arithmetic on (key, step).
 
     Each epoch is a permutation of the examples keyed by (key, epoch); a remainder smaller than a batch is dropped,
     another one each epoch.
+
+    With ``blocks`` the data are cut into so many blocks, one after the other, each with a permutation of its own, and
+    every batch takes its i-th part from the i-th block: then a device that holds one block holds what it needs. The
+    last ``num_examples % blocks`` examples are never drawn. ``blocks`` divides the batch size; as it does not depend
+    on the devices, neither do the batches.
     """
-    per_epoch = num_examples // batch_size
+    per_epoch = batches_per_epoch(num_examples, batch_size, blocks)
     first = step // per_epoch
     epochs = first + jnp.arange((length + per_epoch - 2) // per_epoch + 1)
+    rows = jax.lax.map(lambda epoch: epoch_rows(key, epoch, num_examples, batch_size, blocks), epochs)
+    return jax.lax.dynamic_slice_in_dim(rows.reshape(-1, batch_size), step - first * per_epoch, length)
 
-    def order(epoch):
-        permuted = jax.random.permutation(purpose_key(key, ORDER, epoch), num_examples)
+
+def batches_per_epoch(num_examples: int, batch_size: int, blocks: int = 1) -> int:
+    """How many batches an epoch of ``batch_rows`` has."""
+    return (num_examples // blocks) // (batch_size // blocks)
+
+
+def epoch_rows(key: jax.Array, epoch: jax.Array, num_examples: int, batch_size: int, blocks: int = 1) -> jax.Array:
+    """The rows of all batches of one epoch of ``batch_rows``, ``[batches, b]``."""
+    each, part = num_examples // blocks, batch_size // blocks
+    per_epoch = batches_per_epoch(num_examples, batch_size, blocks)
+    key_of_epoch = purpose_key(key, ORDER, epoch)
+    if blocks == 1:
+        permuted = jax.random.permutation(key_of_epoch, num_examples)
         return permuted[: per_epoch * batch_size].reshape(per_epoch, batch_size)
-
-    rows = jax.lax.map(order, epochs).reshape(-1, batch_size)
-    return jax.lax.dynamic_slice_in_dim(rows, step - first * per_epoch, length)
+    keys = example_keys(key_of_epoch, jnp.arange(blocks))
+    permuted = jax.vmap(lambda k: jax.random.permutation(k, each))(keys)
+    permuted += each * jnp.arange(blocks)[:, None]
+    return permuted[:, : per_epoch * part].reshape(blocks, per_epoch, part).swapaxes(0, 1).reshape(per_epoch, -1)

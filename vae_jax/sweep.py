@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.guard import MAX_SKIPPED
 from vae_jax.types import Array, TrainState
 
 FINITE = -1  # ``bad_step`` of a run that is well
@@ -28,7 +29,7 @@ class SweepState(NamedTuple):
       runs: the training state of every run, leaves ``[r, ...]``.
       numbers: what differs between the runs and is not a seed, each ``[r]``.
       member: int32 ``[r]``, which of the program's runs this is; halving takes some away.
-      bad_step: int32 ``[r]``, the update at which a run went non-finite, ``FINITE`` for the others.
+      bad_step: int32 ``[r]``, the first of the updates that ended a run, ``FINITE`` for the others.
     """
 
     step: Array
@@ -59,8 +60,9 @@ def make_sweep_chunk(
 ) -> Callable[..., tuple[SweepState, dict[str, Array]]]:
     """Many updates of many runs: ``(state, data[n, *event], length) -> (state, metrics [r, length])``.
 
-    A run whose loss, gradient or parameters are not finite in a chunk is put back to the beginning of that chunk and
-    stays there: ``bad_step`` says where it went wrong, and its metrics are NaN from then on.
+    A run skips and counts updates that are not finite as it does by itself. One that has skipped ``guard.MAX_SKIPPED``
+    in a row at the end of a chunk, or whose parameters are not finite there, is put back to the beginning of that chunk
+    and stays there: ``bad_step`` is the first of those updates, and its metrics are NaN from then on.
 
     Args:
       chunk_of: ``numbers of one run -> chunk``, the chunk of ``train.make_chunk`` with these numbers.
@@ -74,12 +76,11 @@ def make_sweep_chunk(
 
             def train(before):
                 after, metrics = chunk(before, data, length)
-                wrong = ~(jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"]))
                 ends_well = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(after.params)]))
-                at = jnp.where(jnp.any(wrong), jnp.argmax(wrong), length - 1)
-                good = ends_well & ~jnp.any(wrong)
+                row = after.skipped.in_a_row
+                good = ends_well & (row < MAX_SKIPPED)
                 kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, before)
-                return kept, metrics, jnp.where(good, FINITE, before.step + at.astype(jnp.int32))
+                return kept, metrics, jnp.where(good, FINITE, after.step - jnp.maximum(row, 1))
 
             def rest(before):
                 shapes = jax.eval_shape(train, before)[1]

@@ -15,9 +15,11 @@ import numpy as np
 import optax
 
 from vae_jax import objective as bounds
-from vae_jax.multi_rate import at_eta, draw_etas, log_range
-from vae_jax.randomness import BETA, INIT, LATENT, PIXELS, batch_rows, example_keys, purpose_key
-from vae_jax.types import VAE, Array, Event, KLWeight, Likelihood, Objective, Terms, TrainState, UserError
+from vae_jax.guard import Diverged, check_finite, counted, is_good, none_skipped, update_if
+from vae_jax.loss import draws, make_loss
+from vae_jax.multi_rate import log_range
+from vae_jax.randomness import INIT, batch_rows, purpose_key
+from vae_jax.types import VAE, Array, Event, KLWeight, Likelihood, Objective, Skipped, TrainState
 
 
 def init_state(
@@ -35,8 +37,13 @@ def init_state(
       event: the shape of one example.
       key: the run's typed key, kept in the state.
     """
-    params = {"model": vae.init(purpose_key(key, INIT)), "likelihood": likelihood.init(event)}
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), weight.init(), key)
+
+    @jax.jit  # or the initialisers would be compiled one by one, which takes longer than the training program itself
+    def first(key):
+        params = {"model": vae.init(purpose_key(key, INIT)), "likelihood": likelihood.init(event)}
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), weight.init(), key, none_skipped())
+
+    return first(key)
 
 
 def make_train_step(
@@ -50,6 +57,7 @@ def make_train_step(
     all_mean: Callable[[Any], Any] = lambda value: value,
     clip_norm: float | None = None,
     beta_range: tuple[float, float] | None = None,
+    microbatches: int = 1,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """One update as a pure function ``(state, raw[b, *event], index[b]) -> (state, metrics)``.
 
@@ -69,6 +77,9 @@ def make_train_step(
       this update, before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``, ``distortion`` (nats, weight
       1), ``beta`` (applied) and what else the weight logs, ``grad_norm``, ``clipped`` (0 or 1), and ``sigma`` where
       the family has one. With ``beta_range`` all are means over the batch, of which ``beta`` is the geometric one.
+      An update whose loss or gradient is not finite is skipped: parameters, optimiser and weight stay as they are to
+      the bit (so the optimiser's own count, and with it the learning rate, knows made updates only), the step goes
+      on. ``skipped`` is then 1, ``skipped_in_a_row`` and ``skipped_total`` are the counts after the update.
 
     Raises:
       ValueError: a ``beta_range`` that is none, or with another objective than the ELBO, a controller or a ``refit``.
@@ -77,65 +88,40 @@ def make_train_step(
         log_range(beta_range)
         _check_multi_rate(likelihood, weight, objective)
 
-    def loss_fn(params, x, keys, value, eta):
-        if eta is not None:
-            return multi_rate_loss(params, x, keys, value, eta)
-        infer = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key, num_samples))
-        q, z, theta = infer(x, keys)
-        own = kept = params["likelihood"]
-        if likelihood.refit is not None:
-            own, kept = likelihood.refit(own, theta, x, all_mean)
-        score = jax.vmap(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))
-        t = score(x, q, z, theta)
-        loss = -objective(t, value)
-        metrics = {"loss": loss, **_means(t)}
-        if likelihood.sigma is not None:
-            metrics["sigma"] = likelihood.sigma(own)
-        return loss, (metrics, kept)
-
-    def multi_rate_loss(params, x, keys, value, eta):
-        def example(x, key, eta):
-            at = at_eta(params, eta)
-            sigma = {} if likelihood.sigma is None else {"sigma": likelihood.sigma(at["likelihood"])}
-            return bounds.terms(vae, likelihood, at, x, key, num_samples), sigma
-
-        t, sigma = jax.vmap(example)(x, keys, eta)
-        loss = -objective(t, value * jnp.exp(eta))
-        metrics = {"loss": loss, **_means(t), **jax.tree.map(jnp.mean, sigma)}
-        return loss, (metrics, params["likelihood"])
+    loss_fn = make_loss(vae, likelihood, objective, num_samples, all_mean, microbatches)
 
     def step(state: TrainState, raw: Array, index: Array | None = None):
         index = jnp.arange(raw.shape[0]) if index is None else index
-        x = jax.vmap(preprocess)(example_keys(purpose_key(state.key, PIXELS, state.step), index), raw)
-        keys = example_keys(purpose_key(state.key, LATENT, state.step), index)
+        x, keys, eta = draws(state, raw, index, preprocess, beta_range)
         value = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
-        eta = None
-        if beta_range is not None:
-            eta = draw_etas(purpose_key(state.key, BETA, state.step), index, beta_range)
         grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, value, eta)
         grads, metrics = all_mean((grads, metrics))
         grad_norm = optax.tree.norm(grads)
         clipped = jnp.zeros(()) if clip_norm is None else (grad_norm > clip_norm).astype(jnp.float32)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        if likelihood.refit is not None:
-            params = {**params, "likelihood": kept}
-        weight_state = weight.update(state.weight_state, state.step, metrics)
+
+        def update(before):
+            params, opt_state, weight_state = before
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            if likelihood.refit is not None:
+                params = {**params, "likelihood": kept}
+            return params, opt_state, weight.update(weight_state, state.step, metrics)
+
+        good = is_good(state.skipped, metrics["loss"], grad_norm)  # of averages alone, so that all devices agree
+        after = update_if(good, update, (state.params, state.opt_state, state.weight_state))
+        skipped = counted(good, state.skipped)
         logged = {"beta": value} if weight.logged is None else weight.logged(state.weight_state, state.step, metrics)
         if beta_range is not None:
             logged = {"beta": value * jnp.exp(all_mean(jnp.mean(eta)))}
-        metrics = {**metrics, **logged, "grad_norm": grad_norm, "clipped": clipped}
-        return TrainState(state.step + 1, params, opt_state, weight_state, state.key), metrics
+        logged |= {"grad_norm": grad_norm, "clipped": clipped, **_of_skipped(good, skipped)}
+        return TrainState(state.step + 1, *after, state.key, skipped), {**metrics, **logged}
 
     return step
 
 
-def _means(t: Terms) -> dict[str, Array]:
-    return {
-        "elbo": bounds.elbo(t),
-        "rate": jnp.mean(bounds.rate(t)),
-        "distortion": jnp.mean(bounds.distortion(t)),
-    }
+def _of_skipped(good: Array, skipped: Skipped) -> dict[str, Array]:
+    counts = {f"skipped_{name}": value.astype(jnp.float32) for name, value in skipped._asdict().items()}
+    return {"skipped": 1.0 - good.astype(jnp.float32), **counts}
 
 
 def _check_multi_rate(likelihood: Likelihood, weight: KLWeight, objective: Objective) -> None:
@@ -149,7 +135,12 @@ def _check_multi_rate(likelihood: Likelihood, weight: KLWeight, objective: Objec
 
 
 def make_chunk(
-    step: Callable, num_examples: int, batch_size: int, split: Callable[[Array], tuple[Array, Array]]
+    step: Callable,
+    num_examples: int,
+    batch_size: int,
+    split: Callable[[Array], tuple[Array, Array]],
+    take: Callable[[Array, Array], Array] = lambda data, rows: data[rows],
+    blocks: int = 1,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """Many updates as one program: ``(state, data[n, *event], length) -> (state, metrics [length])``.
 
@@ -159,16 +150,35 @@ def make_chunk(
       step: one update.
       num_examples, batch_size: of the data; the batch is the global one.
       split: ``rows[b] -> (rows, index)`` of this device (``parallel.py``).
+      take: ``(data, rows) -> raw`` of this device.
+      blocks: as for ``randomness.batch_rows``: the batch size where the data are divided among devices.
     """
 
     def chunk(state: TrainState, data: Array, length: int):
-        rows = batch_rows(state.key, state.step, length, num_examples, batch_size)
+        rows = batch_rows(state.key, state.step, length, num_examples, batch_size, blocks)
 
         def body(state, rows):
             rows, index = split(rows)
-            return step(state, data[rows], index)
+            return step(state, take(data, rows), index)
 
         return jax.lax.scan(body, state, rows)
+
+    return chunk
+
+
+def make_fed_chunk(
+    step: Callable, batch_size: int, split: Callable[[Array], tuple[Array, Array]]
+) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
+    """A chunk whose batches come from the host: ``(state, raw[length, b, *event], length) -> (state, metrics)``.
+
+    Args:
+      step, batch_size, split: as for ``make_chunk``; ``raw`` holds the rows that ``make_chunk`` would have taken.
+    """
+
+    def chunk(state: TrainState, raw: Array, length: int):
+        del length  # that of ``raw``
+        _, index = split(jnp.arange(batch_size))
+        return jax.lax.scan(lambda state, raw: step(state, raw, index), state, raw)
 
     return chunk
 
@@ -186,9 +196,11 @@ class Hooks(NamedTuple):
 
     Attributes:
       log: ``(first_step, metrics: name -> np.ndarray [length])`` after each chunk, one chunk late.
-      evaluate, save: ``(state)`` at their intervals, after everything before them is known to be finite.
+      evaluate, save: ``(state)`` at their intervals, after everything before them has passed ``check``.
       interrupted: ``() -> bool``, looked at once a chunk; True saves and returns.
       check: ``(first_step, metrics)``, before ``log``; raises where a chunk is not to be used.
+      explain: ``(state, step) -> sentence``, asked once ``check`` has raised ``Diverged`` with that step, for its
+        message. ``state`` is the newest one: skipped updates change nothing, so its parameters are those that failed.
     """
 
     log: Callable[[int, dict[str, np.ndarray]], None]
@@ -196,6 +208,7 @@ class Hooks(NamedTuple):
     save: Callable[[TrainState], None]
     interrupted: Callable[[], bool] = lambda: False
     check: Callable[[int, dict[str, np.ndarray]], None] | None = None
+    explain: Callable[[TrainState, int], str] | None = None
 
 
 class Clock(NamedTuple):
@@ -224,7 +237,7 @@ def fit(
       every, hooks: what happens in between.
 
     Raises:
-      UserError: the loss or the gradient is not finite (unless ``hooks.check`` judges otherwise); nothing of that chunk
+      UserError: too many updates in a row were skipped (unless ``hooks.check`` judges otherwise); nothing of that chunk
         or after it has been saved.
     """
     check = hooks.check or check_finite
@@ -238,7 +251,12 @@ def fit(
             first, metrics = pending
             pending = None
             metrics = jax.device_get(metrics)
-            check(first, metrics)
+            try:
+                check(first, metrics)
+            except Diverged as error:
+                if hooks.explain is None:
+                    raise
+                raise Diverged(f"{error}. {hooks.explain(state, error.step)}", error.step) from error
             hooks.log(first, metrics)
 
     while step < num_steps:
@@ -267,15 +285,3 @@ def fit(
     if clock.steps == 0:  # nothing but the first chunk ran: better its speed with the compilation than none
         clock = Clock(step - began, time.perf_counter() - started)
     return state, clock
-
-
-def check_finite(first: int, metrics: dict[str, np.ndarray]) -> None:
-    """Raises a ``UserError`` that names the first update whose loss or gradient is not finite."""
-    bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"]))
-    if np.any(bad):
-        at = int(np.argmax(bad))
-        raise UserError(
-            f"training diverged: at step {first + at} the loss is {metrics['loss'][at]:.6g} and the gradient's norm "
-            f"{metrics['grad_norm'][at]:.6g}; the last checkpoint before it is kept. Lower --learning_rate, set "
-            "--clip_norm, or start with a larger --sigma, in a new --workdir"
-        )

@@ -120,15 +120,28 @@ class KLWeight(NamedTuple):
     beta: Callable[[Any, Array], Array] | None = None
 
 
+class Skipped(NamedTuple):
+    """How many updates were not made, because their loss or gradient was not finite (``guard.py``).
+
+    Attributes:
+      in_a_row: int32 scalar, those since the last update that was made.
+      total: int32 scalar, those of the whole run.
+    """
+
+    in_a_row: Array
+    total: Array
+
+
 class TrainState(NamedTuple):
     """All that training must save: arrays only.
 
     Attributes:
-      step: int32 scalar, the number of updates done, and the index of the next one.
+      step: int32 scalar, the number of updates done or skipped, and the index of the next one.
       params: ``{"model": ..., "likelihood": ...}``.
       opt_state: the optimiser's state.
       weight_state: the ``KLWeight``'s state.
       key: the run's typed key; never split, only folded (by purpose, step and example).
+      skipped: how many of the updates were skipped.
     """
 
     step: Array
@@ -136,7 +149,27 @@ class TrainState(NamedTuple):
     opt_state: Any
     weight_state: Any
     key: Array
+    skipped: Skipped
+
+
+LONGEST = 600  # letters of a message
 
 
 class UserError(Exception):
-    """What was asked cannot be done. Its message is one line for a person; binaries exit with status 2."""
+    """What was asked cannot be done. Its message is one line for a person; binaries exit with status 2.
+
+    What a flag or a file brings into it (line breaks, control characters of a terminal, names of any length) is made
+    harmless here, once.
+
+    Args:
+      message: what was asked, what is wrong, what to do.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def one_line(text: str, most: int = LONGEST) -> str:
+    """``text`` on one line, what cannot be printed as a space, its middle left out where it is longer than ``most``."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    return line if len(line) <= most else f"{line[: 2 * most // 3]} ... {line[5 - most // 3 :]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,10 @@ from experiments.sweeping.finishing import factor_scores, flags_of
 from experiments.sweeping.grid import run_name
 from experiments.sweeping.plan import Job
 from experiments.sweeping.training import Interrupted
-from vae_jax.config import claim_workdir, write_json
+from experiments.workdir import Workdir, inside
+from vae_jax import processes
+from vae_jax.config import write_json
+from vae_jax.jsonfile import read_object
 from vae_jax.types import UserError
 
 
@@ -60,42 +62,47 @@ def networks(jobs: list[Job]) -> list[Network]:
     return found
 
 
-def rows(network: Network, spent: Callable[..., None], stop: Callable[[], bool]) -> list[dict[str, Any]]:
-    """Trains the network, or finds it trained, and reads it at each beta: a row for each.
+def rows(
+    network: Network, workdir: Workdir, spent: Callable[..., None], stop: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Trains the network, or finds it trained, and reads it at each beta: a row for each; on the first process.
 
     Args:
       network: what to train.
+      workdir: the sweep's.
       spent: told, without arguments, that some time has passed.
       stop: whether somebody asked for a stop.
 
     Raises:
       Interrupted: what was done is saved.
     """
-    r, workdir = network.run, Path(network.run.config.workdir)
-    claim_workdir(workdir, r.config)
-    path = workdir / "curve.json"
-    read: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    r = network.run
+    own = inside(workdir, Path(r.config.workdir), r.config)
+    path = own.path / "curve.json"
+    remedy = "remove it, and the same command reads the network again"
+    read: dict[str, Any] = read_object(path, remedy) if path.exists() else {}
     betas = {f"{job.run.weighting.beta:.9g}": job for job in network.jobs}
-    if set(read) < set(betas):
-        train, test = (r.spread.place(split) for split in (r.dataset.train, r.dataset.test))
+    left = [text for text in betas if not processes.told_by_first(text in read)]
+    if left:
         instruments = make_instruments(r)
         print(f"training {network.name}: {weighed(r)}")
-        state, _ = train_and_save(r, workdir, train, test, instruments.scores)
+        trained = train_and_save(r, own, instruments.scores)
         spent()
-        if state is None:
-            raise Interrupted
+        if trained.stopped_by:
+            raise Interrupted(trained.stopped_by)
         print(f"reading {network.name} at {len(betas)} values of beta")
-        for text in betas:
-            if text not in read:
-                at, there = read_at(r, state, float(text))
-                results, codes = evaluate(at, there, train, test, instruments)
+        for text in left:
+            at, there = read_at(r, trained.state, float(text))
+            results, codes = evaluate(at, there, trained.train, trained.test, instruments)
+            if processes.is_first():
                 results |= {"headline": weighed(at), "disentanglement": factor_scores(at, codes)}
-                read[text] = results | shares(workdir, r.config.num_steps)
+                read[text] = results | shares(own.path, r.config.num_steps)
                 write_json(path, read)
-                spent()
+            spent()
+            workdir.saved()
             if stop():
                 raise Interrupted
-    return [_row(network, job, text, read[text]) for text, job in betas.items()]
+    return [_row(network, job, text, read[text]) for text, job in betas.items()] if processes.is_first() else []
 
 
 def _row(network: Network, job: Job, text: str, results: dict[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,15 @@ from experiments.sweeping.grid import differing, expand
 from experiments.sweeping.plan import Program, make_jobs, make_programs
 from experiments.sweeping.summary import summary
 from experiments.sweeping.training import Interrupted, Settings, Watch, train
-from vae_jax.config import claim_workdir, write_json
+from experiments.workdir import Workdir, local, opened
+from vae_jax import processes
+from vae_jax.config import write_json
 from vae_jax.interruption import Interruption
+from vae_jax.jsonfile import read_object
 from vae_jax.logs import Progress
 from vae_jax.parallel import parallel
 from vae_jax.train import Every
+from vae_jax.types import UserError
 
 
 class Stopwatch:
@@ -34,9 +38,10 @@ class Stopwatch:
     def __init__(self, path: Path):
         self._path = path
         try:
-            self.spent = json.loads(path.read_text())
-        except (OSError, ValueError):  # the first time, or a file that somebody broke: only the times are lost
-            self.spent = {}
+            found = read_object(path, "remove it")
+        except UserError:  # the first time, or a file that somebody broke: only the times are lost
+            found = {}
+        self.spent = {name: float(spent) for name, spent in found.items() if isinstance(spent, int | float)}
         self._last = time.perf_counter()
 
     def add(self, **amounts: float) -> None:
@@ -45,7 +50,8 @@ class Stopwatch:
         amounts["seconds"], self._last = now - self._last, now
         for name, amount in amounts.items():
             self.spent[name] = self.spent.get(name, 0.0) + amount
-        write_json(self._path, self.spent)
+        if processes.is_first():
+            write_json(self._path, self.spent)
 
 
 def run(config, asked: dict[str, str], shared: dict[str, Any]) -> None:
@@ -56,7 +62,7 @@ def run(config, asked: dict[str, str], shared: dict[str, Any]) -> None:
       asked: the flags that may be lists, as given.
       shared: the flags of ``train`` that all runs share.
     """
-    root = Path(config.workdir)
+    root = local(config.workdir)
     settings = expand(asked, config.random_runs, config.search_seed)
     swept = differing(settings)
     # Evaluation divides the examples of a batch among all devices, whatever the training does.
@@ -64,25 +70,39 @@ def run(config, asked: dict[str, str], shared: dict[str, Any]) -> None:
     jobs, warnings = make_jobs(settings, swept, shared, root, spread)
     programs = make_programs(jobs, root, config.max_runs_per_program) if config.method != "multi_rate" else []
     networks = curve.networks(jobs) if config.method != "separate" else []
-    claim_workdir(root, config)
-    _announce(jobs, programs, networks, swept, warnings)
-    watch = Stopwatch(root / "clock.json")
+    with opened(config) as workdir:
+        _announce(jobs, programs, networks, swept, warnings)
+        watch = Stopwatch(root / "clock.json")
+        rows = _rows(programs, networks, config, workdir, watch)
+        if processes.is_first():
+            shutil.rmtree(root / "programs", ignore_errors=True)
+            _report(root, config, asked, shared, jobs, rows, swept, warnings, len(programs), watch.spent)
+        workdir.ended()
+
+
+def _rows(programs, networks, config, workdir: Workdir, watch: Stopwatch) -> list[dict[str, Any]]:
+    """Trains and measures everything that is not done yet; the rows of all runs, on the first process."""
     rows: list[dict[str, Any]] = []
+
+    def add(new):
+        rows.extend(new)
+        if processes.is_first():
+            finishing.write_rows(workdir.path, rows)
+
     with Interruption() as stop:
+        asked_to_stop = processes.Agreement(stop.requested)
         try:
             for number, program in enumerate(programs):
-                rows += _program(program, config, number, len(programs), watch, stop)
-                finishing.write_rows(root, rows)
+                add(_program(program, config, number, len(programs), watch, asked_to_stop, workdir))
             for network in networks:
-                rows += curve.rows(network, watch.add, stop.requested)
-                finishing.write_rows(root, rows)
-        except Interrupted:
+                add(curve.rows(network, workdir, watch.add, asked_to_stop))
+        except Interrupted as interrupted:
             watch.add()
-            print(f"interrupted; the same command continues this sweep: --workdir={root}")
-            sys.exit(130)
+            print(f"interrupted; the same command continues this sweep: --workdir={config.workdir}")
+            workdir.ended()
+            processes.leave(*interrupted.args or (stop.status,))
     watch.add()
-    shutil.rmtree(root / "programs", ignore_errors=True)
-    _report(root, config, asked, shared, jobs, rows, swept, warnings, len(programs), watch.spent)
+    return rows
 
 
 def _announce(jobs, programs, networks, swept, warnings) -> None:
@@ -91,13 +111,15 @@ def _announce(jobs, programs, networks, swept, warnings) -> None:
         print(f"{len(jobs)} runs over {', '.join(swept) or 'nothing'}, in {len(programs)} program(s) of {shapes}")
     for network in networks:
         print(f"one network for {len(network.jobs)} values of beta: {network.name}")
-    for warning in warnings:
+    for warning in warnings if processes.is_first() else ():
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def _program(program: Program, config, number: int, count: int, clock: Stopwatch, stop) -> list[dict]:
+def _program(
+    program: Program, config, number: int, count: int, clock: Stopwatch, stop: Callable[[], bool], workdir: Workdir
+) -> list[dict]:
     """Trains one program and measures its runs; the rows of its runs, in order."""
-    if not all(finishing.is_finished(job) for job in program.jobs):
+    if not all([finishing.is_finished(job) for job in program.jobs]):
         num_steps = program.first.config.num_steps
         stops = halving.stops(config.halving_at, num_steps) if config.halving else []
         every = Every(config.log_every, num_steps, config.checkpoint_every)  # the test split is scored at the end
@@ -105,14 +127,18 @@ def _program(program: Program, config, number: int, count: int, clock: Stopwatch
         instruments = make_instruments(program.first)
         unit = "step of a run" if count == 1 else f"step of a run, program {number + 1} of {count},"
         with Progress(0, num_steps * len(program.jobs), unit) as progress:
-            watch = Watch(progress, stop.requested, lambda s, n: clock.add(training_seconds=s, training_steps=n))
-            ended = train(program, settings, instruments.scores, watch)
-        _measure(program, ended, instruments, clock, stop)
+            watch = Watch(progress, stop, lambda s, n: clock.add(training_seconds=s, training_steps=n))
+            ended = train(program, settings, instruments.scores, watch, workdir)
+        _measure(program, ended, instruments, clock, stop, workdir)
+    if not processes.is_first():
+        return []
     shutil.rmtree(program.folder, ignore_errors=True)  # each run has a checkpoint of its own now
     return [finishing.row(job) for job in program.jobs]
 
 
-def _measure(program: Program, ended, instruments, clock: Stopwatch, stop) -> None:
+def _measure(
+    program: Program, ended, instruments, clock: Stopwatch, stop: Callable[[], bool], workdir: Workdir
+) -> None:
     from tqdm import tqdm
 
     r = program.first
@@ -124,7 +150,8 @@ def _measure(program: Program, ended, instruments, clock: Stopwatch, stop) -> No
         if not finishing.is_finished(job):
             finishing.finish(job, end, train_split, test_split, instruments, each * int(end.state.step))
             clock.add()
-        if stop.requested():
+            workdir.saved()
+        if stop():
             raise Interrupted
 
 

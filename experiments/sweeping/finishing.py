@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -19,9 +20,11 @@ from experiments.run import checkpoints_of, shares
 from experiments.scoring import TRAIN_LIMIT, Codes, Instruments, evaluate
 from experiments.sweeping.plan import Job
 from experiments.sweeping.training import Ended
+from vae_jax import processes
 from vae_jax.config import write_json
 from vae_jax.evaluation.disentanglement import disentanglement
-from vae_jax.types import UserError
+from vae_jax.guard import in_doubt
+from vae_jax.jsonfile import finite, read_object
 
 PLACES = ("workdir", "data_dir")  # flags that say where things are, and not what a run is
 
@@ -42,6 +45,12 @@ def finish(job: Job, ended: Ended, train, test, instruments: Instruments, second
     results: dict[str, Any] = {"step": int(state.step)}
     if ended.status != "diverged":
         results, codes = evaluate(r, state, train, test, instruments)
+        if in_doubt(state.skipped) and not math.isfinite(results["elbo"]):  # by itself it would have been refused
+            since = int(state.step) - int(state.skipped.in_a_row)
+            results, ended = {"step": int(state.step)}, ended._replace(status="diverged", diverged_at=since)
+    if not processes.is_first():
+        return
+    if ended.status != "diverged":
         results |= {"headline": weighed(r)} | shares(job.workdir, r.config.num_steps)
         results |= {"disentanglement": factor_scores(r, codes)}
         steps = int(state.step) * r.config.batch_size
@@ -65,18 +74,13 @@ def factor_scores(r: Run, codes: Codes) -> dict[str, Any] | None:
 
 def is_finished(job: Job) -> bool:
     """Whether the run has been trained and measured."""
-    return (job.workdir / "results.json").exists()
+    return processes.told_by_first((job.workdir / "results.json").exists())
 
 
 def row(job: Job) -> dict[str, Any]:
     """The run's line of sweep.jsonl: every flag, and every key of its results where they were measured."""
     path = job.workdir / "results.json"
-    try:
-        results = json.loads(path.read_text())
-    except ValueError:
-        raise UserError(
-            f"{path} is not readable as JSON; remove it, and the same command makes the run again"
-        ) from None
+    results = read_object(path, "remove it, and the same command makes the run again")
     head = {"run": job.name, "method": "separate", "asked": job.asked}
     return head | flags_of(job.run.config) | results
 
@@ -93,7 +97,7 @@ def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:
     column of its own, such as ``train.elbo``.
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    full = [{key: row.get(key) for key in keys} for row in rows]
+    full = [{key: finite(row.get(key)) for key in keys} for row in rows]
     _replace(root / "sweep.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in full))
     flat = [_flat({k: v for k, v in row.items() if k != "asked"}) for row in full]
     lists = {key for row in flat for key, value in row.items() if isinstance(value, list)}

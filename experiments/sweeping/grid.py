@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import train as choices
+from vae_jax.fields import LARGEST
 from vae_jax.types import UserError
 
 MOST = 10_000  # runs; more is a slip of the pen
 LONGEST = 150  # letters of a folder's name
 _SCALES = {"log": np.geomspace, "lin": np.linspace}
+_SWITCH = {"true": True, "false": False}
 _BARS = ("hidden",)  # values that hold commas themselves
 
 
@@ -75,7 +77,7 @@ def _range(name, item, scale, ends, kind):
     try:
         low, high = float(ends[0]), float(ends[1])
         count = int(ends[2]) if len(ends) == 3 else None
-        good = len(ends) in (2, 3) and (count is None or count > 1) and math.isfinite(low + high)
+        good = len(ends) in (2, 3) and (count is None or count > 1) and abs(low) <= LARGEST and abs(high) <= LARGEST
     except (ValueError, IndexError):
         good = False
     if not good or (scale == "log" and min(low, high) <= 0):
@@ -83,6 +85,8 @@ def _range(name, item, scale, ends, kind):
         raise UserError(f"--{name}={item} is not a range; {hint}" + ("; log needs ends above 0" * (scale == "log")))
     if count is None:
         return Range(scale, low, high)
+    if count > MOST:
+        raise UserError(f"--{name}={item} asks for {count} values; a sweep takes at most {MOST} runs")
     return [tidy(float(v), kind) for v in _SCALES[scale](low, high, count)]
 
 
@@ -91,9 +95,9 @@ def _value(name, item, kind):
     if allowed and item not in allowed:
         raise UserError(f"--{name}={item} is not one of {', '.join(allowed)}")
     try:
-        return kind(item)
-    except ValueError:
-        what = {int: "a whole number", float: "a number"}[kind]
+        return _SWITCH[item.lower()] if kind is bool else kind(item)
+    except (ValueError, KeyError):
+        what = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
         raise UserError(f"--{name}={item} is not {what}, nor a list or range of them such as 1,2,3") from None
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from experiments import placing
 from experiments import train as choices
 from experiments.build import Material, Run, build, first_state, material
 from experiments.sweeping.grid import run_name
+from vae_jax.memory import state_bytes, total
 from vae_jax.parallel import Parallel
 from vae_jax.types import UserError
 
@@ -127,7 +128,13 @@ def _material(config, read: dict[Any, Material]) -> Material:
     key = (config.pixels, config.seed if config.pixels in _NOISY else None)
     if key not in read:
         known = next(iter(read.values())).dataset if read else None
-        read[key] = material(config, known)
+        read[key] = material(config, known, placing.held())
+        if placing.layout(config, read[key].dataset) != "whole":
+            size = read[key].dataset.train.nbytes / 1e9
+            raise UserError(
+                f"--dataset={config.dataset}: a sweep holds its training data on each device, and these are {size:.3g} "
+                "GB; train the runs one by one, python -m experiments.train streams them"
+            )
     return read[key]
 
 
@@ -168,11 +175,12 @@ def runs_that_fit(r: Run) -> int:
     its gradients and what the step keeps for them.
     """
     devices = jax.devices()
-    state = jax.eval_shape(lambda key: first_state(r, r.config, key), r.key)
-    needed = 3 * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state) if leaf.dtype != r.key.dtype)
+    needed = 3 * state_bytes(jax.eval_shape(lambda key: first_state(r, r.config, key), r.key))
     if devices[0].platform != "cpu":
         needed += _scratch(r)
-    return max(1, int(len(devices) * (0.8 * _memory(devices[0]) - r.dataset.train.nbytes) / needed))
+    # Not what is free just now: a sweep that goes on must be cut as it was. Of a CPU's, others have their half.
+    whole = total(devices[0]) * (0.5 if devices[0].platform == "cpu" else 1.0)
+    return max(1, int(len(devices) * (0.8 * whole - r.dataset.train.nbytes) / needed))
 
 
 def _scratch(r: Run) -> int:
@@ -185,14 +193,3 @@ def _scratch(r: Run) -> int:
     compiled = jax.jit(chunk, static_argnums=2).lower(state, data, 1).compile()
     found = compiled.memory_analysis()
     return 0 if found is None else int(found.temp_size_in_bytes)
-
-
-def _memory(device: jax.Device) -> float:
-    """The memory of one device in bytes; for a CPU, half of its share of what its host has."""
-    if device.platform == "cpu":
-        try:
-            whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (ValueError, OSError, AttributeError):  # a system that does not say
-            whole = 8e9
-        return 0.5 * whole / jax.local_device_count()
-    return float((device.memory_stats() or {}).get("bytes_limit", 8e9))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,12 +19,15 @@ from experiments.build import first_state, make_vae, training_chunk
 from experiments.run import CONVENTION
 from experiments.sweeping import halving
 from experiments.sweeping.plan import Program
+from experiments.trouble import watch_skipped
+from experiments.workdir import Workdir, inside
+from vae_jax import processes
 from vae_jax.checkpoint import Checkpoints
-from vae_jax.config import claim_workdir
 from vae_jax.evaluation import summarise
+from vae_jax.guard import MAX_SKIPPED
 from vae_jax.logs import Progress, line, rewind, update_rows
-from vae_jax.parallel import RunMesh, run_mesh
 from vae_jax.randomness import TRAIN, purpose_key
+from vae_jax.run_mesh import RunMesh, run_mesh
 from vae_jax.sweep import FINITE, SweepState, init_sweep, make_sweep_chunk, run_of, take
 from vae_jax.train import Every, Hooks, fit
 from vae_jax.types import TrainState
@@ -68,7 +70,7 @@ class Ended(NamedTuple):
       index: which of the program's.
       state: its state, the last good one.
       status: "done", "stopped" by halving, or "diverged".
-      diverged_at: the update at which it went non-finite, else None.
+      diverged_at: the first of the updates that ended it, else None.
     """
 
     index: int
@@ -78,27 +80,28 @@ class Ended(NamedTuple):
 
 
 class Interrupted(Exception):
-    """A person asked for a stop; everything up to the last chunk is saved."""
+    """Somebody asked for a stop; everything up to the last chunk is saved."""
 
 
-def train(program: Program, settings: Settings, scores: Callable, watch: Watch) -> list[Ended]:
+def train(program: Program, settings: Settings, scores: Callable, watch: Watch, workdir: Workdir) -> list[Ended]:
     """Trains a program to its end, from its last checkpoint.
 
     Args:
       program, settings: what is trained, and how.
       scores: of ``make_scorer``, for halving.
       watch: who looks on.
+      workdir: the sweep's.
 
     Raises:
       Interrupted: after a save.
     """
     for job in program.jobs:
-        claim_workdir(job.workdir, job.run.config)
+        inside(workdir, job.workdir, job.run.config)
     config, ended = program.first.config, []
     members = np.arange(len(program.jobs))
     state = first_sweep_state(program)
     for rung, last in enumerate([*settings.stops, config.num_steps]):
-        state = _rung(program, settings, rung, state, last, watch)
+        state = _rung(program, settings, rung, state, last, watch, workdir)
         kept = np.arange(0)
         if last < config.num_steps:
             kept = halving.survivors(*_positions(program, state, scores), settings.keep)
@@ -125,17 +128,21 @@ def _ended(state: SweepState, row: int, num_steps: int) -> Ended:
     return Ended(int(state.member[row]), own, status, None if bad == FINITE else bad)
 
 
-def _rung(program: Program, settings: Settings, rung: int, state: SweepState, last: int, watch: Watch) -> SweepState:
+def _rung(
+    program: Program, settings: Settings, rung: int, state: SweepState, last: int, watch: Watch, workdir: Workdir
+) -> SweepState:
     """The runs of ``state`` at step ``last``: trained, or read where they have been before."""
     mesh = run_mesh(len(state.member), program.first.config.batch_size)
     note = {
         "convention": CONVENTION,
-        "data": zlib.crc32(program.first.dataset.train.tobytes()),
+        **program.first.dataset.fingerprints,
         "runs": [job.name for job in program.jobs],
     }
     with Checkpoints(program.folder / f"rung_{rung}", keep=2, note=note) as checkpoints:
-        begun, found = int(state.step), checkpoints.restore_latest(state)
-        state = found[1] if found else state
+        # Several processes save and restore what all of their devices hold; one does it on its host.
+        held = (lambda state: state) if processes.count() == 1 else program.first.spread.place
+        begun, found = int(state.step), checkpoints.restore_latest(held(state))
+        state = mesh.fetch(found[1]) if found else state
         first = int(state.step)
         watch.progress.skip((first - begun) * len(state.member))
         if found and first < last:
@@ -144,12 +151,17 @@ def _rung(program: Program, settings: Settings, rung: int, state: SweepState, la
             return state
         names = [program.jobs[i].name for i in np.asarray(state.member)]
         recorder = _Recorder(program, mesh, np.asarray(state.member), last, watch)
-        for i in np.asarray(state.member):
+        for i in np.asarray(state.member) if processes.is_first() else ():
             rewind(program.jobs[i].workdir / "metrics.jsonl", first)
+
+        def save(state):
+            checkpoints.save(int(state.step), held(mesh.fetch(state)))
+            workdir.saved()
+
         hooks = Hooks(
             log=recorder.log,
             evaluate=lambda state: None,
-            save=lambda state: checkpoints.save(int(state.step), mesh.fetch(state)),
+            save=save,
             interrupted=watch.stop,
             check=recorder.check,
         )
@@ -182,20 +194,23 @@ class _Recorder:
         self._jobs = [program.jobs[i] for i in members]
         self._last, self._watch = last, watch
         self._dead: set[str] = set()
+        self._skips = [watch_skipped(watch.progress.say, job.name) for job in self._jobs]
 
     def check(self, first: int, metrics: dict[str, np.ndarray]) -> None:
-        bad = ~(np.isfinite(metrics["loss"]) & np.isfinite(metrics["grad_norm"]))
-        for job, row in zip(self._jobs, bad):
-            if row.any() and job.name not in self._dead:
+        stop = first + metrics["loss"].shape[1]
+        for job, row in zip(self._jobs, metrics["skipped_in_a_row"][:, -1]):
+            if not row < MAX_SKIPPED and job.name not in self._dead:  # NaN: it was frozen before
                 self._dead.add(job.name)
-                self._watch.progress.say(f"warning: {job.name} is not finite at step {first + row.argmax()}: frozen")
+                since = first if np.isnan(row) else stop - int(row)
+                self._watch.progress.say(f"warning: {job.name} is not finite at step {since}: frozen")
 
     def log(self, first: int, metrics: dict[str, np.ndarray]) -> None:
         length = metrics["loss"].shape[1]
-        for i, job in enumerate(self._jobs):
+        for i, job in enumerate(self._jobs) if processes.is_first() else ():
             if job.name in self._dead:
                 continue
             own = {name: values[i] for name, values in metrics.items()}
+            self._skips[i](first, own)
             ends = first + length == job.run.config.num_steps
             with (job.workdir / "metrics.jsonl").open("a") as file:
                 for step, row in update_rows(first, own, ends, job.run.rates):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from vae_jax.data import digits, files, sprites, tfds_source
+from vae_jax.data import digits, files, folder, sprites, tfds_source
 from vae_jax.data.dataset import Dataset, from_arrays, validate
 
 BUILT_IN = {"digits": digits.digits, "sprites": sprites.sprites}
@@ -15,7 +15,7 @@ BUILT_IN = {"digits": digits.digits, "sprites": sprites.sprites}
 __all__ = ["BUILT_IN", "Dataset", "from_arrays", "load", "validate"]
 
 
-def load(name: str, data_dir: str | None = None) -> Dataset:
+def load(name: str, data_dir: str | None = None, keep: int | None = None) -> Dataset:
     """Finds a data set by what the user wrote.
 
     Args:
@@ -23,6 +23,8 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
         ``NAME/CONFIG``), looked for in this order. A folder whose bare name is also a TFDS name is meant only
         when written as a path (``./mnist``): otherwise a run's own folder could take the place of its data.
       data_dir: where prepared TFDS sets are; else $VAE_JAX_DATA_DIR, else TFDS's default.
+      keep: the most bytes of a split of decoded images to hold in memory. A larger split of a folder of images or of
+        a TFDS set becomes ``Rows``, read while it is used. None: everything is held.
 
     Returns:
       A validated ``Dataset``.
@@ -40,9 +42,9 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
     if path.endswith(".npz"):
         return files.read_npz(path)
     if os.sep in path and os.path.isdir(path):
-        return files.read_folder(path)
+        return folder.read_folder(path, keep)
     if tfds_source.known(name, data_dir):
-        return tfds_source.read(name, data_dir)
+        return tfds_source.read(name, data_dir, keep)
     if os.sep in path or os.path.isdir(path):
-        return files.read_folder(path)
+        return folder.read_folder(path, keep)
     raise tfds_source.unknown(name, BUILT_IN)

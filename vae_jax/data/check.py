@@ -7,7 +7,7 @@ import numpy as np
 from vae_jax.data.columns import check_columns
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
-from vae_jax.data.split import held_out
+from vae_jax.data.rows import Rows, sample
 from vae_jax.likelihoods import Grid
 from vae_jax.likelihoods.support import Support
 from vae_jax.types import UserError
@@ -79,9 +79,10 @@ def _is_zero_one(dataset):
 
 
 def _at_ends(dataset):
-    """The share of training values that are exactly 0 or 1."""
+    """The share of training values that are exactly 0 or 1; of some examples where all would have to be read."""
     last = 1 if dataset.levels is None else dataset.levels - 1
-    return float(np.mean((dataset.train == 0) | (dataset.train == last)))
+    train = sample(dataset.train) if isinstance(dataset.train, Rows) else dataset.train
+    return float(np.mean((train == 0) | (train == last)))
 
 
 def _check_discrete(dataset, pixels, likelihood_name, support):
@@ -148,14 +149,12 @@ def entropy_floor(dataset: Dataset, most: int = 4096) -> float:
 
     Args:
       dataset: with values in [0, 1] once divided by levels - 1.
-      most: how many train examples to average over, a fixed choice.
+      most: how many train examples to average over, a fixed choice; fewer of large ``Rows``.
 
     Returns:
       Nats per example.
     """
-    n = len(dataset.train)
-    _, chosen = held_out(n, min(n, most))
-    x = dataset.train[chosen].astype(np.float64)
+    x = sample(dataset.train, most).astype(np.float64)
     if dataset.levels is not None:
         x /= dataset.levels - 1
     inside = np.where((x > 0) & (x < 1), x, 0.5)

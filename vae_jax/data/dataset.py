@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from vae_jax.data.rows import IDENTIFYING, Rows
+from vae_jax.data.split import held_out
 from vae_jax.types import Event, UserError
+
+BLOCK = 2**24  # bytes looked at together where nothing of the size of a split may be made
 
 
 class Dataset(NamedTuple):
@@ -15,7 +22,8 @@ class Dataset(NamedTuple):
     Attributes:
       name: as asked for.
       train, test: ``[n, *event]``. uint8 images ``[n, h, w, c]`` of grey levels 0 to levels - 1 (or uint8
-        rows ``[n, f]``), or float32 rows and arrays in the data's own units.
+        rows ``[n, f]``), or float32 rows and arrays in the data's own units. Either may be ``Rows``, uint8 images
+        that are read when they are asked for.
       levels: how many grey levels the uint8 values have: 2 for 0/1 images, 17 for digits, else 256. None for
         floats.
       train_factors, test_factors: ``[n, f]``, known factors of variation or labels; None where there are
@@ -27,8 +35,8 @@ class Dataset(NamedTuple):
     """
 
     name: str
-    train: np.ndarray
-    test: np.ndarray
+    train: np.ndarray | Rows
+    test: np.ndarray | Rows
     levels: int | None = None
     train_factors: np.ndarray | None = None
     test_factors: np.ndarray | None = None
@@ -41,6 +49,49 @@ class Dataset(NamedTuple):
     def event(self) -> Event:
         """The shape of one example."""
         return tuple(self.train.shape[1:])
+
+    @property
+    def fingerprints(self) -> dict[str, int]:
+        """By what a run knows its training data again, wherever they are held.
+
+        ``data`` is a crc32 of the shape and of a few rows as grey levels, the same for an array and for ``Rows``;
+        ``all data`` is one of all bytes in C order, where the split is an array, ``all rows`` that of ``Rows``.
+        """
+        chosen = held_out(len(self.train), min(len(self.train), IDENTIFYING))[1]
+        some = self.train[chosen]
+        if some.dtype == np.uint8 and some.max() <= 1:
+            some = some * 255  # black and white are 0 and 1 in an array, and may be 0 and 255 in Rows
+        found = {"data": zlib.crc32(np.ascontiguousarray(some), zlib.crc32(repr(tuple(self.train.shape)).encode()))}
+        if isinstance(self.train, Rows):
+            found["all rows"] = self.train.fingerprint
+        else:
+            found["all data"] = 0
+            for block in _blocks(self.train):
+                found["all data"] = zlib.crc32(np.ascontiguousarray(block), found["all data"])
+        return found
+
+
+def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
+    step = max(1, BLOCK // max(1, x.itemsize * math.prod(x.shape[1:])))
+    return (x[start : start + step] for start in range(0, len(x), step))
+
+
+def from_images(name: str, train, test, notes: Sequence[str] = ()) -> Dataset:
+    """A valid data set of uint8 images ``[n, h, w, c]``, either split an array or ``Rows``.
+
+    Arrays go the way of ``from_arrays``. With ``Rows`` among them nobody has looked at all values, so there are 256
+    levels, and ``notes`` says so.
+    """
+    read = {"train": train, "test": test}
+    read = {split: x for split, x in read.items() if isinstance(x, Rows)}
+    if not read:
+        return from_arrays(name, train, test)._replace(notes=tuple(notes))
+    said = [
+        f"{split}: {len(x):,} images, {x.nbytes / 1e6:,.6g} MB once decoded, are read while they are used, and their "
+        "values taken for 256 grey levels without a look at all of them"
+        for split, x in read.items()
+    ]
+    return validate(Dataset(name, train, test, 256, notes=(*notes, *said)))
 
 
 def from_arrays(name: str, train, test, train_factors=None, test_factors=None, factor_names=()) -> Dataset:
@@ -68,7 +119,7 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
         raise UserError(f"{name}: train holds {kinds[0]} and test {kinds[1]}; give both in the same units")
     levels = None
     if train.dtype == np.uint8:
-        if all(bool(((x == 0) | (x == 255)).all()) for x in (train, test)):  # black and white, as PNG files store it
+        if all(bool(((b == 0) | (b == 255)).all()) for x in (train, test) for b in _blocks(x)):  # as PNG files store it
             train, test = train // 255, test // 255
         levels = 2 if max(train.max(), test.max()) <= 1 else 256
     train_factors, test_factors = _factors(train_factors), _factors(test_factors)
@@ -118,7 +169,9 @@ def validate(dataset: Dataset) -> Dataset:
             raise UserError(f"{name}: {split} has shape {x.shape}, so it holds no examples")
         if (x.dtype == np.uint8) != (dataset.levels is not None):
             raise UserError(f"{name}: {split} has dtype {x.dtype}, which does not go with levels={dataset.levels}")
-        if dataset.levels is not None and x.max() >= dataset.levels:
+        if isinstance(x, Rows) and dataset.levels != 256:
+            raise UserError(f"{name}: {split} is read while it is used, so it has 256 levels and not {dataset.levels}")
+        if dataset.levels is not None and dataset.levels < 256 and x.max() >= dataset.levels:
             raise UserError(f"{name}: {split} holds the value {x.max()}, above its {dataset.levels} grey levels")
         if dataset.levels is None and not np.isfinite(x).all():
             nans = int(np.isnan(x).sum())

@@ -2,33 +2,80 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.data.progress import progress
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+GREY_MODES = ("1", "L", "LA", "La")
+DEEP_MODES = ("I", "F")  # and "I;16" and its like: more than 8 bits a channel, which a conversion would clip
+# Nothing else that pillow knows: some of its formats start other programs.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "PPM", "TIFF")
+MOST_PIXELS = 89_478_485  # pillow's own limit for what may be a bomb: a quarter of a GiB in colour
+THREADS = min(16, os.cpu_count() or 1)
 
 
-def decode(file, channels: int) -> np.ndarray:
-    """One image file, or a file object of its bytes, as uint8 ``[h, w, channels]``."""
-    from PIL import Image
+class Header(NamedTuple):
+    """What a file says of its image before a pixel is decoded: width and height, whether it is grey, or too deep."""
 
-    with Image.open(file) as image:
+    size: tuple[int, int]
+    grey: bool
+    deep: bool
+
+
+class OtherSize(ValueError):
+    """An image whose size is not the one that it has to have."""
+
+
+class TooLarge(ValueError):
+    """An image of more than ``MOST_PIXELS`` pixels."""
+
+
+def header(file) -> Header:
+    """What the header of an image file says; pillow's errors pass."""
+    with _opened(file) as image:
+        grey = image.mode in GREY_MODES or (image.mode == "P" and _grey_palette(image.getpalette("RGB")))
+        return Header(image.size, grey, _deep(image))
+
+
+def decode(file, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    """One image file, or a file object of its bytes, as uint8 ``[h, w, channels]``.
+
+    Args:
+      file: a path or a file object.
+      channels: 1, 3 or 4.
+      size: the width and height that it must have; None for any.
+
+    Raises:
+      OtherSize: before anything is decoded. Pillow's errors pass.
+    """
+    with _opened(file) as image:
+        if size is not None and image.size != size:
+            raise OtherSize(f"{image.size[0]}x{image.size[1]} in place of {size[0]}x{size[1]}")
         if image.mode != MODES[channels]:
             image = image.convert(MODES[channels])
         return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def in_threads(function: Callable, items: Iterable) -> Iterator:
+    """``function`` of each item, in order; after an error nothing more is begun.
+
+    Pillow lets go of the interpreter while it decodes, which is nearly all of the time for large images.
+    """
+    return _pool().map(function, items)
 
 
 def decode_all(read: Callable[[Sequence[int]], Sequence[np.ndarray]], n: int, what: str) -> np.ndarray:
     """All images of a set, decoded once.
 
     Args:
-      read: indices -> their images, each uint8 ``[h, w, c]`` of the same shape. Called from several threads:
-        pillow lets go of the interpreter while it decodes, which is nearly all of the time for large images.
+      read: indices -> their images, each uint8 ``[h, w, c]`` of the same shape. Called from several threads.
       n: how many there are, at least 1.
       what: what is being read, for the progress line.
 
@@ -43,10 +90,43 @@ def decode_all(read: Callable[[Sequence[int]], Sequence[np.ndarray]], n: int, wh
         images[start : indices.stop] = read(indices)
 
     starts = range(0, n, chunk)
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-    try:
-        for _ in progress(pool.map(fill, starts), len(starts), f"decoding {n} images of {what}"):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)  # after an error nothing more is decoded
+    for _ in progress(in_threads(fill, starts), len(starts), f"decoding {n} images of {what}"):
+        pass
     return images
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, "images")
+
+
+def _opened(file):
+    from PIL import Image
+
+    try:
+        image = Image.open(file, formats=_formats())
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge(str(error)) from error
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
+        raise TooLarge(f"{image.width}x{image.height}")
+    return image
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds have no WebP
+
+
+def _grey_palette(palette) -> bool:
+    return palette[0::3] == palette[1::3] == palette[2::3]
+
+
+def _deep(image) -> bool:
+    """Whether a channel has more than 8 bits. Pillow's mode hides it for colours; how it will decode them does not."""
+    how = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple | list) else [tile[3]])]
+    coarse = image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in how)
+    return image.mode.startswith(DEEP_MODES) or coarse or any(isinstance(p, str) and ";16" in p for p in how)

@@ -20,6 +20,8 @@ LEAST_EXAMPLES = 2000  # and never fewer than these, whatever they cost
 BLOCKS, BLOCK = 3, 384  # directions: each block is the covariance times the one before it, the first is random
 MAX_ENTRIES = 2**26  # of their matrix: narrower blocks for images of more than 58,000 values
 BATCH = 4096
+MAX_VARIANCE = 1e36  # of a direction: a float32 holds 3e38, and more than one square is summed
+VALUES = 2**24  # of a batch: fewer examples where they are large
 
 Batches = Callable[[], Iterable[np.ndarray]]  # each call goes through the same examples again, in the same order
 
@@ -38,6 +40,11 @@ def examples_for(n: int, dimensions: int) -> np.ndarray:
     return np.arange(n) if n <= most else held_out(n, most)[1]
 
 
+def parts(rows: np.ndarray, dimensions: int) -> list[np.ndarray]:
+    """``rows`` of ``examples_for``, cut into the batches that ``eigenvalues`` goes through."""
+    return np.array_split(rows, -(-len(rows) // max(1, min(BATCH, VALUES // dimensions))))
+
+
 def eigenvalues(data: np.ndarray | Batches) -> np.ndarray:
     """The spectrum of the covariance (ddof = 0) of flattened examples.
 
@@ -54,14 +61,25 @@ def eigenvalues(data: np.ndarray | Batches) -> np.ndarray:
 
     Returns:
       ``[D]`` float64, descending, not negative; D is the number of dimensions of one example.
+
+    Raises:
+      ValueError: the values lie so far apart that single precision cannot hold their squares.
     """
     batches = data if callable(data) else _batches(np.asarray(data))
     first = _flat(next(iter(batches())))
     shift = first.mean(axis=0, dtype=np.float64).astype(np.float32)  # close to the mean: no cancellation later
-    if first.shape[1] <= MAX_DIMENSIONS:
-        found = np.linalg.eigvalsh(_compressed(batches, shift, None)[0])
-        return np.maximum(found[::-1], 0.0)
-    return _randomised(batches, shift)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = _whole(batches, shift) if first.shape[1] <= MAX_DIMENSIONS else _randomised(batches, shift)
+    except np.linalg.LinAlgError:
+        found = np.array([np.nan])
+    if not np.isfinite(found).all() or found[0] > MAX_VARIANCE:
+        raise ValueError("values lie so far apart that single precision cannot hold their squares")
+    return found
+
+
+def _whole(batches, shift):
+    return np.maximum(np.linalg.eigvalsh(_compressed(batches, shift, None)[0])[::-1], 0.0)
 
 
 def _randomised(batches, shift):
@@ -134,6 +152,6 @@ def _flat(x):
 
 
 def _batches(x):
-    chosen = examples_for(len(x), _flat(x[:1]).shape[1])
-    parts = np.array_split(chosen, -(-len(chosen) // BATCH))
-    return lambda: (x[part] for part in parts)
+    dimensions = _flat(x[:1]).shape[1]
+    cut = parts(examples_for(len(x), dimensions), dimensions)
+    return lambda: (x[part] for part in cut)

@@ -1,7 +1,8 @@
 """Any image set of TFDS by its name, read without TensorFlow.
 
 Sets are prepared once (scripts/prepare_data.sh) as array_record files, which have random access and a reader
-of their own. Labels are left alone; images are decoded once into one uint8 array.
+of their own. Labels are left alone; images are decoded once into one uint8 array, or where that is too large read
+while they are used.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from vae_jax.data import images
-from vae_jax.data.dataset import Dataset, from_arrays
+from vae_jax.data.dataset import Dataset, from_images
+from vae_jax.data.rows import Rows, hold
 from vae_jax.types import UserError
 
 TEST_SPLITS = ("test", "validation", "valid", "val")  # the first one that is there is the test split
@@ -53,7 +55,7 @@ def unknown(name: str, built_in: Iterable[str]) -> UserError:
     )
 
 
-def read(name: str, data_dir: str | None = None) -> Dataset:
+def read(name: str, data_dir: str | None = None, keep: int | None = None) -> Dataset:
     """Reads a prepared image set.
 
     Splits: train, and test if there is one, else validation, else the last tenth of train is held out (TFDS
@@ -62,6 +64,7 @@ def read(name: str, data_dir: str | None = None) -> Dataset:
     Args:
       name: a name for which ``known`` holds.
       data_dir: where prepared sets are; see ``root``.
+      keep: the most bytes of a split to hold; a larger one becomes ``Rows``. None: all is held.
 
     Returns:
       A ``Dataset`` of uint8 images.
@@ -91,13 +94,14 @@ def read(name: str, data_dir: str | None = None) -> Dataset:
             raise UserError(f"--dataset={name} has no train split; it has {', '.join(splits)}")
         test_split = next((split for split in TEST_SPLITS if split in splits), None)
         key, channels = _image_feature(builder.info.features, name)
-        train = _read_split(builder, "train", key, channels)
+        train = _rows(builder, "train", key, channels)
         if test_split:
-            test = _read_split(builder, test_split, key, channels)
+            test = _rows(builder, test_split, key, channels)
         else:
             kept = len(train) - max(1, len(train) // 10)
-            train, test = train[:kept], train[kept:]
-    return from_arrays(name, train, test)
+            train, test = train.select(range(kept)), train.select(range(kept, len(train)))
+        splits = (hold(rows, keep, f"{builder.name} ({split})") for rows, split in ((train, "train"), (test, "test")))
+        return from_images(name, *splits)
 
 
 def _image_feature(features, name):
@@ -112,39 +116,52 @@ def _image_feature(features, name):
         what = f"several images an example ({', '.join(found)})" if found else "no images"
         raise UserError(f"--dataset={name} holds {what}; only sets with one image an example can be read")
     ((key, feature),) = found.items()
-    if feature.np_dtype != np.uint8:
-        raise UserError(f"--dataset={name} holds {np.dtype(feature.np_dtype)} images; only uint8 ones can be read")
+    if feature.np_dtype != np.uint8 or feature.shape[-1] not in images.MODES:
+        kind = f"{np.dtype(feature.np_dtype)} images with {feature.shape[-1] or 'any number of'} channels"
+        raise UserError(f"--dataset={name} holds {kind}; only uint8 ones with 1, 3 or 4 can be read")
     return key, feature.shape[-1]
 
 
-def _read_split(builder, split, key, channels):
-    """All images of one split, uint8 ``[n, h, w, c]``."""
+def _rows(builder, split, key, channels) -> Rows:
+    """The images of one split, ``[n, h, w, c]``: only the first of them is decoded, for its shape."""
     import tensorflow_datasets as tfds
 
-    # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
-    source = builder.as_data_source(split=split, decoders={key: tfds.decode.SkipDecoding()})
-    shapes = []
+    def some(indices, size=None):
+        # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
+        return [images.decode(io.BytesIO(r[key]), channels, size) for r in source.__getitems__(list(indices))]
 
-    def some(indices):
-        decoded = [images.decode(io.BytesIO(r[key]), channels) for r in source.__getitems__(list(indices))]
-        shapes[:] = shapes or [decoded[0].shape]
-        for image in decoded:
-            if image.shape != shapes[0]:
-                raise UserError(
-                    f"--dataset={builder.name} holds images of differing sizes ({shapes[0]} and "
-                    f"{image.shape} in {split}); crop and resize them into a FILE.npz or a folder"
-                )
-        return decoded
+    def read(indices):
+        try:
+            return some(indices, (width, height))
+        except images.OtherSize as error:
+            raise UserError(
+                f"--dataset={builder.name} holds images of differing sizes ({error} in {split}); crop and resize them "
+                "into a FILE.npz or a folder"
+            ) from error
+        except _DAMAGED as error:
+            raise _damaged(builder, error) from error
 
-    if len(source) == 0:
-        raise UserError(f"--dataset={builder.name}: the {split} split is empty")
     try:
-        return images.decode_all(some, len(source), f"{builder.name} ({split})")
-    except (OSError, ValueError, IndexError, RuntimeError, SyntaxError) as error:  # SyntaxError: a broken PNG
-        raise UserError(
-            f"--dataset={builder.name}: the files in {builder.data_dir} are damaged ({_first_line(error)}); "
-            f"remove that folder and run scripts/prepare_data.sh {builder.name}"
-        ) from error
+        source = builder.as_data_source(split=split, decoders={key: tfds.decode.SkipDecoding()})
+        if len(source) == 0:
+            raise UserError(f"--dataset={builder.name}: the {split} split is empty")
+        height, width, _ = some([0])[0].shape
+    except _DAMAGED as error:
+        raise _damaged(builder, error) from error
+    info = builder.info.splits[split]
+    identity = f"{builder.info.full_name} {split} {key} {info.num_bytes} {list(info.shard_lengths or ())}"
+    return Rows(read, (len(source), height, width, channels), identity.encode())
+
+
+# Of array_record, pillow (a broken PNG is a SyntaxError) and TFDS, for files that are not what they were.
+_DAMAGED = (OSError, ValueError, IndexError, RuntimeError, SyntaxError, EOFError)
+
+
+def _damaged(builder, error) -> UserError:
+    return UserError(
+        f"--dataset={builder.name}: the files in {builder.data_dir} are damaged ({_first_line(error)}); "
+        f"remove that folder and run scripts/prepare_data.sh {builder.name}"
+    )
 
 
 def _first_line(error):

@@ -1,4 +1,8 @@
-"""The loop that every measurement of a split shares: example by example, batches padded, the padding dropped."""
+"""The loop that every measurement of a split shares: example by example, batches padded, the padding dropped.
+
+A split is on the devices, or on the host: an array that was not placed, or anything else with a shape that gives the
+rows it is asked for as an array (``data.rows.Rows``). Of that only the rows of a batch go to the devices.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,7 @@ def in_batches(
     batch_size: int = 250,
     shard: Callable[[Array], Array] = lambda rows: rows,
     devices: int = 1,
+    jit: Callable[..., Callable] = jax.jit,
 ) -> Callable[..., Iterator[tuple[Any, int]]]:
     """A function ``(params, data[n, *event], key, limit=None, static=()) -> (part, count)`` for each batch.
 
@@ -27,29 +32,42 @@ def in_batches(
       preprocess: ``(key, raw[event]) -> x[event]``.
       batch_size: how many examples at a time; it changes the memory, not the numbers.
       shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
+      jit: ``jax.jit``, or one whose results every process can read.
 
     Returns:
       The function. A part's leaves are ``[b, ...]``, of which the first ``count`` are examples and the rest padding.
     """
 
-    def batch(params, data, rows, key, static):
-        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), data[rows])
+    def batch(params, raw, rows, key, static):
+        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)
         keys = example_keys(purpose_key(key, LATENT), rows)
         return jax.vmap(lambda x, key: measure(params, x, key, *static))(x, keys)
 
-    compiled = jax.jit(batch, static_argnums=4)
+    held = jit(lambda params, data, rows, key, static: batch(params, data[rows], rows, key, static), static_argnums=4)
+    read = jit(batch, static_argnums=4)
 
-    def parts(params: Params, data: Array, key: Array, limit: int | None = None, static: tuple = ()):
+    def parts(params: Params, data: Any, key: Array, limit: int | None = None, static: tuple = ()):
         n = data.shape[0] if limit is None else min(limit, data.shape[0])
         size = -(-min(batch_size, n) // devices) * devices
+        on_devices, before = isinstance(data, jax.Array), ()
         for start in range(0, n, size):
             rows = shard(jnp.minimum(jnp.arange(start, start + size), n - 1))
+            raw = data if on_devices else _read(data, np.minimum(np.arange(start, start + size), n - 1), rows.sharding)
             # Full float32 products: the defaults of accelerators move single examples by 1e-2 nats.
             with jax.default_matmul_precision("highest"):
-                part = compiled(params, data, rows, key, static)
+                part = (held if on_devices else read)(params, raw, rows, key, static)
+            if not on_devices:
+                jax.block_until_ready(before)  # or all batches would soon wait on the devices
+                before = part
             yield part, min(size, n - start)
 
     return parts
+
+
+def _read(data: Any, rows: np.ndarray, sharding: jax.sharding.Sharding) -> Array:
+    """The examples ``rows`` of a split on the host, on the devices as their indices are: each process reads its own."""
+    shape = (len(rows), *data.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(data[rows[index[0]]]))
 
 
 def watched(parts: Iterator[tuple[Any, int]], watch: Callable[[int], None]) -> Iterator[tuple[Any, int]]:

@@ -106,8 +106,11 @@ def make_scorer(
     batch_size: int = 250,
     shard: Callable[[Array], Array] = lambda rows: rows,
     devices: int = 1,
+    jit: Callable[..., Callable] = jax.jit,
 ) -> Callable[..., Scores]:
     """A function ``(params, data[n, *event], key, iw_samples=0) -> Scores`` of numpy arrays over all n examples.
+
+    The data may be on the devices or on the host (``batches.py``).
 
     Two more arguments: ``limit``, only the first so many examples; ``watch``, called after each batch with the
     number of its examples.
@@ -117,14 +120,15 @@ def make_scorer(
       preprocess: ``(key, raw[event]) -> x[event]``.
       batch_size: how many examples are scored at a time; it changes the memory, not the numbers.
       shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
+      jit: as for ``in_batches``.
     """
 
     def measure(params, x, key, iw_samples):
         return score_example(vae, likelihood, params, x, key, iw_samples)
 
-    parts = in_batches(measure, preprocess, batch_size, shard, devices)
+    parts = in_batches(measure, preprocess, batch_size, shard, devices, jit)
 
-    def scores(params: Params, data: Array, key: Array, iw_samples: int = 0, limit: int | None = None, watch=None):
+    def scores(params: Params, data: Any, key: Array, iw_samples: int = 0, limit: int | None = None, watch=None):
         found = parts(params, data, key, limit, (iw_samples,))
         return gather(found if watch is None else watched(found, watch))
 
@@ -152,7 +156,8 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
 
     rate, distortion = float(mean(scores.rate)), float(mean(scores.distortion))
     units = active_units(scores.posterior_mean, active_threshold)
-    second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
+    with np.errstate(divide="ignore"):  # a variance that has underflown
+        second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
     summary = {
         "elbo": -(rate + distortion),
         "rate": rate,

@@ -82,6 +82,7 @@ def make_fidelity(
     batch_size: int = 250,
     shard: Callable[[Array], Array] = lambda rows: rows,
     devices: int = 1,
+    jit: Callable[..., Callable] = jax.jit,
 ) -> Callable[..., Fidelity]:
     """A function ``(params, data[n, *event], key, limit=None) -> Fidelity`` of numpy arrays, for pixels on [0, 1].
 
@@ -90,6 +91,7 @@ def make_fidelity(
       preprocess: ``(key, raw[event]) -> x[event]``.
       batch_size: how many examples at a time; it changes the memory, not the numbers.
       shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
+      jit: as for ``in_batches``.
     """
 
     def measure(params, x, key):
@@ -97,7 +99,7 @@ def make_fidelity(
         mean = likelihood.mean(params["likelihood"], at_least_float32(theta))
         return Fidelity(psnr(x, mean), ssim(x, mean) if x.ndim == 3 else None)
 
-    parts = in_batches(measure, preprocess, batch_size, shard, devices)
+    parts = in_batches(measure, preprocess, batch_size, shard, devices, jit)
     return lambda params, data, key, limit=None: gather(parts(params, data, key, limit))
 
 

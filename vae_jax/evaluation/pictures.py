@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ TEMPERATURES = (0.5, 0.7, 1.0)
 QUANTILES = np.linspace(0.02, 0.98, 9)  # of the prior, along which one latent is moved
 STEPS = 8  # from one end of an interpolation to the other
 POINTS, ROUND = 1500, 250  # of the map of the posterior means, so many at a time
+VALUES = 2**25  # and, of large examples, fewer: 128 MiB of them
 
 
 class Counts(NamedTuple):
@@ -51,7 +52,7 @@ def pictures(
     likelihood: Likelihood,
     preprocess: Callable,
     params: Params,
-    data: Array,
+    data: Any,
     key: Array,
     latent_dim: int,
     counts: Counts | None = None,
@@ -65,7 +66,7 @@ def pictures(
     Args:
       vae, likelihood, params: the model.
       preprocess: ``(key, raw[event]) -> x[event]``.
-      data: the split whose first examples are shown.
+      data: the split whose first examples are shown, on the devices or on the host.
       key: consumed.
       latent_dim: d.
       counts: how many of each; None for as many as keep the file below 2 MB.
@@ -93,12 +94,11 @@ def pictures(
         q, z, _ = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key))(x, keys)
         return x, z[:, 0], q
 
-    # Rounds of one size, so that one compilation serves them all.
     first, spread = np.arange(min(counts.inputs, n)), np.linspace(0, n - 1, min(POINTS, n)).astype(int)
     rows = np.union1d(first, spread)
-    rounds = np.resize(rows, (-(-len(rows) // ROUND), ROUND))
-    seen = [look(params, data[part], part) for part in rounds]
-    x, z, q = jax.tree.map(lambda *parts: np.concatenate([np.asarray(p) for p in parts])[: len(rows)], *seen)
+    pairs = _pairs(len(rows), counts.ends)
+    kept = np.union1d(np.arange(len(first)), pairs)
+    x, z, q, (low, high) = _looked(lambda part: look(params, data[part], part), rows, kept, math.prod(data.shape[1:]))
     kl = np.asarray(q.kl()).mean(axis=0)
     order = np.argsort(-kl, kind="stable")[: counts.latents]
     noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, latent_dim)))
@@ -116,8 +116,8 @@ def pictures(
                 *codes.shape[:-1], *x.shape[1:]
             )
     if "interpolations" in shown:
-        shown["interpolation_ends"] = np.stack([x[_pairs(len(x), counts.ends)[:, side]] for side in (0, 1)], axis=1)
-    if image and x.min() >= 0.0 and x.max() <= 1.0:
+        shown["interpolation_ends"] = x[np.searchsorted(kept, pairs)]
+    if image and low >= 0.0 and high <= 1.0:
         shown = {name: _bytes(values) for name, values in shown.items()}
     shown |= {"traversal_latents": order, "traversal_kl": kl[order], "traversal_z": _prior_quantiles()}
     shown |= {"temperatures": np.asarray(TEMPERATURES)}
@@ -126,6 +126,20 @@ def pictures(
     if factors is not None:
         shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
     return shown
+
+
+def _looked(look: Callable, rows: np.ndarray, kept: np.ndarray, values: int):
+    """x of the rows at the places ``kept``, z and q of all ``rows``, on the host; and the range of x."""
+    # Rounds of one size, so that one compilation serves them all.
+    size = min(ROUND, max(16, VALUES // values))
+    found, low, high = [], np.inf, -np.inf
+    for number, part in enumerate(np.resize(rows, (-(-len(rows) // size), size))):
+        x, z, q = jax.tree.map(np.asarray, look(part))
+        low, high = np.minimum(low, x.min()), np.maximum(high, x.max())
+        here = kept[kept // size == number] - number * size
+        found.append((x[here], z, q))
+    x, z, q = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+    return x, *jax.tree.map(lambda v: v[: len(rows)], (z, q)), (low, high)
 
 
 def _prior_quantiles() -> np.ndarray:

@@ -73,6 +73,7 @@ def make_reliability(
     batch_size: int = 250,
     shard: Callable[[Array], Array] = lambda rows: rows,
     devices: int = 1,
+    jit: Callable[..., Callable] = jax.jit,
 ) -> Callable[..., dict[str, Any]]:
     """A function ``(params, data[n, *event], key, limit=None) -> results`` over all n examples, or the first ``limit``.
 
@@ -84,6 +85,7 @@ def make_reliability(
       preprocess: ``(key, raw[event]) -> x[event]``.
       batch_size: how many examples at a time; it changes the memory, not the numbers.
       shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
+      jit: as for ``in_batches``.
 
     Returns:
       The function; its results are plain numbers for results.json:
@@ -107,9 +109,9 @@ def make_reliability(
         counted = ~(likelihood.variance(own, at_least_float32(theta)) <= least)
         return histogram(u, counted), jnp.sum(counted)
 
-    parts = in_batches(measure, preprocess, batch_size, shard, devices)
+    parts = in_batches(measure, preprocess, batch_size, shard, devices, jit)
 
-    def reliability(params: Params, data: Array, key: Array, limit: int | None = None) -> dict[str, Any]:
+    def reliability(params: Params, data: Any, key: Array, limit: int | None = None) -> dict[str, Any]:
         sums, n = 0.0, 0
         for part, count in parts(params, data, key, limit):
             counts, total = (np.asarray(v, float)[:count] for v in part)

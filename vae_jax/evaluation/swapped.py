@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,21 @@ from vae_jax.objective import decode, infer
 from vae_jax.types import VAE, Array, Likelihood, Params
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+    """Each example of a split with its partner, ``[n, 2, *event]``, put together when it is asked for."""
+
+    data: Any
+    partner: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.data.shape[0], 2, *self.data.shape[1:])
+
+    def __getitem__(self, rows) -> np.ndarray:
+        return np.stack([self.data[rows], self.data[self.partner[rows]]], axis=1)
+
+
 def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_size: int = 250, *spread) -> Callable:
     """A function ``(params, data[n, *event], key) -> [n]``: -log p(x_n|z), z ~ q(z|x_m) of another example m, nats.
 
@@ -23,7 +40,7 @@ def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_s
 
     Args:
       vae, likelihood, preprocess, batch_size: as for ``make_scorer``.
-      spread: its ``shard`` and ``devices``.
+      spread: its ``shard``, ``devices`` and ``jit``.
     """
 
     def measure(params, pair, key):
@@ -37,10 +54,12 @@ def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_s
 
     parts = in_batches(measure, both, batch_size, *spread)
 
-    def swapped(params: Params, data: Array, key: Array) -> np.ndarray:
+    def swapped(params: Params, data: Any, key: Array) -> np.ndarray:
         order = np.random.default_rng(0).permutation(len(data))
         partner = np.empty_like(order)
         partner[order] = np.roll(order, 1)
-        return gather(parts(params, jnp.stack([data, data[partner]], axis=1), key))
+        on_devices = isinstance(data, jax.Array)
+        pairs = jnp.stack([data, data[partner]], axis=1) if on_devices else _Pairs(data, partner)
+        return gather(parts(params, pairs, key))
 
     return swapped

@@ -100,6 +100,32 @@ def conv(
     return from_linen(encoder, decoder, event, latent_dim, beta_range)
 
 
+def resnet(
+    event: Event,
+    theta_shape: Event,
+    latent_dim: int,
+    hidden: tuple[int, ...] = (32, 64),
+    beta_range: tuple[float, float] | None = None,
+    batched_kernels: bool = False,
+) -> VAE:
+    """Residual blocks between strided convolutions, for images whose sides can be halved once for each width.
+
+    Args:
+      event, theta_shape, latent_dim: the shapes.
+      hidden: the channels of each stage from the image inwards; a stage halves the image. The decoder mirrors them.
+      beta_range, batched_kernels: as for ``conv``.
+
+    Raises:
+      UserError: for any other event, or no widths.
+    """
+    from vae_jax.models.residual import Decoder, Encoder, check_event
+
+    check_event(event, hidden)
+    encoder = Encoder(latent_dim, hidden, beta_range, batched_kernels)
+    decoder = Decoder(event, theta_shape, hidden[::-1], beta_range, batched_kernels)
+    return from_linen(encoder, decoder, event, latent_dim, beta_range)
+
+
 def recurrent(
     event: Event,
     theta_shape: Event,

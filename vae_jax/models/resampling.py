@@ -23,7 +23,7 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 def conv_down(x, kernel):
     """Convolution of stride 2 and padding 1: ``x[h, w, c], kernel[4, 4, c, o] -> [h/2, w/2, o]``; h and w even."""
-    x, kernel = _same_dtype(x, kernel)
+    x, kernel = same_dtype(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=matrix_down, default=plain_down)
 
 
@@ -32,7 +32,7 @@ def conv_up(y, kernel):
 
     For every x and y, <conv_down(x, kernel), y> = <x, conv_up(y, kernel)>.
     """
-    y, kernel = _same_dtype(y, kernel)
+    y, kernel = same_dtype(y, kernel)
     return lax.platform_dependent(y, kernel, cpu=matrix_up, default=plain_up)
 
 
@@ -64,7 +64,8 @@ def matrix_up(y, kernel):
     return jax.linear_transpose(lambda x: _left(x, few), image)(product)[0]
 
 
-def _same_dtype(x, kernel):
+def same_dtype(x, kernel):
+    """Both in the type that their product has."""
     dtype = jnp.result_type(x, kernel)
     return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 

@@ -1,4 +1,4 @@
-"""What a run's numbers say about the model: divergence, latents, overfitting, the posterior, units, clipping.
+"""What a run's numbers say about the model: divergence, latents, overfitting, the posterior, units, the updates.
 
 Each function takes results.json and config.json ({} where unknown); None where the numbers say nothing.
 """
@@ -27,6 +27,21 @@ def divergence(results: Numbers, config: Numbers) -> Finding | None:
         f"{' and '.join(lost)}: not finite. The run diverged: lower the learning rate, or clip the "
         "gradient, and look at the curves for the step where it began.",
     )
+
+
+def skipped(results: Numbers, config: Numbers) -> Finding | None:
+    """Updates that were not made, because their loss or gradient was not finite."""
+    count, steps = results.get("skipped") or 0, results.get("step") or 0
+    if not count:
+        return None
+    share = f" ({number(100.0 * count / steps, 2)}%)" if steps else ""
+    text = f"{count} of {steps} updates{share} were skipped, because their loss or gradient was not finite"
+    if 2 * count > steps:
+        text += ": more than half, so most of the data had no say. Lower the learning rate, or clip the gradient."
+        return Finding("Skipped updates", True, text)
+    text += "; metrics.jsonl says when. "
+    text += "A few examples may be extreme, or the learning rate is near what this model can bear."
+    return Finding("Skipped updates", True, text)
 
 
 def latents(results: Numbers, config: Numbers) -> Finding | None:

@@ -62,7 +62,7 @@ def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
                 f"This is the optimum of its loss: {level}, and under the water a code costs more than it "
                 f"saves. Lower {knob}."
             )
-        spend = 0.5 * math.log(largest / water) if water else math.inf
+        spend = 0.5 * math.log(largest / water) if water > 0 else math.inf
         if spend < COLLAPSED_RATE:
             return (
                 f"The weight leaves almost nothing: {level}; the best direction of the data is worth "
@@ -101,7 +101,7 @@ def weight(results: Numbers, config: Numbers) -> Finding | None:
     if math.isclose(beta, 1.0, rel_tol=1e-6):
         return Finding("Weight", bool(early), "beta = 1: the loss is a bound on -log p(x)." + early)
     text = f"beta = {setting(beta)}: the loss is not a bound on log p(x). All the numbers here are at beta = 1."
-    if water:
+    if water and water > 0:
         text += f" As a squared error, this is the model of noise sigma = {number(math.sqrt(water))} at beta = 1."
     return Finding("Weight", bool(early), text + early)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.report.loading import series
-from vae_jax.report.style import FAINT, MARK, TRAIN, Plate, draw, step_axis
+from vae_jax.report.style import FAINT, MARK, TRAIN, Plate, draw, label_of, step_axis
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -27,7 +27,7 @@ def annealing(arms: Mapping[str, Sequence[Lines]]) -> Plate:
         for i, (axes, (name, seeds)) in enumerate(zip(grid, arms.items())):
             for j, lines in enumerate(seeds):
                 axes.plot(*series(lines, "train", "rate"), color=TRAIN, linewidth=0.9, alpha=0.7, label="KL" * (not j))
-            axes.set_title(name, fontsize=8.5)
+            axes.set_title(label_of(name), fontsize=8.5)
             step_axis(axes)
             axes.xaxis.set_major_locator(MaxNLocator(nbins=max(2, 8 // len(arms)), integer=True))
             weight = axes.twinx()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.report.formatting import number
-from vae_jax.report.style import FAINT, TRAIN, Plate, draw
+from vae_jax.report.style import FAINT, TRAIN, Plate, draw, label_of
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = {
@@ -66,7 +66,7 @@ def comparison(rows: Rows) -> Plate:
         left.set_xscale("symlog", linthresh=1.0)
         ends = best - np.concatenate([v["calibrated_elbo"] for v in found.values()])
         left.set_xlim(1.5 * min(-1.0, ends.min()), 2.0 * max(1.0, ends.max()))
-        left.set_yticks(range(len(found)), [f"{name}  {i + 1}" for i, name in enumerate(found)])
+        left.set_yticks(range(len(found)), [f"{label_of(name)}  {i + 1}" for i, name in enumerate(found)])
         left.invert_yaxis()
         left.set_xlabel("nats behind the best, σ recalibrated")
         left.set_title("(a)", loc="left")

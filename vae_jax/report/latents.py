@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.report.loading import Run
-from vae_jax.report.style import FAINT, MARK, TRAIN, WIDTH, Plate, draw
+from vae_jax.report.style import FAINT, MARK, TRAIN, WIDTH, Plate, draw, label_of
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
 # latent whose mean has that variance costs -log(1 - 0.01) / 2 nats.
@@ -109,7 +109,7 @@ def _scatter(figure, axes, points, values, title) -> None:
         halo = [withStroke(linewidth=2.5, foreground="white")]
         for kind, place in zip(kinds, places):
             axes.text(*place, f"{kind:g}", ha="center", va="center", weight="bold", path_effects=halo)
-    axes.set_title(title)
+    axes.set_title(label_of(title))
 
 
 def embedding(run: Run) -> Plate:
@@ -137,9 +137,9 @@ def embedding(run: Run) -> Plate:
             _scatter(figure, axes, points, values, title if len(panels) > 1 else "")
             axes.tick_params(labelbottom=i + columns >= len(panels))
             if i + columns >= len(panels):
-                axes.set_xlabel(str(names[0]) if columns == 1 else str(names[0]).split(" (")[0])
+                axes.set_xlabel(label_of(str(names[0]) if columns == 1 else str(names[0]).split(" (")[0]))
             if i % columns == 0:
-                axes.set_ylabel(str(names[1]) if columns == 1 else str(names[1]).split(" (")[0])
+                axes.set_ylabel(label_of(str(names[1]) if columns == 1 else str(names[1]).split(" (")[0]))
 
     colour = ""
     if panels[0][0] is not None:

@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax.jsonfile import read_object
+from vae_jax.report import checking
 from vae_jax.types import UserError
+
+ANEW = "evaluate the run again to write it anew"
 
 
 class Run(NamedTuple):
@@ -36,21 +40,6 @@ def _json(text: str):
     return json.loads(text, parse_constant=lambda name: None)
 
 
-def read_object(path: Path, remedy: str = "evaluate the run again") -> dict[str, Any]:
-    """One JSON object; NaN and infinities are None. ``remedy`` is what writes the file anew.
-
-    Raises:
-      UserError: where the file is no such thing.
-    """
-    try:
-        value = _json(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); {remedy} to write it anew") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path} should hold one JSON object, not a {type(value).__name__}")
-    return value
-
-
 def _metrics(path: Path) -> list[dict[str, Any]]:
     lines: dict[tuple[str, int], dict[str, Any]] = {}
     if path.exists():
@@ -58,8 +47,11 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
             try:
                 line = _json(text)
                 key = (str(line["split"]), int(line["step"]))
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 continue  # a killed run tears a line
+            line = {name: value for name, value in line.items() if name == "split" or checking.number(value)}
+            if "step" not in line:
+                continue
             lines[key] = line  # a resumed run repeats the steps after its last checkpoint: the later line is the run's
     return sorted(lines.values(), key=lambda line: line["step"])
 
@@ -82,21 +74,35 @@ def load(workdir) -> Run:
         raise UserError(f"{workdir} {what}: the run has no results yet; train it to its end, or evaluate it, first")
     config, evaluation = workdir / "config.json", workdir / "evaluation.json"
     pictures, said = workdir / "pictures.npz", workdir / "sentences.json"
-    arrays: dict[str, np.ndarray] = {}
-    if pictures.exists():
-        try:
-            with np.load(pictures) as file:
-                arrays = {name: np.asarray(file[name]) for name in file.files}
-        except (ValueError, OSError, EOFError) as error:
-            raise UserError(f"{pictures} cannot be read ({error}); evaluate the run again to write it anew") from None
     return Run(
-        results=read_object(workdir / "results.json"),
-        config=read_object(config) if config.exists() else {},
+        results=_object(workdir / "results.json", checking.RESULTS),
+        config=_config(config) if config.exists() else {},
         metrics=_metrics(workdir / "metrics.jsonl"),
-        pictures=arrays,
-        evaluation=read_object(evaluation) if evaluation.exists() else None,
-        sentences=read_object(said) if said.exists() else None,
+        pictures=_pictures(pictures) if pictures.exists() else {},
+        evaluation=_object(evaluation, checking.EVALUATION) if evaluation.exists() else None,
+        sentences=_object(said, checking.SENTENCES) if said.exists() else None,
     )
+
+
+def _object(path: Path, kinds) -> dict[str, Any]:
+    return checking.checked(read_object(path, ANEW), kinds, path, ANEW)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    found = _object(path, checking.CONFIG)
+    return checking.checked(found, dict.fromkeys(found, checking.single), path, "repair it by hand, or train again")
+
+
+def _pictures(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+    except Exception as error:  # numpy and zipfile raise errors of many kinds for a file that is broken
+        raise UserError(f"{path} cannot be read ({error}); {ANEW}") from None
+    wrong = checking.pictures_misfit(arrays)
+    if wrong is not None:
+        raise UserError(f"{path}: {wrong} has dtype {arrays[wrong].dtype} and {arrays[wrong].ndim} axes; {ANEW}")
+    return arrays
 
 
 def series(metrics, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:

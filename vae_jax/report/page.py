@@ -73,7 +73,7 @@ _LETTER = re.compile(r"(?<![\w=/.\-])(beta|sigma|mu\^2|tau\^2)(?![\w/]|\.\w| lik
 def text(value) -> str:
     """``value`` escaped and set: Greek letters, squares, minus signs and powers of ten as they are printed."""
     escaped = _LETTER.sub(lambda m: _LETTERS[m[1]], html.escape(str(value))).replace("^2", "²")
-    escaped = re.sub(r"(?<=\d)e(-?)(\d+)\b", lambda m: f" × 10<sup>{'−' if m[1] else ''}{int(m[2])}</sup>", escaped)
+    escaped = re.sub(r"(?<=\d)e(-?)(\d{1,4})\b", lambda m: f" × 10<sup>{'−' if m[1] else ''}{int(m[2])}</sup>", escaped)
     return re.sub(r"(?<![\w.\-=/])-(?=\d|log\b)| - ", lambda m: m[0].replace("-", "−"), escaped)
 
 
@@ -140,4 +140,4 @@ def document(title: str, body: str) -> bytes:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         ""
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    ).encode()
+    ).encode("utf-8", "replace")  # half a letter, in the name of a file, has no UTF-8

@@ -10,6 +10,7 @@ from vae_jax.report.formatting import number
 
 READERS = (
     about_model.divergence,
+    about_model.skipped,
     about_weight.collapse,
     about_weight.weight,
     about_target.target,

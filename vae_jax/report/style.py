@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
+
+from vae_jax.types import one_line
 
 # Okabe and Ito's palette (2008).
 TRAIN, TEST, MARK, FAINT = "#0072B2", "#D55E00", "#000000", "#999999"
@@ -52,13 +55,20 @@ def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | Non
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(_RC):
+    with rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in a script of its own
         figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
         FigureCanvasAgg(figure)
         paint(figure)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def label_of(name: str, most: int = 40) -> str:
+    """A name that somebody gave as a figure may show it: one line, not long, no dollar that would start a formula."""
+    name = one_line(name, max(len(name), 1))
+    return (name if len(name) <= most else f"{name[: most - 3]}...").replace("$", r"\$")
 
 
 def step_axis(axes, label: bool = True) -> None:

@@ -43,6 +43,7 @@ _ELSEWHERE = (
     "sigma_at_bound",
     "clipped",
     "saturated",
+    "skipped",
     "train",
     "warnings",
     "headline",

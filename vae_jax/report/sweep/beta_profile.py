@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.report.finding import is_collapsed
-from vae_jax.report.style import MARK, Plate, draw
+from vae_jax.report.style import MARK, Plate, draw, label_of
 from vae_jax.report.sweep.frontier_marks import any_far, near
-from vae_jax.report.sweep.lines import DARK, LOOKS, Line, columns, label_of, lines_of
+from vae_jax.report.sweep.lines import DARK, LOOKS, Line, columns, lines_of
 from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.profile_axis import Axis, beta_on_top
 from vae_jax.report.sweep.settings import (

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.report.style import FAINT, MARK, Plate, draw
+from vae_jax.report.style import FAINT, MARK, Plate, draw, label_of
 from vae_jax.report.sweep import analysis, labelling
 from vae_jax.report.sweep.frontier_marks import any_far, diagonals, set_view, values
-from vae_jax.report.sweep.lines import DARK, Line, columns, label_of, lines_of, means
+from vae_jax.report.sweep.lines import DARK, Line, columns, lines_of, means
 from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.settings import Measure, Setting, along, at, distortion, done, elbo, groups, rate, rms
 from vae_jax.report.sweep.theory import gaussian_distortion

@@ -9,9 +9,9 @@ import numpy as np
 
 from vae_jax.report.finding import is_collapsed
 from vae_jax.report.formatting import number, setting
-from vae_jax.report.style import FAINT
+from vae_jax.report.style import FAINT, label_of
 from vae_jax.report.sweep import labelling
-from vae_jax.report.sweep.lines import DARK, Line, label_of
+from vae_jax.report.sweep.lines import DARK, Line
 from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.settings import SYMBOLS, Measure, at, distortion, elbo, rate, rms, settings
 

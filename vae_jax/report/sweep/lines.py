@@ -42,12 +42,6 @@ def means(line: Line, measure: Measure) -> np.ndarray:
     return np.array([p for p in found if np.isfinite(p).all()]).reshape(-1, 2)
 
 
-def label_of(name: str, most: int = 40) -> str:
-    """``name`` as a figure may show it: one line, not long, and no dollar that would start a formula."""
-    name = " ".join(name.split())
-    return (name if len(name) <= most else f"{name[: most - 3]}...").replace("$", r"\$")
-
-
 def columns(labels: Sequence[str], room: int = 105) -> int:
     """How many columns a legend of the figure's width may have: as few rows as ``room`` letters allow, and filled."""
     for rows in range(1, len(labels) + 1):

@@ -6,10 +6,24 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax.report.loading import read_object
+from vae_jax.jsonfile import read_object
+from vae_jax.report import checking
 from vae_jax.types import UserError
 
 Row = dict[str, Any]
+_ROW = checking.RESULTS | {"asked": checking.named(checking.single), "disentanglement": lambda v: isinstance(v, dict)}
+_LINE = checking.object_of(dict.fromkeys(("water_level", "rate", "rms"), checking.listed(checking.number)))
+_POINT = checking.object_of({"rms": checking.number, "rate": checking.number})
+_THEORY = {"latent_dim": checking.number, "collapse_beta": checking.number, "frontier": _LINE, "calibrated": _POINT}
+_SUMMARY = {
+    "flags": lambda v: isinstance(v, dict),
+    "reference": checking.listed(checking.object_of(_THEORY)),
+    "seconds": checking.number,
+    "training_seconds": checking.number,
+    "programs": checking.number,
+    "notes": checking.listed(checking.text),
+    "halving": lambda v: isinstance(v, dict),
+}
 
 
 class Sweep(NamedTuple):
@@ -43,7 +57,7 @@ def load_sweep(workdir) -> Sweep:
     for i, text in enumerate(texts):
         try:
             row = _row(text)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if i == len(texts) - 1:
                 continue  # a killed sweep tears its last line
             raise UserError(
@@ -52,12 +66,17 @@ def load_sweep(workdir) -> Sweep:
         rows[(row["method"], row["run"], repr(row["asked"]))] = row  # one network has a line for each beta
     if not rows:
         raise UserError(f"{path} holds no run yet; let the sweep come to its end first")
-    summary = Path(workdir) / "sweep.json"
-    return Sweep(list(rows.values()), read_object(summary, "run the sweep again") if summary.exists() else {})
+    summary, remedy = Path(workdir) / "sweep.json", "run the sweep again to write it anew"
+    if not summary.exists():
+        return Sweep(list(rows.values()), {})
+    return Sweep(list(rows.values()), checking.checked(read_object(summary, remedy), _SUMMARY, summary, remedy))
 
 
 def _row(text: str) -> Row:
     row = json.loads(text, parse_constant=lambda name: None)
     if not isinstance(row, dict) or not isinstance(row["asked"], dict):
         raise TypeError("not an object with the flags that were asked")
+    wrong = checking.misfit(row, _ROW)
+    if wrong is not None:
+        raise TypeError(f"{wrong} is not what a run has there")
     return {**row, "run": str(row["run"]), "method": str(row["method"]), "status": str(row["status"])}

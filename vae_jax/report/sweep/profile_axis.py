@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from vae_jax.report.sweep.lines import Line, label_of
+from vae_jax.report.style import label_of
+from vae_jax.report.sweep.lines import Line
 from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.settings import Setting, at
 

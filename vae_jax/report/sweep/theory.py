@@ -31,7 +31,7 @@ def predicted_collapse(entries: Sequence[dict[str, Any]], rows: Sequence[Row], f
     row = next((r for r in rows if r.get("lambda_max")), None)
     if row and row.get("precision") == "fixed" and row.get("sigma") and row.get("calibrated_elbo") is not None:
         if flag == "sigma":
-            return math.sqrt(row["lambda_max"] / row["beta"]) if row.get("beta") else None
+            return math.sqrt(row["lambda_max"] / row["beta"]) if (row.get("beta") or 0) > 0 else None
         return row["lambda_max"] / row["sigma"] ** 2 if flag == "beta" else None
     entry = reference(entries, rows[0]) if rows and flag == "beta" else None
     return entry.get("collapse_beta") if entry else None

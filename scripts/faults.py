@@ -1,0 +1,268 @@
+"""A run that is hit by a fault: its processes, the moment, the blow, and what lies on the disk after it.
+
+Used by ``fault_campaign.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from launch_local import Group, cluster_commands
+
+_BEGUN = re.compile(r"^(continuing from step|step (of a run )?\d+/)", re.MULTILINE)
+_TRAINED = re.compile(r"^(evaluating|measuring)", re.MULTILINE)
+_RESUMED = re.compile(r"^continuing from step (\d+)", re.MULTILINE)
+_REFUSED = re.compile(r"checkpoint of step (\d+) cannot be used")
+_WORKED = re.compile(r"^step (of a run )?\d+/", re.MULTILINE)
+_SAVED_IN_TIME = "the same command continues this"
+_SMALL_FILES = {("meta", "metadata"), ("state", "manifest.ocdbt")}  # of a checkpoint, that say what there is
+_LOOK = 0.002  # seconds between two looks at a run
+
+
+class Case(NamedTuple):
+    """What is run, again and again.
+
+    Attributes:
+      name: of the row of the table.
+      module: train or sweep.
+      processes: how many at once.
+      flags: of the binary, without the workdir.
+      num_steps, log_every, interval: what the flags say; a chunk ends at each multiple of ``log_every``, and a
+        checkpoint is saved at each multiple of ``interval``.
+      saves: the folders of a run's checkpoints, as a pattern below its workdir.
+    """
+
+    name: str
+    module: str
+    processes: int
+    flags: tuple[str, ...]
+    num_steps: int
+    log_every: int
+    interval: int
+    saves: str
+
+    def start(self, workdir: Path, output: Path, environment: dict[str, str]) -> Group:
+        """Its processes; what they say is added to the file ``output``."""
+        arguments = ["-m", f"experiments.{self.module}", f"--workdir={workdir}", *self.flags]
+        commands = [[sys.executable, *arguments]]
+        if self.processes > 1:
+            commands = cluster_commands(arguments, self.processes)
+
+        def say(line):
+            with output.open("a") as file:
+                file.write(line + "\n")
+
+        with output.open("a") as file:
+            return Group(commands, environment, file, say)
+
+    def checkpoints(self, workdir: Path) -> dict[int, Path]:
+        """The complete ones, step -> folder."""
+        return {int(p.name): p for p in workdir.glob(f"{self.saves}/*") if p.name.isdigit()}
+
+    def partial(self, workdir: Path) -> set[Path]:
+        """Checkpoints that are being written, or were when the run was killed."""
+        return set(workdir.glob(f"{self.saves}/*.orbax-checkpoint-tmp*"))
+
+    def is_measured(self, workdir: Path) -> bool:
+        """Whether results are there: all steps are done."""
+        return any(workdir.glob("results.json")) or any(workdir.glob("runs/*/results.json"))
+
+    def saved(self, workdir: Path, damaged: dict[Path, int]) -> int:
+        """The newest step that is saved whole, 0 for none."""
+        if self.is_measured(workdir):
+            return self.num_steps
+        whole = (step for step, folder in self.checkpoints(workdir).items() if not spoilt(folder, damaged))
+        return max(whole, default=0)
+
+    def reached(self, workdir: Path) -> int:
+        """How many updates are on record: to the end of the last chunk that a metrics.jsonl shows."""
+        last = -1
+        for path in (*workdir.glob("metrics.jsonl"), *workdir.glob("runs/*/metrics.jsonl")):
+            for line in path.read_text().splitlines():
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue  # torn by a kill
+                last = max(last, row["step"] if row["split"] == "train" else -1)
+        return 0 if last < 0 else min(self.num_steps, (last // self.log_every + 1) * self.log_every)
+
+
+class Pace(NamedTuple):
+    """When an undisturbed run begins to train, has trained and ends, in seconds from its start."""
+
+    begun: float
+    trained: float
+    ended: float
+
+
+class Fault(NamedTuple):
+    """What is done to a run, and when.
+
+    Attributes:
+      kind: "SIGKILL", "in a save" (SIGKILL as soon as one begins) or "SIGTERM".
+      part: of the run: "start", "training" or "end", which is the measuring and drawing after the training.
+      share: of what is left of that part.
+      victims: which processes; None for all.
+    """
+
+    kind: str
+    part: str
+    share: float
+    victims: tuple[int, ...] | None
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended.
+
+    Attributes:
+      hit: whether the fault met anybody alive.
+      status: of the processes together.
+      resumed: the step from which it continued; None where it did not, or ended before.
+      worked: whether it made an update.
+      refused: the steps whose checkpoints were reported as unusable.
+      in_time: whether it says that it has saved because it was asked to stop.
+      said: all that it said.
+    """
+
+    hit: bool
+    status: int
+    resumed: int | None
+    worked: bool
+    refused: set[int]
+    in_time: bool
+    said: str
+
+
+def draw(case: Case, chooser: random.Random, saved: int) -> Fault | None:
+    """A fault at random, mostly SIGKILL and mostly while it trains; None for a run that may come to its end.
+
+    Args:
+      case: what is run.
+      chooser: of everything.
+      saved: the step that it will continue from.
+    """
+    left = case.num_steps - saved > 2 * case.interval  # else there is little training to hit
+    part = chooser.choices(("training", "start", "end", None), (0.8, 0.1, 0.1, 0) if left else (0, 0.1, 0.4, 0.5))[0]
+    kind = chooser.choices(("SIGKILL", "in a save", "SIGTERM"), (0.6, 0.25, 0.15))[0]
+    if kind == "in a save" and part != "training":
+        kind = "SIGKILL"
+    victims = None if chooser.random() < 0.25 else (chooser.randrange(case.processes),)
+    return part and Fault(kind, part, chooser.random(), victims)
+
+
+def undisturbed(case: Case, workdir: Path, output: Path, environment: dict[str, str]) -> Pace:
+    """Runs to the end, and says how long its parts take.
+
+    Raises:
+      RuntimeError: it failed.
+    """
+    began, times = time.monotonic(), []
+    with case.start(workdir, output, environment) as group:
+        for pattern in (_BEGUN, _TRAINED):
+            _until(lambda: pattern.search(output.read_text()), group)  # noqa: B023  (called at once)
+            times.append(time.monotonic() - began)
+        failed = group.wait()
+    if failed:
+        raise RuntimeError(f"the undisturbed run failed: {output.read_text().strip().splitlines()[-1:]}")
+    return Pace(*times, time.monotonic() - began)
+
+
+def attempt(
+    case: Case, workdir: Path, output: Path, environment: dict[str, str], fault: Fault | None, pace: Pace, saved: int
+) -> Outcome:
+    """Starts, or continues, the run in ``workdir``, and lets the fault strike.
+
+    Args:
+      case, workdir, environment: of the run.
+      output: a file for all that it says; written anew.
+      fault: None to let it end.
+      pace: of the undisturbed run.
+      saved: the step it will continue from.
+    """
+    output.write_text("")
+    with case.start(workdir, output, environment) as group:
+        hit = fault is not None and _strike(case, group, workdir, output, fault, pace, saved)
+        # Who waits for a dead process in a collective cannot be asked to save; who was asked to stop may need a while.
+        status = group.wait(2.0 if hit and fault.kind != "SIGTERM" else 20.0)
+    said = output.read_text()
+    resumed = _RESUMED.search(said)
+    return Outcome(
+        hit=hit,
+        status=status,
+        resumed=int(resumed[1]) if resumed else None,
+        worked=bool(_WORKED.search(said)),
+        refused={int(step) for step in _REFUSED.findall(said)},
+        in_time=_SAVED_IN_TIME in said,
+        said=said,
+    )
+
+
+def _strike(case, group, workdir, output, fault, pace, saved) -> bool:
+    first = {"start": re.compile(""), "training": _BEGUN, "end": _TRAINED}[fault.part]
+    lasts = {"start": pace.begun, "training": pace.trained - pace.begun, "end": pace.ended - pace.trained}[fault.part]
+    if fault.part == "training":
+        lasts *= 1 - saved / case.num_steps
+        # The last save is at the end: what aims at a save has to come before it.
+        lasts *= 0.8 if fault.kind == "in a save" else 1.0
+    _until(lambda: first.search(output.read_text()), group)
+    moment = time.monotonic() + fault.share * lasts
+    _until(lambda: time.monotonic() >= moment, group)
+    if fault.kind == "in a save":
+        before = case.partial(workdir)
+        _until(lambda: case.partial(workdir) - before, group)
+    if any(process.poll() for process in group.processes):
+        return False  # one failed before, by itself: that is to be seen
+    victims = [p for i, p in enumerate(group.processes) if fault.victims is None or i in fault.victims]
+    alive = [p for p in victims if p.poll() is None]
+    if fault.kind == "SIGTERM" and fault.victims is None:
+        group.ask(signal.SIGTERM)  # as the launcher does
+        return bool(alive)
+    for process in alive:
+        process.send_signal(signal.SIGTERM if fault.kind == "SIGTERM" else signal.SIGKILL)
+    return bool(alive)
+
+
+def _until(condition: Callable[[], object], group: Group) -> None:
+    """Waits for ``condition``, or for the end of the run or of one of its processes by a failure."""
+    while not condition():
+        codes = [process.poll() for process in group.processes]
+        if None not in codes or any(codes):
+            return
+        time.sleep(_LOOK)
+
+
+def truncate(case: Case, workdir: Path, damaged: dict[Path, int], chooser: random.Random) -> bool:
+    """Cuts a file of the newest checkpoint in two, where there is an older one to fall back to.
+
+    Args:
+      case, workdir: of the run.
+      damaged: which files were cut, and how long they are since; added to.
+      chooser: of the file: the largest one, or one of those that say what there is.
+
+    Returns:
+      Whether it was done.
+    """
+    whole = {s: p for s, p in case.checkpoints(workdir).items() if not spoilt(p, damaged)}
+    if len(whole) < 2 or case.is_measured(workdir):
+        return False
+    files = sorted((p for p in whole[max(whole)].rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    named = [p for p in files if (p.parent.name, p.name) in _SMALL_FILES]
+    path = chooser.choice([files[-1], *named])
+    damaged[path] = path.stat().st_size // 2
+    with path.open("r+b") as file:
+        file.truncate(damaged[path])
+    return True
+
+
+def spoilt(folder: Path, damaged: dict[Path, int]) -> bool:
+    """Whether a file in ``folder`` was cut, and has not been written anew since."""
+    cut = (path for path in damaged if path.is_relative_to(folder) and path.exists())
+    return any(path.stat().st_size == damaged[path] for path in cut)

@@ -1,0 +1,120 @@
+"""A split that is too large to hold: it looks like an array, and what is asked of it is read there and then."""
+
+from __future__ import annotations
+
+import functools
+import math
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from vae_jax.data.images import THREADS, decode_all, in_threads
+from vae_jax.data.split import held_out
+
+LOOKED_AT = 2**26  # bytes of rows that a look at some of them decodes
+IDENTIFYING = 8  # rows whose values are part of a fingerprint
+
+
+class Rows:
+    """uint8 ``[n, *event]`` that is read when it is indexed, by a slice, an integer or an array of integers.
+
+    Nothing is kept. Whoever wants an array of everything has to ask for it, ``rows[:]``: what would make one by the way
+    (``np.asarray``, ``jax.device_put``) is an error.
+
+    Args:
+      read: indices -> their rows, each uint8 ``[*event]``, for any indices in any order; called from several threads.
+        It raises a ``UserError`` that names what it cannot read.
+      shape: ``(n, *event)``.
+      identity: what tells the split from another one before anything of it is read, such as names and sizes.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, read: Callable[[Sequence[int]], Sequence[np.ndarray]], shape: tuple[int, ...], identity: bytes):
+        self.read, self.shape, self._identity = read, tuple(shape), identity
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """What the split would be as an array, in bytes."""
+        return self.size
+
+    @functools.cached_property
+    def fingerprint(self) -> int:
+        """A crc32 of what the split is: its identity, its shape, and the values of a few rows."""
+        some = self[held_out(len(self), min(len(self), IDENTIFYING))[1]]
+        return zlib.crc32(some, zlib.crc32(self._identity + repr(self.shape).encode()))
+
+    def __getitem__(self, index) -> np.ndarray:
+        if isinstance(index, tuple):  # rows first, then what of each row
+            found = self[index[0]]
+            return found[(*[slice(None)] * (found.ndim + 1 - self.ndim), *index[1:])]
+        n = len(self)
+        chosen = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
+        if chosen.size and chosen.dtype.kind not in "iu":
+            raise TypeError(f"rows are chosen by integers or by a slice, not by {chosen.dtype}")
+        chosen = chosen.astype(np.int64)
+        if np.any((chosen < -n) | (chosen >= n)):
+            raise IndexError(f"there are {n} rows, and {chosen[(chosen < -n) | (chosen >= n)].flat[0]} is none of them")
+        return self._decoded(np.where(chosen < 0, chosen + n, chosen).ravel()).reshape(*chosen.shape, *self.shape[1:])
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError(f"{self.nbytes / 1e9:.3g} GB of rows are read when they are asked for, not all at once")
+
+    def select(self, indices: Sequence[int]) -> Rows:
+        """The rows ``indices``, in that order, as ``Rows``: nothing is read."""
+        where = np.arange(len(self))[np.asarray(indices, np.int64)]
+        identity = self._identity + zlib.crc32(where).to_bytes(4, "little")
+        return Rows(lambda some: self.read([int(where[i]) for i in some]), (len(where), *self.shape[1:]), identity)
+
+    def _decoded(self, chosen: np.ndarray) -> np.ndarray:
+        unique, where = np.unique(chosen, return_inverse=True)
+        if len(unique) < len(chosen):
+            return self._decoded(unique)[where]
+        rows = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        step = max(1, -(-len(chosen) // (4 * THREADS)))
+
+        def fill(start):
+            rows[start : start + step] = self.read(chosen[start : start + step].tolist())
+
+        for _ in in_threads(fill, range(0, len(chosen), step)):
+            pass
+        return rows
+
+
+def hold(rows: Rows, keep: int | None, what: str) -> np.ndarray | Rows:
+    """All of ``rows`` as an array, decoded once, unless that is more than ``keep`` bytes (None: it never is).
+
+    Args:
+      rows: a split.
+      keep: the most bytes to hold.
+      what: what is being read, for the progress line.
+    """
+    return rows if keep is not None and rows.nbytes > keep else decode_all(rows.read, len(rows), what)
+
+
+def first(split, n: int | None):
+    """The first ``n`` examples of a split (None: all): of an array a view, of ``Rows`` other ``Rows``, not yet read."""
+    if n is None or n >= len(split):
+        return split
+    return split.select(range(n)) if isinstance(split, Rows) else split[:n]
+
+
+def sample(split, most: int = 4096) -> np.ndarray:
+    """A fixed choice of at most ``most`` examples; of ``Rows`` fewer where they are large (64 MiB, at least 16)."""
+    if isinstance(split, Rows):
+        most = min(most, max(16, LOOKED_AT // max(math.prod(split.shape[1:]), 1)))
+    return split[held_out(len(split), min(len(split), most))[1]]

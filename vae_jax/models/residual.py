@@ -1,0 +1,118 @@
+"""The residual encoder and decoder, of one image: blocks before activation (He 2016, 1603.05027) between resamplings.
+
+Nothing is normalised: statistics of a batch would make an example's bound depend on the others, and with a last
+convolution that begins at zero each block begins as the identity, which deep VAEs train with (Child 2021, 2011.10650).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vae_jax.models.convolutional import Down, Up, pixels_to_theta
+from vae_jax.models.rate_gates import gated
+from vae_jax.models.smoothing import conv_same, matrix_same
+from vae_jax.types import Event, UserError
+
+BLOCKS = 2  # at each size of the image
+
+
+def check_event(event: Event, hidden: Sequence[int]) -> None:
+    """Raises a ``UserError`` unless ``event`` is an image ``[h, w, c]`` that can be halved once for each width."""
+    if not hidden:
+        raise UserError("--model=resnet has a stage for each width of --hidden, and there is none; name one or more")
+    step = 2 ** len(hidden)
+    if len(event) != 3 or min(event) < 1 or event[0] % step or event[1] % step:
+        size, widths = "x".join(str(n) for n in event), ",".join(str(n) for n in hidden)
+        raise UserError(
+            f"--model=resnet with --hidden={widths} takes images whose height and width are divisible by {step}, not "
+            f"examples of shape {size}; give fewer widths, or --model=mlp, which takes any shape"
+        )
+
+
+class Same(nn.Module):
+    """``[h, w, c] -> [h, w, features]``: a 3x3 convolution and its bias.
+
+    ``zero``: the kernel begins at zero. ``batched_kernels``: as in ``convolutional.Down``.
+    """
+
+    features: int
+    zero: bool = False
+    batched_kernels: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        """One image."""
+        begin = nn.initializers.zeros if self.zero else nn.initializers.lecun_normal()
+        kernel = self.param("kernel", begin, (3, 3, x.shape[-1], self.features), jnp.float32)
+        same = matrix_same if self.batched_kernels else conv_same
+        return same(x, kernel) + self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+
+
+class Block(nn.Module):
+    """``h[h, w, c] -> [h, w, c]``: itself, and what two convolutions make of it."""
+
+    beta_range: tuple[float, float] | None = None
+    batched_kernels: bool = False
+
+    @nn.compact
+    def __call__(self, h, eta=None):
+        """One image; ``eta`` is a log beta where there is a ``beta_range``."""
+        width = h.shape[-1]
+        inner = Same(width, False, self.batched_kernels)(nn.silu(gated(h, eta, self.beta_range)))
+        return h + Same(width, True, self.batched_kernels)(nn.silu(gated(inner, eta, self.beta_range)))
+
+
+class Encoder(nn.Module):
+    """``x[h, w, c] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range.
+
+    Each width halves the image. With ``beta_range`` it is called with a log beta as well, ``(x, eta)``, and its hidden
+    units are gated by it.
+    """
+
+    latent_dim: int
+    hidden: Sequence[int]
+    beta_range: tuple[float, float] | None = None
+    batched_kernels: bool = False
+
+    @nn.compact
+    def __call__(self, x, eta=None):
+        """One image."""
+        h = x - 0.5
+        for width in self.hidden:
+            h = Down(width, self.batched_kernels)(h)
+            for _ in range(BLOCKS):
+                h = Block(self.beta_range, self.batched_kernels)(h, eta)
+        h = jnp.reshape(nn.silu(gated(h, eta, self.beta_range)), -1)
+        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+
+
+class Decoder(nn.Module):
+    """``z[d] -> theta[theta_shape]``, the encoder mirrored; no squashing: each likelihood takes unconstrained numbers.
+
+    ``theta_shape`` is the event with any axes before and after it; theta at a pixel comes from that pixel's channels.
+    With ``beta_range`` it is called with a log beta as well, ``(z, eta)``, and its hidden units are gated by it.
+    """
+
+    event: Sequence[int]
+    theta_shape: Sequence[int]
+    hidden: Sequence[int]
+    beta_range: tuple[float, float] | None = None
+    batched_kernels: bool = False
+
+    @nn.compact
+    def __call__(self, z, eta=None):
+        """One latent vector."""
+        height, width = (n // 2 ** len(self.hidden) for n in self.event[:2])
+        h = nn.Dense(height * width * self.hidden[0])(z).reshape(height, width, self.hidden[0])
+        for i, channels in enumerate(self.hidden):
+            h = h if i == 0 else Up(channels, self.batched_kernels)(h)
+            for _ in range(BLOCKS):
+                h = Block(self.beta_range, self.batched_kernels)(h, eta)
+        pixels = self.event[0] * self.event[1]
+        h = nn.silu(gated(h, eta, self.beta_range))
+        h = Up(math.prod(self.theta_shape) // pixels, self.batched_kernels, name="theta")(h)
+        return pixels_to_theta(h, self.event, self.theta_shape)
