@@ -5,6 +5,7 @@ Used by ``fault_campaign.py``.
 
 from __future__ import annotations
 
+import glob
 import json
 import random
 import re
@@ -24,7 +25,7 @@ _REFUSED = re.compile(r"checkpoint of step (\d+) cannot be used")
 _WORKED = re.compile(r"^step (of a run )?\d+/", re.MULTILINE)
 _SAVED_IN_TIME = "the same command continues this"
 _SMALL_FILES = {("meta", "metadata"), ("state", "manifest.ocdbt")}  # of a checkpoint, that say what there is
-_LOOK = 0.002  # seconds between two looks at a run
+_LOOK = 0.003  # seconds between two looks at a run
 
 
 class Case(NamedTuple):
@@ -69,7 +70,7 @@ class Case(NamedTuple):
 
     def partial(self, workdir: Path) -> set[Path]:
         """Checkpoints that are being written, or were when the run was killed."""
-        return set(workdir.glob(f"{self.saves}/*.orbax-checkpoint-tmp*"))
+        return set(_glob(workdir, f"{self.saves}/*.orbax-checkpoint-tmp*"))
 
     def is_measured(self, workdir: Path) -> bool:
         """Whether results are there: all steps are done."""
@@ -85,7 +86,7 @@ class Case(NamedTuple):
     def reached(self, workdir: Path) -> int:
         """How many updates are on record: to the end of the last chunk that a metrics.jsonl shows."""
         last = -1
-        for path in (*workdir.glob("metrics.jsonl"), *workdir.glob("runs/*/metrics.jsonl")):
+        for path in (*_glob(workdir, "metrics.jsonl"), *_glob(workdir, "runs/*/metrics.jsonl")):
             for line in path.read_text().splitlines():
                 try:
                     row = json.loads(line)
@@ -93,6 +94,11 @@ class Case(NamedTuple):
                     continue  # torn by a kill
                 last = max(last, row["step"] if row["split"] == "train" else -1)
         return 0 if last < 0 else min(self.num_steps, (last // self.log_every + 1) * self.log_every)
+
+
+def _glob(workdir: Path, pattern: str) -> list[Path]:
+    # That of pathlib fails where a folder goes while it looks.
+    return [workdir / name for name in glob.glob(pattern, root_dir=workdir)]
 
 
 class Pace(NamedTuple):
@@ -109,13 +115,15 @@ class Fault(NamedTuple):
     Attributes:
       kind: "SIGKILL", "in a save" (SIGKILL as soon as one begins) or "SIGTERM".
       part: of the run: "start", "training" or "end", which is the measuring and drawing after the training.
-      share: of what is left of that part.
+      share: of what is left of that part, in updates where it is the training, else in time.
+      late: and how long after that update, in shares of the time from one checkpoint to the next.
       victims: which processes; None for all.
     """
 
     kind: str
     part: str
     share: float
+    late: float
     victims: tuple[int, ...] | None
 
 
@@ -155,7 +163,7 @@ def draw(case: Case, chooser: random.Random, saved: int) -> Fault | None:
     if kind == "in a save" and part != "training":
         kind = "SIGKILL"
     victims = None if chooser.random() < 0.25 else (chooser.randrange(case.processes),)
-    return part and Fault(kind, part, chooser.random(), victims)
+    return part and Fault(kind, part, chooser.random(), chooser.random(), victims)
 
 
 def undisturbed(case: Case, workdir: Path, output: Path, environment: dict[str, str]) -> Pace:
@@ -206,14 +214,16 @@ def attempt(
 
 
 def _strike(case, group, workdir, output, fault, pace, saved) -> bool:
-    first = {"start": re.compile(""), "training": _BEGUN, "end": _TRAINED}[fault.part]
-    lasts = {"start": pace.begun, "training": pace.trained - pace.begun, "end": pace.ended - pace.trained}[fault.part]
-    if fault.part == "training":
-        lasts *= 1 - saved / case.num_steps
-        # The last save is at the end: what aims at a save has to come before it.
-        lasts *= 0.8 if fault.kind == "in a save" else 1.0
+    training = (pace.trained - pace.begun) / case.num_steps * case.interval
+    wait = {"start": fault.share * pace.begun, "training": fault.late * training}
+    wait["end"] = fault.share * (pace.ended - pace.trained)
+    first = {"start": re.compile(""), "training": _WORKED, "end": _TRAINED}[fault.part]
     _until(lambda: first.search(output.read_text()), group)
-    moment = time.monotonic() + fault.share * lasts
+    if fault.part == "training":
+        # In updates and not in time: the machine may be busier, or less so, than when the pace was taken.
+        left = case.num_steps - case.interval - saved  # what aims at a save has to find one
+        _until(lambda: case.reached(workdir) >= saved + fault.share * left, group)
+    moment = time.monotonic() + wait[fault.part]
     _until(lambda: time.monotonic() >= moment, group)
     if fault.kind == "in a save":
         before = case.partial(workdir)

@@ -125,7 +125,7 @@ def outcome(**values):
 def problems_of(workdir, fault="SIGKILL", cut=(), **values):
     tally = fault_campaign.Tally(TRAIN)
     fault_campaign._check_start(TRAIN, 200, set(cut), outcome(**values), tally)
-    struck = faults.Fault(fault, "training", 0.5, None)
+    struck = faults.Fault(fault, "training", 0.5, 0.5, None)
     fault_campaign._record(TRAIN, workdir, {}, struck, outcome(**values), tally)
     return tally.problems
 
@@ -146,7 +146,7 @@ def test_what_must_hold_is_checked(trained):
 
 def test_the_table_has_a_cell_for_each_heading(trained):
     tally = fault_campaign.Tally(TRAIN)
-    fault_campaign._record(TRAIN, trained, {}, faults.Fault("SIGKILL", "training", 0.5, (0,)), outcome(), tally)
+    fault_campaign._record(TRAIN, trained, {}, faults.Fault("SIGKILL", "training", 0.5, 0.5, (0,)), outcome(), tally)
     head, rule, row = fault_campaign.table([tally])
     assert head.count("|") == rule.count("|") == row.count("|")
     cells = dict(zip(fault_campaign.HEADER, tally.row(), strict=True))

@@ -1,0 +1,9 @@
+"""All claims in the order of the ledger. A new one is a function in a file of its family and a line in its table."""
+
+from __future__ import annotations
+
+from experiments.claims import factors, fixed_points, golden, identities, images, normalising, sequences, theory
+from experiments.claims.ledger import Claim
+
+FAMILIES = (normalising, golden, identities, theory, fixed_points, images, sequences, factors)
+CLAIMS: list[Claim] = [claim for family in FAMILIES for claim in family.CLAIMS]

@@ -1,0 +1,256 @@
+"""Where every way of choosing the weight ends: trained by Adam through the training step of real runs, on the bed.
+
+The bed's variance is 0.1, so a weight beta is the water level beta / 10, and the closed forms say what squared error,
+rate and multiplier each target has. All of it is in 64 bits and without sampling noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.claims import bed
+from experiments.claims.bed_training import minimum, train
+from experiments.claims.compare import deviation
+from experiments.claims.ledger import Claim, Measured, Settings
+from experiments.claims.plates import paths_plate
+from vae_jax import objective, schedules, weighting
+from vae_jax.likelihoods import gaussian
+from vae_jax.linear_vae import predict
+
+CAPACITY = 4.023594781  # the rate at s = 0.4, so at beta = 4
+ERROR = 2.475  # and its squared error
+_ADAM = "where 2,000 to 4,000 steps of Adam with a falling rate end"
+
+
+def _found(t) -> str:
+    error, rate = bed.sse_and_rate(t)
+    return f"squared error {error:.6f}, rate {rate:.6f}"
+
+
+def geco_fixed_point(settings: Settings, controller: Callable = weighting.geco) -> Measured:
+    """GECO at the tolerance kappa^2 = 2.475 ends at the multiplier 1 / (2 s*) = 1.25 on the squared error."""
+    target = 0.5 * bed.DIM * math.log(2.0 * math.pi * bed.SIGMA2) + ERROR / (2.0 * bed.SIGMA2)  # nats
+    t, _, last = train(lambda _: controller(target, rate=3e-3), steps=4000)()
+    multiplier = math.exp(float(last.weight_state["log_multiplier"])) / (2.0 * bed.SIGMA2)
+    return Measured(multiplier, detail=_found(t))
+
+
+def geco_holds_the_error(settings: Settings, controller: Callable = weighting.geco) -> Measured:
+    """At GECO's end the squared error is the tolerance that was asked for."""
+    target = 0.5 * bed.DIM * math.log(2.0 * math.pi * bed.SIGMA2) + ERROR / (2.0 * bed.SIGMA2)
+    t, *_ = train(lambda _: controller(target, rate=3e-3), steps=4000)()
+    return Measured(bed.sse_and_rate(t)[0], detail=_found(t))
+
+
+def pi_fixed_point(settings: Settings, controller: Callable = weighting.pi) -> Measured:
+    """The PI controller at the target 4.0236 nats ends at the weight whose optimum has that rate, beta = 4."""
+    t, _, last = train(lambda _: controller(CAPACITY, 0.01, 0.01))()
+    return Measured(float(last.weight_state["beta"]), detail=_found(t))
+
+
+def pi_whatever_its_gains(settings: Settings, controller: Callable = weighting.pi) -> Measured:
+    """Other gains and a start at beta = 20 end at the same rate."""
+    t, *_ = train(lambda _: controller(CAPACITY, 0.3, 0.03, start=20.0))()
+    return Measured(bed.sse_and_rate(t)[1], detail=_found(t))
+
+
+def _capacity(gamma: float, objective_of: Callable):
+    def weight(_):
+        return weighting.capacity(schedules.linear(CAPACITY, 500), gamma)
+
+    return train(weight, objective_of(gamma))()
+
+
+def capacity_above_its_threshold(settings: Settings, objective_of: Callable = objective.capacity) -> Measured:
+    """With gamma = 5 above beta*(C) = 4 the rate is held at the capacity C."""
+    t, *_ = _capacity(5.0, objective_of)
+    return Measured(bed.sse_and_rate(t)[1], detail=_found(t))
+
+
+def capacity_below_its_threshold(settings: Settings, objective_of: Callable = objective.capacity) -> Measured:
+    """With gamma = 3 below beta*(C) = 4 the optimum is that of the beta-VAE of beta = 3, and the rate exceeds C."""
+    t, *_ = _capacity(3.0, objective_of)
+    return Measured(bed.sse_and_rate(t)[1], detail=_found(t))
+
+
+def capacity_multiplier(settings: Settings, objective_of: Callable = objective.capacity) -> Measured:
+    """The mean of the weight that the capacity's loss applied is beta*(C), the slope of the frontier there."""
+    t, metrics, _ = _capacity(5.0, objective_of)
+    return Measured(float(jnp.mean(metrics["beta"][1000:])), detail=_found(t))
+
+
+def free_bits_optimum(settings: Settings, objective_of: Callable = objective.free_bits) -> Measured:
+    """Free bits at s = 0.4 and a floor of 0.25 nats have the optimum 7.216213, which no water level gives.
+
+    Each axis at its floor or on its water level would be 7.261895: free bits break the alignment with the axes.
+    """
+    t, *_ = train(lambda _: weighting.from_schedule(schedules.constant(4.0)), objective_of(0.25))()
+    kl = np.mean(np.asarray(t.q.kl()), axis=0)
+    loss = bed.sse_and_rate(t)[0] / 0.8 + float(np.maximum(kl, 0.25).sum())
+    return Measured(loss, detail=f"KL of the latents {', '.join(f'{v:.4f}' for v in np.sort(kl)[::-1])}")
+
+
+def one_optimum_for_all_schedules(settings: Settings, last_weight: float = 1.0) -> Measured:
+    """Constant, linear, falling, sigmoid, cosine and cyclical weights that end at 1 end at one loss, 9.748936.
+
+    A schedule changes the path and not the optimum. Expected: the largest relative difference from the closed form is
+    0.
+    """
+    ways = {
+        "constant": schedules.constant(1.0),
+        "linear": schedules.linear(1.0, 400),
+        "falling from 20": schedules.linear(1.0, 400, start=20.0, delay=50),
+        "sigmoid": schedules.sigmoid(1.0, 250, 0.1),
+        "cosine": schedules.cosine(1.0, 500),
+        "cyclical": schedules.cyclical(1.0, 600, 4, 0.5),
+    }
+    steps = 2000
+    run = train(lambda table: weighting.from_schedule(lambda step: table[step]), steps=steps)
+    best = minimum(1.0, bed.SIGMA2).loss
+    worst, paths = 0.0, {}
+    for name, schedule in ways.items():
+        table = jnp.broadcast_to(schedule(jnp.arange(steps)), steps) * last_weight
+        t, metrics, _ = run(table)
+        worst = max(worst, deviation(-objective.elbo(t), best))
+        paths[name] = (np.asarray(table[:800]), np.asarray(metrics["rate"][:800]))
+    plate = paths_plate(paths, predict(bed.EIGENVALUES, 1.0, bed.SIGMA2, bed.LATENTS).rate)
+    return Measured(worst, detail=f"{len(ways)} schedules", plate=plate)
+
+
+def _rate_at(s: float) -> float:
+    weight = weighting.from_schedule(schedules.constant(s / bed.SIGMA2))
+    return bed.sse_and_rate(train(lambda _: weight)()[0])[1]
+
+
+def collapse_above_the_threshold(settings: Settings, share: float = 1.05) -> Measured:
+    """At a water level of 1.05 times the largest eigenvalue training collapses the code: the rate is 0."""
+    return Measured(_rate_at(share * bed.EIGENVALUES[0]))
+
+
+def no_collapse_below_the_threshold(settings: Settings, share: float = 0.9) -> Measured:
+    """At 0.9 times the largest eigenvalue the code stays alive, with the rate (1/2) log(1 / 0.9)."""
+    return Measured(_rate_at(share * bed.EIGENVALUES[0]))
+
+
+def _calibration(precision: str, beta: float, dim: int) -> tuple[float, float]:
+    """SSE / (D sigma^2) and sigma^2 where training ends."""
+    likelihood = gaussian(precision, sigma=0.5)
+    weight = weighting.from_schedule(schedules.constant(beta))
+    t, _, last = train(lambda _: weight, likelihood=likelihood, steps=3000)()
+    sigma2 = float(likelihood.sigma(last.params["likelihood"])) ** 2
+    return bed.sse_and_rate(t, sigma2)[0] / (dim * sigma2), sigma2
+
+
+def learned_precision_is_calibrated(settings: Settings, dim: int = bed.DIM) -> Measured:
+    """A learned sigma ends calibrated, SSE / (D sigma^2) = 1, by gradient through the training step."""
+    ratio, sigma2 = _calibration("learned", 1.0, dim)
+    return Measured(ratio, detail=f"sigma^2 {sigma2:.6f}; the closed form has 0.05625")
+
+
+def learned_precision_under_a_weight(settings: Settings, beta: float = 1.2) -> Measured:
+    """Under beta = 1.2 the learned sigma^2 ends at the closed form's 0.080357."""
+    ratio, sigma2 = _calibration("learned", beta, bed.DIM)
+    return Measured(sigma2, detail=f"SSE / (D sigma^2) {ratio:.6f}")
+
+
+def optimal_precision_is_calibrated(settings: Settings, dim: int = bed.DIM) -> Measured:
+    """A sigma solved for in every batch, and kept as a moving average, ends calibrated too."""
+    with jax.enable_x64(False):  # what is kept of the batch's variance is float32
+        ratio, sigma2 = _calibration("optimal", 1.0, dim)
+    return Measured(ratio, detail=f"sigma^2 {sigma2:.6f}; the closed form has 0.05625")
+
+
+def all_latents_keep_their_second_moment(settings: Settings, moments: Callable = bed.second_moments) -> Measured:
+    """After training under a controller too, E[mu^2 + tau^2] = 1 for every latent.
+
+    Expected: the largest difference from 1 is 0.
+    """
+    t, *_ = train(lambda _: weighting.pi(CAPACITY, 0.01, 0.01))()
+    return Measured(float(np.max(np.abs(moments(t) - 1.0))))
+
+
+def _claim(run, expected, tolerance, claim, source, why=_ADAM, seconds=6.0) -> Claim:
+    return Claim(run.__name__, "fixed_point", claim, source, expected, "=", tolerance, why, seconds, run)
+
+
+_GECO, _PI = "Rezende and Viola 2018, 1810.00597", "Shao 2020, 2004.05988"
+_BURGESS = "Burgess 2018, 1804.03599, eq. 8; the threshold is derived here"
+_LUCAS = "Lucas 2019, 1911.02469, at beta = 1; Li 2025, 2510.01621; the general case is derived here"
+CLAIMS = [
+    _claim(geco_fixed_point, 1.25, 1e-3, "GECO ends at the multiplier of its tolerance, 1 / (2 s*).", _GECO),
+    _claim(geco_holds_the_error, ERROR, 2.5e-3, "GECO ends at the squared error it was given.", _GECO),
+    _claim(pi_fixed_point, 4.0, 4e-3, "A PI controller ends at the weight whose optimum has its target.", _PI),
+    _claim(pi_whatever_its_gains, CAPACITY, 4e-3, "Where a PI controller ends does not depend on its gains.", _PI),
+    _claim(capacity_above_its_threshold, CAPACITY, 4e-3, "A capacity holds the rate if gamma >= beta*(C).", _BURGESS),
+    _claim(
+        capacity_below_its_threshold,
+        4.742799962,
+        5e-3,
+        "A capacity with gamma < beta*(C) is the beta-VAE of beta = gamma.",
+        _BURGESS,
+    ),
+    _claim(
+        capacity_multiplier,
+        4.0,
+        0.1,
+        "The mean of a capacity's +gamma and -gamma is the slope of the frontier at C.",
+        _BURGESS,
+        "a mean over 1,000 signs",
+    ),
+    _claim(
+        free_bits_optimum,
+        7.216213,
+        1e-4,
+        "Free bits end at their own optimum, below every one that is aligned with the axes.",
+        "Kingma 2016, 1606.04934, eq. 15; the value by direct optimisation from six starts",
+    ),
+    _claim(
+        one_optimum_for_all_schedules,
+        0.0,
+        1e-5,
+        "Every schedule that ends at 1 ends at the same optimum.",
+        "derived here; the schedules of Bowman 2015, 1511.06349, and Fu 2019, 1903.10145",
+        seconds=12.0,
+    ),
+    _claim(collapse_above_the_threshold, 0.0, 1e-4, "Above the largest eigenvalue the code collapses.", _LUCAS),
+    _claim(
+        no_collapse_below_the_threshold,
+        0.5 * math.log(1.0 / 0.9),
+        1e-3,
+        "Below the largest eigenvalue the code stays alive.",
+        _LUCAS,
+    ),
+    _claim(
+        learned_precision_is_calibrated,
+        1.0,
+        2e-3,
+        "A learned precision ends calibrated.",
+        "Rybkin 2020, 2006.13202",
+    ),
+    _claim(
+        learned_precision_under_a_weight,
+        0.080357143,
+        2e-4,
+        "A learned variance under a weight ends at the closed form's.",
+        "derived here",
+    ),
+    _claim(
+        optimal_precision_is_calibrated,
+        1.0,
+        2e-3,
+        "A precision solved for in every batch ends calibrated.",
+        "Rybkin 2020, 2006.13202, section 4",
+    ),
+    _claim(
+        all_latents_keep_their_second_moment,
+        0.0,
+        1e-3,
+        "Under a controller too, E[mu^2 + tau^2] = 1 for every latent.",
+        "derived here",
+    ),
+]

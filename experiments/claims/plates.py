@@ -1,0 +1,110 @@
+"""The figures of the ledger: what was measured on what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
+
+
+def normalizer_plate(logits: np.ndarray, integrated: np.ndarray, formula: np.ndarray) -> Plate:
+    """log C over the logit, by its formula and by the integral of the unnormalised density."""
+
+    def paint(figure):
+        axes = figure.subplots()
+        axes.axhline(np.log(2.0), color=FAINT, linewidth=0.6, linestyle=":")
+        axes.plot(logits, formula, color=TRAIN, label="log C(l)")
+        axes.plot(logits[::6], integrated[::6], "o", markersize=3, color=MARK, label="−log of the integral")
+        axes.set_xlabel("logit l")
+        axes.set_ylabel("nats per pixel")
+        axes.legend()
+
+    caption = (
+        "The normaliser of the continuous Bernoulli: what a cross-entropy on grey pixels leaves out of each pixel, "
+        "at least log 2 (dotted)."
+    )
+    return Plate("normaliser.png", caption, draw(paint, 2.4))
+
+
+def frontier_plate(curve: Sequence[tuple[float, float]], trained: Sequence[tuple[float, float]]) -> Plate:
+    """Squared error over rate: reverse water-filling as a line, trained optima as points; ``(rate, error)`` each."""
+
+    def paint(figure):
+        axes = figure.subplots()
+        axes.plot(*np.asarray(curve).T, color=TRAIN, label="reverse water-filling")
+        axes.plot(*np.asarray(trained).T, "o", markersize=4, color=MARK, label="trained to its optimum")
+        axes.set_xlabel("rate, nats")
+        axes.set_ylabel("squared error")
+        axes.set_yscale("log")
+        axes.legend()
+
+    caption = "Rate and distortion of a linear VAE: where training ends at seven water levels, and the closed form."
+    return Plate("frontier.png", caption, draw(paint, 2.6))
+
+
+def bounds_plate(counts: Sequence[int], bounds: Sequence[float], log_p: float) -> Plate:
+    """The importance-weighted bound over its number of samples, below log p(x)."""
+
+    def paint(figure):
+        axes = figure.subplots()
+        axes.axhline(log_p, color=FAINT, linewidth=0.8, linestyle="--")
+        axes.annotate("log p(x)", (counts[0], log_p), xytext=(2, -9), textcoords="offset points", fontsize=8)
+        axes.plot(counts, bounds, "o-", markersize=4, color=TRAIN)
+        axes.set_xticks(list(counts))
+        axes.set_xlabel("samples K")
+        axes.set_ylabel("bound $L_K$, nats")
+
+    caption = "The importance-weighted bound rises with K towards log p(x): expectations by exact enumeration."
+    return Plate("bounds.png", caption, draw(paint, 2.2))
+
+
+def paths_plate(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float) -> Plate:
+    """The weight and the rate of each schedule, ``name -> (beta [steps], rate [steps])``, and the rate they end at."""
+
+    def paint(figure):
+        left, right = figure.subplots(1, 2)
+        for name, (beta, rate) in paths.items():
+            left.plot(beta, label=name)
+            right.plot(rate)
+        right.axhline(optimum, color=FAINT, linewidth=0.8, linestyle="--")
+        for axes, label in ((left, "weight"), (right, "rate, nats")):
+            axes.set_xlabel("training step")
+            axes.set_ylabel(label)
+        left.set_yscale("symlog", linthresh=1.0)
+        left.legend(fontsize=7)
+
+    caption = "Schedules that end at weight 1: other paths (left), one optimum (right; dashed, the closed form)."
+    return Plate("schedules.png", caption, draw(paint, 2.4))
+
+
+def arms_plate(name: str, caption: str, label: str, values: dict[str, Sequence[float]]) -> Plate:
+    """One number of each arm of a comparison, a point a seed: ``arm -> values``."""
+
+    def paint(figure):
+        axes = figure.subplots()
+        for i, (arm, found) in enumerate(values.items()):
+            axes.plot(found, np.full(len(found), i), "o", markersize=4, color=TRAIN, alpha=0.7)
+            axes.plot([float(np.mean(found))], [i], "|", markersize=12, color=TEST)
+            del arm
+        axes.set_yticks(range(len(values)), list(values))
+        axes.invert_yaxis()
+        axes.set_xlabel(label)
+
+    return Plate(f"{name}.png", caption, draw(paint, 0.8 + 0.3 * len(values)))
+
+
+def curve_plate(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any, spread: Any, log: bool) -> Plate:
+    """The mean over seeds of one number over another, with bars of one standard deviation."""
+
+    def paint(figure):
+        axes = figure.subplots()
+        axes.errorbar(x, y, yerr=spread, fmt="o-", markersize=4, color=TRAIN, capsize=2)
+        if log:
+            axes.set_xscale("log")
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+
+    return Plate(f"{name}.png", caption, draw(paint, 2.4))

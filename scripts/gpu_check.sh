@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# What only a GPU can show: the tests marked gpu, the benchmark, the speed of sweeps and of sequences.
+#
+#   scripts/gpu_check.sh [FOLDER]      default: runs/gpu/ and the device's name
+#
+# FOLDER gets device.txt, tests.txt, benchmark/, sweep_mlp/, sweep_conv/ and sequence_speed.txt. VAE_JAX_GPU_VENV is another
+# environment than .venv-gpu; VAE_JAX_PEER_PYTHON an interpreter that has PyTorch, to be timed beside.
+set -euo pipefail
+
+if ! name=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null) || [ -z "$name" ]; then
+  echo "error: nvidia-smi shows no GPU here; run this on a machine with an NVIDIA GPU and its driver" >&2
+  exit 2
+fi
+name="${name%%$'\n'*}"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+folder="${1:-runs/gpu/${name//[^A-Za-z0-9]/_}}"
+mkdir -p "$folder"
+nvidia-smi >"$folder/device.txt"
+
+source scripts/venv.sh
+venv="${VAE_JAX_GPU_VENV:-.venv-gpu}"
+ensure_venv "$venv" requirements.lock --require-hashes
+python="$venv/bin/python"
+sees_gpu() { "$python" -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu")' >/dev/null 2>&1; }
+if ! sees_gpu; then
+  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader)
+  # CUDA 13 needs a driver of the 580 series or later.
+  if [ "${driver%%.*}" -ge 580 ]; then cuda=cuda13; else cuda=cuda12; fi
+  version=$("$python" -c 'from importlib.metadata import version; print(version("jax"))')
+  echo "installing jax[$cuda] $version into $venv" >&2
+  "$python" -m pip install --quiet --disable-pip-version-check "jax[$cuda]==$version"
+  if ! sees_gpu; then
+    echo "error: jax[$cuda] in $venv does not see the $name; its own message: $python -c 'import jax; jax.devices(\"gpu\")'" >&2
+    exit 2
+  fi
+fi
+
+peer=()
+peer_python="${VAE_JAX_PEER_PYTHON:-$python}"
+if "$peer_python" -c 'import torch' >/dev/null 2>&1; then
+  peer=(--peer=torch "--peer_python=$peer_python")
+else
+  echo "no PyTorch in $peer_python: the benchmark has no peer (VAE_JAX_PEER_PYTHON names an interpreter that has it)" >&2
+fi
+
+# Tests start programs of their own, which have to find room beside them.
+export XLA_PYTHON_CLIENT_PREALLOCATE=false
+failed=""
+attempt() { # NAME COMMAND...: what fails is said at the end, and the rest still runs
+  local what="$1"
+  shift
+  echo "== $what"
+  "$@" 2>&1 | tee "$folder/$what.txt" || failed="$failed $what"
+}
+attempt tests "$python" -m pytest -q -m gpu tests/test_gpu.py
+attempt benchmark "$python" -m experiments.benchmark "--workdir=$folder/benchmark" ${peer[@]+"${peer[@]}"}
+attempt sweep_mlp "$python" -m experiments.sweep_speed --runs=1,4,16,64,256 "--workdir=$folder/sweep_mlp"
+attempt sweep_conv "$python" -m experiments.sweep_speed --runs=1,4,16,64 --model=conv --side=64 "--workdir=$folder/sweep_conv"
+attempt sequence_speed "$python" -m experiments.sequence_speed
+if [ -n "$failed" ]; then
+  echo "error: on $name these failed:$failed; what they said is in $folder" >&2
+  exit 1
+fi
+echo "figures of $name: $folder"
