@@ -55,11 +55,14 @@ def update_if(good: Array, update: Callable[[Any], Any], state: Any) -> Any:
       state: what there is now.
     """
 
+    def updated(state):  # in the types of the state: with 64-bit arithmetic a number of the update may be wider
+        return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), update(state), state)
+
     def branch(state):
-        return jax.lax.cond(good, update, lambda state: state, state)
+        return jax.lax.cond(good, updated, lambda state: state, state)
 
     def select(state):
-        return jax.tree.map(lambda new, old: jnp.where(good, new, old), update(state), state)
+        return jax.tree.map(lambda new, old: jnp.where(good, new, old), updated(state), state)
 
     # A branch updates in place; a selection makes XLA's CPU backend copy both of Adam's moments first (9% of a step of
     # an MLP). On a GPU a branch would have the host wait for the gradient in every step.
