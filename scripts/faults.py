@@ -173,6 +173,7 @@ def undisturbed(case: Case, workdir: Path, output: Path, environment: dict[str, 
       RuntimeError: it failed.
     """
     began, times = time.monotonic(), []
+    output.write_text("")
     with case.start(workdir, output, environment) as group:
         for pattern in (_BEGUN, _TRAINED):
             _until(lambda: pattern.search(output.read_text()), group)  # noqa: B023  (called at once)

@@ -1,6 +1,6 @@
 """Speed: against this machine's own matrix products, and against what else one might use, measured in the same run.
 
-    python -m experiments.benchmark                                        our own rows: ten minutes on two cores
+    python -m experiments.benchmark                                        our own rows
     python -m experiments.benchmark --peer=torch --peer_python=PYTHON      beside PyTorch, eager and compiled
     python -m experiments.benchmark --peer=flax --models=mlp,conv          beside plain Flax
     python -m experiments.benchmark --growth --models=none                 how cost grows, and nothing else
@@ -122,9 +122,11 @@ def main(config: Config) -> None:
     if models:
         measuring.measure(config, models, modes, found, lambda: write_json(workdir / "benchmark.json", found))
     if config.growth:
-        found["growth"] = growth.measure(config.repeats, config.seconds)
-        for text in growth.table(found["growth"]):
-            print(text)
+        print(growth.HEAD)
+        found["growth"] = []
+        for axis in growth.measure(config.repeats, config.seconds):
+            found["growth"].append(axis)
+            print(growth.line(axis), flush=True)
     if found["matmul_gflops"] is None:
         found["matmul_gflops"] = measuring.rate_of_products(config.repeats, config.seconds)
     write_json(workdir / "benchmark.json", found)

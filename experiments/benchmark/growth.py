@@ -20,7 +20,6 @@ from experiments.operations import step_flops
 from experiments.timing import Timer, alternate, enough, stepper
 
 TOLERANCE = 0.25  # between a fitted exponent and the theoretical one: caches, dispatch and what does not grow
-STEPS = 4  # updates of a timed call
 
 
 class Axis(NamedTuple):
@@ -31,6 +30,7 @@ class Axis(NamedTuple):
       sizes: over a factor of at least 8.
       time, memory: theoretical exponents of the time of an update and of the memory.
       make: ``size -> (run, runs of a sweep)``.
+      steps: updates of a call.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Axis(NamedTuple):
     time: float
     memory: float
     make: Callable[[int], tuple[Run, int]]
+    steps: int = 4
 
 
 def _mlp(count: int = cases.EXAMPLES, **flags) -> Run:
@@ -56,7 +57,8 @@ AXES = (
     ),
     Axis("samples of z", (4, 8, 16, 32), 1.0, 1.0, lambda n: (_mlp(num_samples=n), 1)),
     Axis("runs in a sweep", (1, 2, 4, 8), 1.0, 1.0, lambda n: (_mlp(), n)),
-    Axis("number of data", (8192, 16384, 32768, 65536), 0.0, 1.0, lambda n: (_mlp(n), 1)),
+    # As many updates as between two log lines: every chunk shuffles an epoch or two.
+    Axis("number of data", (16384, 32768, 65536, 131072), 0.0, 1.0, lambda n: (_mlp(n), 1), 100),
 )
 
 
@@ -85,14 +87,14 @@ def agrees(found: Fit, theory: float) -> bool:
     return abs(found.exponent - theory) <= TOLERANCE + 2 * found.error
 
 
-def measure(repeats: int, seconds: float, axes: tuple[Axis, ...] = AXES) -> list[dict[str, Any]]:
-    """What benchmark.json has under ``growth``: an entry for each axis.
+def measure(repeats: int, seconds: float, axes: tuple[Axis, ...] | None = None) -> Iterator[dict[str, Any]]:
+    """What benchmark.json has under ``growth``: an entry for each axis, as soon as it is measured.
 
     Args:
       repeats, seconds: as for the rows; the sizes of an axis are timed in alternation.
-      axes: what grows.
+      axes: what grows (default: ``AXES``).
     """
-    return [_measured(axis, repeats, seconds) for axis in axes]
+    return (_measured(axis, repeats, seconds) for axis in (AXES if axes is None else axes))
 
 
 def _measured(axis: Axis, repeats: int, seconds: float) -> dict[str, Any]:
@@ -133,10 +135,10 @@ def _prepared(axis: Axis) -> Iterator[tuple[Timer, float, float]]:
         else:
             chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
             state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
-        program = chunk.lower(state, data, STEPS).compile()
-        run = stepper(lambda state, data, length, program=program: program(state, data), state, data, STEPS)
+        program = chunk.lower(state, data, axis.steps).compile()
+        run = stepper(lambda state, data, length, program=program: program(state, data), state, data, axis.steps)
         run(1)
-        yield Timer(run, STEPS), _bytes(program), step_flops(r) * runs
+        yield Timer(run, axis.steps), _bytes(program), step_flops(r) * runs
 
 
 def _bytes(program: jax.stages.Compiled) -> float:
@@ -147,14 +149,14 @@ def _bytes(program: jax.stages.Compiled) -> float:
     )
 
 
-def table(found: list[dict[str, Any]]) -> list[str]:
-    """What the terminal shows."""
-    lines = ["growth with           sizes             time ~ n^p (theory, counted)     memory ~ n^p (theory)"]
-    for axis in found:
-        time, memory = axis["time"], axis["memory"]
-        lines.append(
-            f"{axis['name']:20s}{axis['sizes'][0]:7d} to {axis['sizes'][-1]:<7d}"
-            f"{time['exponent']:7.2f} +- {time['error']:.2f} ({time['theory']:g}, {axis['counted']:.2f})"
-            f"        {memory['exponent']:7.2f} +- {memory['error']:.2f} ({memory['theory']:g})"
-        )
-    return lines
+HEAD = "growth with           sizes             time ~ n^p (theory, counted)     memory ~ n^p (theory)"
+
+
+def line(axis: dict[str, Any]) -> str:
+    """What the terminal shows of an axis, below ``HEAD``."""
+    time, memory = axis["time"], axis["memory"]
+    return (
+        f"{axis['name']:20s}{axis['sizes'][0]:7d} to {axis['sizes'][-1]:<7d}"
+        f"{time['exponent']:7.2f} +- {time['error']:.2f} ({time['theory']:g}, {axis['counted']:.2f})"
+        f"        {memory['exponent']:7.2f} +- {memory['error']:.2f} ({memory['theory']:g})"
+    )

@@ -27,7 +27,7 @@ from torch import nn
 # What ``load`` is given; of a text "vocabulary", "embedding" and "clip_norm" as well.
 SPEC = ("model", "event", "hidden", "latent_dim", "batch_size", "train", "test", "threads", "device", "compiled")
 PAD, BOS, FIRST_TARGET = 0, 1, 2
-ROWS = 4096  # of z decoded at once for importance samples: the quickest of 1,000 to 16,000 on two cores
+ROWS = 4096  # of z decoded at once for importance samples: about twice as quick as 1,000 on two cores
 
 
 def layers(widths, activation=nn.SiLU):
