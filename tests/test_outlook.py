@@ -120,7 +120,7 @@ def test_what_may_not_work_out_is_said_before_training(flags, words):
         ({"weighting": "capacity", "target_kl": 4.0, "objective": "iwae"}, "--objective=elbo"),
         ({"weighting": "pi", "target_kl": -1.0}, "--target_kl=-1.0"),
         ({"weighting": "pi", "target_kl": 1.0, "beta_min": 2.0, "beta_max": 1.0}, "--beta_min=2.0"),
-        ({"weighting": "geco", "target_distortion": math.nan}, "--target_distortion=nan"),
+        ({"weighting": "geco", "target_distortion": math.nan}, "--target_distortion=NaN"),
         ({"weighting": "geco", "target_distortion": 1.0, "geco_decay": 1.0}, "--geco_decay=1.0"),
         ({"weighting": "capacity", "target_kl": 4.0, "gamma": 0.0}, "--gamma=0.0"),
     ],

@@ -214,13 +214,13 @@ def trained(folder, last, count):
 
 def test_checkpoints_of_four_processes_continue_in_one_and_two(tmp_path):
     assert trained(tmp_path / "moved", 10, 4)[0] == 0
-    assert trained(tmp_path / "moved", 20, 1)[0] == 10
+    began, before = trained(tmp_path / "moved", 20, 1)
+    assert began == 10
     first, moved = trained(tmp_path / "moved", 30, 2)
     began, alone = trained(tmp_path / "alone", 30, 1)
     assert (first, began) == (20, 0) and len(moved) == len(alone) > 700
     np.testing.assert_allclose(moved, alone, atol=1e-5)
-    _, shorter = trained(tmp_path / "shorter", 29, 1)
-    assert np.max(np.abs(shorter - alone)) > 1e-4  # the comparison would see a step
+    assert np.max(np.abs(before - alone)) > 1e-3  # the comparison sees ten steps
 
 
 FLAGS = ["--dataset=digits", "--hidden=16", "--latent_dim=3", "--batch_size=64", "--num_steps=60", "--log_every=10"]
