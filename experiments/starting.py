@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from vae_jax import processes
+from vae_jax import cluster, processes
 
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
@@ -22,7 +22,7 @@ def start(config: Any) -> Any:
     """
     if config.deterministic and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
-    processes.start(processes.find(config.coordinator, config.num_processes, config.process_id))
+    processes.start(cluster.find(config.coordinator, config.num_processes, config.process_id))
     shared = dataclasses.replace(config, coordinator=None, num_processes=None, process_id=None)
     processes.check_equal("flags", repr(shared))
     return shared

@@ -163,16 +163,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     _at_least(config, "aggressive_steps", 0)
     for name in ("batch_size", "microbatches"):
         _at_least(config, name, 1)
-    if config.batch_size % config.microbatches:
-        raise UserError(
-            f"--microbatches={config.microbatches} cannot cut --batch_size={config.batch_size} into equal parts"
-        )
-    if config.dtype != "float32" and config.beta_range is not None:
-        raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
-    if config.placement == "divided" and config.order == "shuffled":
-        raise UserError(
-            "--placement=divided needs --order=blocks: a device can only take examples that it holds; drop one of them"
-        )
+    _check_spreading(config)
     if config.encoder_steps and config.beta_range is not None:
         raise UserError("--encoder_steps trains the encoder ahead, which is not tried with --beta_range: drop one")
     if config.encoder_steps and config.aggressive_steps is None:
@@ -238,6 +229,20 @@ def beta_range(config: Config) -> tuple[float, float] | None:
     if not 0 < low < high < math.inf:
         raise UserError(f"--beta_range={config.beta_range} must be LOW:HIGH with 0 < LOW < HIGH, such as 0.1:10")
     return low, high
+
+
+def _check_spreading(config: Config) -> None:
+    """Refuses ways of using memory and devices that do not go together."""
+    if config.batch_size % config.microbatches:
+        raise UserError(
+            f"--microbatches={config.microbatches} cannot cut --batch_size={config.batch_size} into equal parts"
+        )
+    if config.dtype != "float32" and config.beta_range is not None:
+        raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
+    if config.placement == "divided" and config.order == "shuffled":
+        raise UserError(
+            "--placement=divided needs --order=blocks: a device can only take examples that it holds; drop one of them"
+        )
 
 
 def _check_range(config: Config) -> None:

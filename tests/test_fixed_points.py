@@ -31,6 +31,7 @@ from linear_bed import (
     train,
 )
 
+from experiments.claims.fixed_points import ENDING_AT_ONE
 from vae_jax import objective, schedules, weighting
 from vae_jax.linear_vae import predict
 
@@ -104,17 +105,9 @@ def test_importance_weights_are_constant_where_training_ends(x64):
 
 def test_every_schedule_that_ends_at_one_reaches_the_same_optimum(x64):
     """Trap 46: a schedule changes the path, not the optimum."""
-    ends_at_one = {
-        "constant": schedules.constant(1.0),
-        "linear": schedules.linear(1.0, 400),
-        "falling": schedules.linear(1.0, 400, start=20.0, delay=50),
-        "sigmoid": schedules.sigmoid(1.0, 250, 0.1),
-        "cosine": schedules.cosine(1.0, 500),
-        "cyclical": schedules.cyclical(1.0, 600, 4, 0.5),
-    }
     steps = 2000
     run = train(lambda table: weighting.from_schedule(lambda step: table[step]), steps=steps)
-    for name, schedule in ends_at_one.items():
+    for name, schedule in ENDING_AT_ONE.items():
         table = jnp.broadcast_to(schedule(np.arange(steps)), steps)
         assert table[-1] == pytest.approx(1.0)
         t, metrics, _ = run(table)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments import train
-from vae_jax import processes
+from vae_jax.cluster import find
 
 ROOT = Path(__file__).parent.parent
 LAUNCHER = [sys.executable, str(ROOT / "scripts" / "launch_local.py")]
@@ -64,7 +64,7 @@ def test_each_process_is_told_who_it_is_and_the_first_speaks():
     for rank, line in enumerate(lines):
         said = f"--flag=a b --coordinator=127.0.0.1:{port} --num_processes=3 --process_id={rank} 2"
         assert line == (f"[{rank}] {said}" if rank else said)
-        assert processes.find(f"127.0.0.1:{port}", 3, rank) is not None
+        assert find(f"127.0.0.1:{port}", 3, rank) is not None
 
 
 def test_standard_error_of_every_process_is_heard():
@@ -256,7 +256,7 @@ def test_the_pods_of_the_manifest_find_each_other(manifest):
     variables = {entry["name"]: entry["value"] for entry in container["env"]}
     assert job["completionMode"] == "Indexed" and replicated["replicas"] == 1
     for index in range(job["completions"]):
-        cluster = processes.find(None, None, None, variables | {"JOB_COMPLETION_INDEX": str(index)})
+        cluster = find(None, None, None, variables | {"JOB_COMPLETION_INDEX": str(index)})
         assert cluster.num_processes == job["completions"] == job["parallelism"] and cluster.process_id == index
     # The name that JobSet gives to pod 0 of job 0, in the network that has the set's name.
     name = manifest["metadata"]["name"]

@@ -206,7 +206,7 @@ def replace_object(name: str, content: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("workdir", "remote"),
     [
-        *((url, True) for url in ("gs://b/run", "s3://b/r", "memory://r", "file:///tmp/r", "simplecache::gs://b/r")),
+        *((url, True) for url in ("gs://b/run", "s3://b/r", "memory://r", "file:///r", "simplecache::gs://b/r")),
         *((path, False) for path in ("runs/a", "/runs/a", "C:\\runs", "C://runs", "c:/runs", "a/b://c", "", "://x")),
     ],
 )

@@ -12,7 +12,7 @@ from test_run import metrics, results, start
 
 from vae_jax import processes
 from vae_jax.checkpoint import Checkpoints
-from vae_jax.processes import Cluster, find
+from vae_jax.cluster import Cluster, find
 from vae_jax.types import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -90,9 +90,9 @@ def test_one_process_does_everything_itself():
 MEMBER = """
 import os, sys
 import numpy as np
-from vae_jax import processes
+from vae_jax import cluster, processes
 from vae_jax.types import UserError
-processes.start(processes.find(None, None, None))
+processes.start(cluster.find(None, None, None))
 import jax
 rank = jax.process_index()
 assert processes.count() == 2 and processes.is_first() == (rank == 0)
@@ -170,13 +170,13 @@ def _is_free(port):
 TRAINER = """
 import sys
 import numpy as np
-from vae_jax import likelihoods, models, processes, schedules, weighting
+from vae_jax import cluster, likelihoods, models, processes, schedules, weighting
 from vae_jax.checkpoint import Checkpoints
 from vae_jax.optimizers import adam, learning_rates
 from vae_jax.parallel import parallel
 from vae_jax.train import init_state, make_chunk, make_train_step
 folder, last, coordinator, count, rank = sys.argv[1:]
-processes.start(processes.find(coordinator, int(count), int(rank), {}))
+processes.start(cluster.find(coordinator, int(count), int(rank), {}))
 import jax
 event, batch = (4, 4, 1), 32
 data = np.random.default_rng(0).integers(0, 256, (100, *event)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Several processes as one program: how they find each other, what only the first does, and how they agree.
+"""Several processes as one program: how they join, what only the first does, and how they agree.
 
 Every process runs the same commands on the same numbers; the first one alone writes, except for checkpoints, which all
 write. With one process every function here is the plain one.
@@ -11,85 +11,19 @@ import os
 import sys
 import time
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from vae_jax.cluster import Cluster
 from vae_jax.types import UserError
 
 T = TypeVar("T")
 LONGEST = 2000  # bytes of a message that one process sends to all
 TO_BE_CONTINUED = 143  # the exit status of work that a scheduler is to start again: as after SIGTERM, 128 + 15
 _LOST = ("gloo", "nccl", "connection", "coordination", "heartbeat", "peer", "deadline")  # in errors of a lost process
-
-
-class Cluster(typing.NamedTuple):
-    """Who takes part: the address of process 0, how many processes there are and which one this is.
-
-    None everywhere but in ``by`` where JAX finds them itself.
-    """
-
-    by: str
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
-
-
-def find(
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    environ: Mapping[str, str] = os.environ,
-) -> Cluster | None:
-    """The cluster that this process belongs to: by the flags, by JAX_* variables, by what started it; None for none.
-
-    Args:
-      coordinator, num_processes, process_id: the flags; all or none.
-      environ: the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (or the index that
-        Kubernetes gives to a pod of an indexed job), Slurm's and Open MPI's variables, TPU hosts.
-
-    Raises:
-      UserError: some of the three are missing, or they cannot be.
-    """
-    flags = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
-    if any(value is not None for value in flags.values()):
-        return _check("flags", flags)
-    if "JAX_COORDINATOR_ADDRESS" in environ:
-        rank = environ.get("JAX_PROCESS_ID", environ.get("JOB_COMPLETION_INDEX"))
-        names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-        values = (environ["JAX_COORDINATOR_ADDRESS"], environ.get("JAX_NUM_PROCESSES"), rank)
-        return _check("variables", dict(zip(names, values)))
-    if _count(environ, "SLURM_NTASKS") > 1 and "SLURM_STEP_NODELIST" in environ and "SLURM_PROCID" in environ:
-        return Cluster("Slurm")  # inside srun; a batch script by itself has no step
-    if _count(environ, "OMPI_COMM_WORLD_SIZE") > 1:
-        return Cluster("Open MPI")
-    if "," in environ.get("TPU_WORKER_HOSTNAMES", ""):
-        return Cluster("TPU hosts")
-    return None
-
-
-def _count(environ, name) -> int:
-    value = environ.get(name, "")
-    return int(value) if value.isdigit() else 0
-
-
-def _check(by: str, given: dict[str, Any]) -> Cluster | None:
-    missing = [name for name, value in given.items() if value is None]
-    if missing:
-        raise UserError(f"several processes need {', '.join(given)}; {missing[0]} is missing")
-    (where, address), (how_many, count), (which, rank) = given.items()
-    try:
-        count, rank = int(count), int(rank)
-    except ValueError:
-        raise UserError(f"{how_many}={count} and {which}={rank} must be whole numbers") from None
-    host, _, port = str(address).rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"{where}={address} must be HOST:PORT, the address of process 0")
-    if count < 1 or not 0 <= rank < count:
-        raise UserError(f"{which}={rank} must be from 0 to {how_many} - 1, and {how_many} is {count}")
-    return Cluster(by, str(address), count, rank) if count > 1 else None
 
 
 def start(cluster: Cluster | None) -> None:

@@ -22,6 +22,16 @@ from vae_jax import objective, schedules, weighting
 from vae_jax.likelihoods import gaussian
 from vae_jax.linear_vae import predict
 
+# Ways to a weight of 1, each there after 600 steps at most.
+ENDING_AT_ONE = {
+    "constant": schedules.constant(1.0),
+    "linear": schedules.linear(1.0, 400),
+    "falling from 20": schedules.linear(1.0, 400, start=20.0, delay=50),
+    "sigmoid": schedules.sigmoid(1.0, 250, 0.1),
+    "cosine": schedules.cosine(1.0, 500),
+    "cyclical": schedules.cyclical(1.0, 600, 4, 0.5),
+}
+
 CAPACITY = 4.023594781  # the rate at s = 0.4, so at beta = 4
 ERROR = 2.475  # and its squared error
 _ADAM = "where 2,000 to 4,000 steps of Adam with a falling rate end"
@@ -101,25 +111,17 @@ def one_optimum_for_all_schedules(settings: Settings, last_weight: float = 1.0) 
     A schedule changes the path and not the optimum. Expected: the largest relative difference from the closed form is
     0.
     """
-    ways = {
-        "constant": schedules.constant(1.0),
-        "linear": schedules.linear(1.0, 400),
-        "falling from 20": schedules.linear(1.0, 400, start=20.0, delay=50),
-        "sigmoid": schedules.sigmoid(1.0, 250, 0.1),
-        "cosine": schedules.cosine(1.0, 500),
-        "cyclical": schedules.cyclical(1.0, 600, 4, 0.5),
-    }
     steps = 2000
     run = train(lambda table: weighting.from_schedule(lambda step: table[step]), steps=steps)
     best = minimum(1.0, bed.SIGMA2).loss
     worst, paths = 0.0, {}
-    for name, schedule in ways.items():
+    for name, schedule in ENDING_AT_ONE.items():
         table = jnp.broadcast_to(schedule(jnp.arange(steps)), steps) * last_weight
         t, metrics, _ = run(table)
         worst = max(worst, deviation(-objective.elbo(t), best))
         paths[name] = (np.asarray(table[:800]), np.asarray(metrics["rate"][:800]))
     plate = paths_plate(paths, predict(bed.EIGENVALUES, 1.0, bed.SIGMA2, bed.LATENTS).rate)
-    return Measured(worst, detail=f"{len(ways)} schedules", plate=plate)
+    return Measured(worst, detail=f"{len(ENDING_AT_ONE)} schedules", plate=plate)
 
 
 def _rate_at(s: float) -> float:
