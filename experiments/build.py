@@ -16,6 +16,7 @@ from experiments import train as choices
 from experiments.families import half_a_level
 from experiments.weights import Weighting, choose, given_beta, make_weight
 from vae_jax import data
+from vae_jax.accumulation import parts_in_cache
 from vae_jax.data import words
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
@@ -237,6 +238,8 @@ def training_step(r: Run, config, all_mean: Callable) -> Callable:
       all_mean: of the way in which devices are used.
     """
     made = pieces(config, r.dataset.levels, r.data_dim)
+    # Among several devices each part would end with an exchange of its own.
+    cached = parts_in_cache(r.vae.largest_map * config.num_samples, config.batch_size) if r.spread.devices == 1 else 1
     return make_train_step(
         r.training_vae,
         made.likelihood,
@@ -249,6 +252,7 @@ def training_step(r: Run, config, all_mean: Callable) -> Callable:
         config.clip_norm,
         choices.beta_range(config),
         config.microbatches,
+        cached,
     )
 
 

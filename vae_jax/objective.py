@@ -77,6 +77,10 @@ def iwae(t: Terms, weight=1.0) -> Array:
     return jnp.mean(iwae_per_example(t, weight))
 
 
+# Means of what each example gives by itself: a batch may be cut. (What follows couples the examples of a batch.)
+SEPARABLE = (elbo, iwae)
+
+
 def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objective:
     """Free nats for each latent (Kingma 2016, 1606.04934, eq. 15): -(distortion + weight * sum_d max(floor, KL_d)).
 

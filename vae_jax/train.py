@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from vae_jax import objective as bounds
+from vae_jax.accumulation import in_parts_on_cpu
 from vae_jax.guard import Diverged, check_finite, counted, is_good, none_skipped, update_if
 from vae_jax.loss import draws, make_loss
 from vae_jax.multi_rate import log_range
@@ -58,6 +59,7 @@ def make_train_step(
     clip_norm: float | None = None,
     beta_range: tuple[float, float] | None = None,
     microbatches: int = 1,
+    cpu_parts: int = 1,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """One update as a pure function ``(state, raw[b, *event], index[b]) -> (state, metrics)``.
 
@@ -70,6 +72,10 @@ def make_train_step(
       clip_norm: the optimiser's clipping norm, to report when it is active.
       beta_range: None, or (low, high) of a multi-rate model (``multi_rate.py``): each example is inferred and scored at
         a beta of its own, log beta uniform over the range, which multiplies ``weight`` (a constant 1, or a warm-up).
+
+      microbatches: into how many parts the batch is cut to save memory (``loss.in_microbatches``).
+      cpu_parts: into how many it is cut on a CPU to stay in its cache (``accumulation.py``), where nothing couples the
+        examples of a batch.
 
     Returns:
       The step. ``index`` is the global position of each example in the batch (``arange(b)`` if left out): noise is
@@ -89,12 +95,19 @@ def make_train_step(
         _check_multi_rate(likelihood, weight, objective)
 
     loss_fn = make_loss(vae, likelihood, objective, num_samples, all_mean, microbatches)
+    coupled = likelihood.refit is not None or objective not in bounds.SEPARABLE
+
+    def gradient(fixed, batch):
+        (params, value), (x, keys, eta) = fixed, batch
+        return jax.grad(loss_fn, has_aux=True)(params, x, keys, value, eta)
+
+    gradient = in_parts_on_cpu(gradient, 1 if coupled or microbatches > 1 else cpu_parts)
 
     def step(state: TrainState, raw: Array, index: Array | None = None):
         index = jnp.arange(raw.shape[0]) if index is None else index
         x, keys, eta = draws(state, raw, index, preprocess, beta_range)
         value = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
-        grads, (metrics, kept) = jax.grad(loss_fn, has_aux=True)(state.params, x, keys, value, eta)
+        grads, (metrics, kept) = gradient((state.params, value), (x, keys, eta))
         grads, metrics = all_mean((grads, metrics))
         grad_norm = optax.tree.norm(grads)
         clipped = jnp.zeros(()) if clip_norm is None else (grad_norm > clip_norm).astype(jnp.float32)

@@ -38,12 +38,15 @@ class VAE(NamedTuple):
       decode_given: ``(params, z[d], x[event]) -> theta`` of a decoder that reads the example it predicts, each part
         only from the parts before it (teacher forcing): what the bound is made of. ``decode`` then reads its own
         output. None where z is all that the decoder needs.
+      largest_map: how many numbers the largest feature map of an example has, for a network whose training on a CPU is
+        bound by the cache (``accumulation.py``); 0 for others.
     """
 
     init: Callable[[Array], Params]
     encode: Callable[[Params, Array], DiagGaussian]
     decode: Callable[[Params, Array], Array]
     decode_given: Callable[[Params, Array, Array], Array] | None = None
+    largest_map: int = 0
 
 
 class Likelihood(NamedTuple):

@@ -9,15 +9,16 @@ Everything of a model is warm before it is timed, and timed in alternation: ours
 each round, so that what else happens on the machine meets all of them. ``share`` is floating-point operations a second
 (XLA's count) over those of the largest rate of float32 matrix products. A ratio is ours / theirs in examples a second,
 the median over the rounds and [least, greatest]: above 1 we are faster. A mode that trains is held against the peer's
-training, whatever the mode. On a machine that does other things ratios mean little: ``load`` says how busy it was at
-the start. PyTorch's threads wait by spinning, which costs them ten times the time when they have to share their cores,
-so on a busy machine they are asked to sleep instead (OMP_WAIT_POLICY=PASSIVE).
+training, whatever the mode. On a machine that does other things ratios mean little: ``cores_in_use_by_others`` says
+how busy it was at the start. PyTorch's threads wait by spinning, which costs them ten times the time when they have to
+share their cores, so on a busy machine they are asked to sleep instead (OMP_WAIT_POLICY=PASSIVE).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from vae_jax.config import launch, option, write_json
 from vae_jax.types import UserError
 
 PEERS = ("none", "torch", "flax")
+BUSY = 0.25  # of the cores, kept busy by others: more and no figure means much
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +84,38 @@ def about(config: Config) -> dict[str, Any]:
 
     from experiments.benchmark.peer import threads
 
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    others = cores_in_use()
     return {
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "threads": threads(),
-        "load": load,
-        "busy": load is not None and load > threads() / 2,
+        "cores_in_use_by_others": others,
+        "busy": others is not None and others > BUSY * threads(),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("jax", "jaxlib", "flax")},
         },
         "asked": {k: v for k, v in dataclasses.asdict(config).items() if k not in ("workdir", "peer_python")},
     }
+
+
+def cores_in_use(seconds: float = 0.5) -> float | None:
+    """How many cores other work of this machine keeps busy, while this process sleeps; None where it does not say."""
+    before = _idle_seconds()
+    time.sleep(seconds)
+    after = _idle_seconds()
+    if before is None or after is None:
+        return None
+    return max(0.0, (os.cpu_count() or 1) - (after - before) / seconds)
+
+
+def _idle_seconds() -> float | None:
+    """What all cores have idled since the machine was started (Linux)."""
+    try:
+        idle, waiting = Path("/proc/stat").read_text().split("\n", 1)[0].split()[4:6]
+        return (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
 
 
 def forget_compilations() -> None:

@@ -17,7 +17,7 @@ BERNOULLI = {"likelihood": "bernoulli", "batch_size": 128}
 # name -> flags of ``train``, the shape of an image (None: the grammar), and updates of a chunk: about a second of each.
 CASES = {
     "mlp": ({"model": "mlp", "hidden": "512,512", "latent_dim": 20, **BERNOULLI}, (28, 28, 1), 100),
-    "conv": ({"model": "conv", "hidden": "256,256", "latent_dim": 10, **BERNOULLI}, (64, 64, 1), 5),
+    "conv": ({"model": "conv", "hidden": "256,256", "latent_dim": 10, **BERNOULLI}, (64, 64, 1), 20),
     "resnet": ({"model": "resnet", **BERNOULLI}, (32, 32, 3), 5),
     "lstm": ({}, None, 20),
 }

@@ -26,7 +26,8 @@ def measure(config: Any, models: list[str], wanted: tuple[str, ...], found: dict
       write: writes it.
     """
     reference, rates = best_products(), []
-    print(f"{found['device']}, {found['threads']} threads, load {found['load']}")
+    others = found["cores_in_use_by_others"]
+    print(f"{found['device']}, {found['threads']} threads" + ("" if others is None else f", {others:.2g} cores in use"))
     if found["busy"]:
         print("warning: this machine is busy: no figure of this run says how fast anything is")
     print(table.HEAD)

@@ -91,13 +91,13 @@ def conv(
     Raises:
       UserError: for any other event.
     """
-    from vae_jax.models.convolutional import Decoder, Encoder, check_event, num_levels
+    from vae_jax.models.convolutional import Decoder, Encoder, check_event, largest_map, num_levels
 
     check_event(event)
     levels = num_levels(event)
     encoder = Encoder(latent_dim, levels, hidden, beta_range, batched_kernels)
     decoder = Decoder(event, theta_shape, levels, hidden[::-1], beta_range, batched_kernels)
-    return from_linen(encoder, decoder, event, latent_dim, beta_range)
+    return from_linen(encoder, decoder, event, latent_dim, beta_range)._replace(largest_map=largest_map(event))
 
 
 def resnet(

@@ -38,6 +38,11 @@ def num_levels(event: Event) -> int:
     return levels
 
 
+def largest_map(event: Event) -> int:
+    """The numbers in the first map of the encoder and the last but one of the decoder, at half the image's size."""
+    return CHANNELS * (event[0] // 2) * (event[1] // 2)
+
+
 class Down(nn.Module):
     """``[h, w, c] -> [h/2, w/2, features]``: a 4x4 convolution of stride 2 and its bias.
 
