@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from experiments import timing
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import cases, growth, measuring, memory, modes, peer, table
+from experiments.benchmark import cases, growth, measuring, memory, modes, peer, start_up, table
 from experiments.benchmark.cases import Case
 from experiments.build import first_state, training_chunk
 from experiments.operations import count, step_flops
@@ -90,6 +91,7 @@ def test_a_row_has_the_ratio_of_the_peer_that_works():
 
 FAKE = """
 import sys
+import time
 for line in sys.stdin:
     verb, what, *rest = line.split(" ", 2)
     if verb == "load":
@@ -300,3 +302,16 @@ def test_a_case_is_told_to_torch_with_its_data(tmp_path, tiny):
     told = cases.spec(Case("mlp", case.run, 3), False, 5, tmp_path, 2, "cpu")
     assert told["event"] == (1, 8, 8) and told["hidden"] == (8, 8) and json.loads(json.dumps(told))["samples"] == 5
     np.testing.assert_array_equal(np.load(told["train"]), case.run.dataset.train)
+
+
+# ---------------------------------------------------------------- start-up
+
+
+def test_the_first_step_of_a_command_is_timed_and_a_run_that_fails_says_why(tmp_path):
+    flags = ["--dataset=digits", "--hidden=4", "--latent_dim=2", "--num_steps=2", "--log_every=1", "--iw_samples=1"]
+    started = time.perf_counter()
+    taken = start_up._until_first_row(flags, tmp_path, "run")
+    assert 0.1 < taken <= time.perf_counter() - started
+    assert (tmp_path / "run" / "results.json").exists()  # it was let go on to its end
+    with pytest.raises(UserError, match=r"logged no step.*nosuchflag"):
+        start_up._until_first_row(["--nosuchflag"], tmp_path, "wrong")

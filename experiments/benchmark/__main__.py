@@ -4,6 +4,7 @@
     python -m experiments.benchmark --peer=torch --peer_python=PYTHON      beside PyTorch, eager and compiled
     python -m experiments.benchmark --peer=flax --models=mlp,conv          beside plain Flax
     python -m experiments.benchmark --growth --models=none                 how cost grows, and nothing else
+    python -m experiments.benchmark --start_up --models=none               from a command to its first step
 
 Everything of a model is warm before it is timed, and timed in alternation: ours, the peer's and the matrix products in
 each round, so that what else happens on the machine meets all of them. ``share`` is floating-point operations a second
@@ -42,6 +43,7 @@ class Config:
     peer_python: str | None = option(None, "an interpreter that has torch (default: this one)", identity=False)
     repeats: int = option(5, "rounds")
     seconds: float = option(1.0, "how long each timing takes at least")
+    start_up: bool = option(False, "the seconds from a command to its first step, without and with compiled programs")
     growth: bool = option(False, "how time and memory grow with batch, latents, image, samples, runs and data")
 
 
@@ -66,8 +68,8 @@ def chosen(config: Config) -> tuple[list[str], tuple[str, ...]]:
     for name in ("runs", "iw_samples", "repeats", "seconds"):
         if getattr(config, name) <= 0:
             raise UserError(f"--{name}={getattr(config, name)} must be positive")
-    if not models and not config.growth:
-        raise UserError("--models=none leaves nothing to time; name some, or ask for --growth")
+    if not models and not config.growth and not config.start_up:
+        raise UserError("--models=none leaves nothing to time; name some, or ask for --growth or --start_up")
     return models, tuple(mode for mode in MODES if mode in modes)
 
 
@@ -137,7 +139,7 @@ def main(config: Config) -> None:
     workdir = Path(config.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     forget_compilations()
-    from experiments.benchmark import growth, measuring
+    from experiments.benchmark import growth, measuring, start_up
 
     found = {**about(config), "matmul_gflops": None, "rows": []}
     if models:
@@ -148,6 +150,8 @@ def main(config: Config) -> None:
         for axis in growth.measure(config.repeats, config.seconds):
             found["growth"].append(axis)
             print(growth.line(axis), flush=True)
+    if config.start_up:
+        found["start_up"] = start_up.measure(config.repeats, lambda line: print(line, flush=True))
     if found["matmul_gflops"] is None:
         found["matmul_gflops"] = measuring.rate_of_products(config.repeats, config.seconds)
     write_json(workdir / "benchmark.json", found)
