@@ -162,7 +162,7 @@ def build(config, warnings: list[str], shared: Material | None = None, spread: P
     else:
         said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
         view = training = preprocess(config.pixels, dataset.levels)
-    config = dataclasses.replace(config, hidden=config.hidden or choices.HIDDEN[config.model](math.prod(event)))
+    config = dataclasses.replace(config, hidden=config.hidden or choices.default_hidden(config.model, math.prod(event)))
     fitting.check(config, dataset.levels, event, make_vae)
     outlook = None
     if config.likelihood == "gaussian":

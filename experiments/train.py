@@ -49,7 +49,7 @@ class Config:
     )
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
-    likelihood: str = option("gaussian", "the family of p(x|z)", tuple(LIKELIHOODS))
+    likelihood: str = option("gaussian", "the family of p(x|z)", LIKELIHOODS)
     squeeze: float | None = option(
         None, "how far a Beta's 0 and 1 are moved inwards (default: half a grey level, 1 / (2 levels))"
     )
@@ -67,7 +67,7 @@ class Config:
         "units (default: that of the data, the noise of a decoder that knows only the mean image)",
     )
     min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed")
-    weighting: str = option("constant", "where beta comes from", tuple(WEIGHTINGS))
+    weighting: str = option("constant", "where beta comes from", WEIGHTINGS)
     beta: float | None = option(
         None, "the final KL weight (default 1); where a controller starts (default: from the spectrum)"
     )
@@ -91,9 +91,9 @@ class Config:
     geco_rate: float | None = option(None, "the rate of geco's multiplier, per nat and step (default: likewise)")
     geco_decay: float = option(0.99, "of geco's moving average of the violation")
     gamma: float | None = option(None, "how strongly capacity holds the rate (default: 3 times a linear model's need)")
-    objective: str = option("elbo", "what is maximised", tuple(OBJECTIVES))
+    objective: str = option("elbo", "what is maximised", OBJECTIVES)
     num_samples: int = option(1, "samples of z per example")
-    model: str = option("mlp", "the encoder and decoder", tuple(MODELS))
+    model: str = option("mlp", "the encoder and decoder", MODELS)
     latent_dim: int = option(20, "the number of latents")
     hidden: str | None = option(
         None,
@@ -277,6 +277,11 @@ def _at_least(config: Config, name: str, least: int) -> None:
     value = getattr(config, name)
     if value is not None and not (math.isfinite(value) and value >= least):
         raise UserError(f"--{name}={value} must be at least {least}")
+
+
+def default_hidden(model: str, dim: int) -> str:
+    """The widths of ``--model`` for examples of ``dim`` numbers; a model that has none here takes those of an mlp."""
+    return HIDDEN.get(model, HIDDEN["mlp"])(dim)
 
 
 def widths(hidden: str) -> tuple[int, ...]:

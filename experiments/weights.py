@@ -1,6 +1,6 @@
 """The weightings by name: how a configuration chooses where beta comes from, and what can be said about it at once.
 
-To add a schedule, write a function of the step and give it a name in ``SCHEDULES``; a weight with state is a
+To add a schedule, write a function of the step and give it a name by ``add_schedule``; a weight with state is a
 ``KLWeight`` in ``vae_jax.weighting`` and two functions in ``WEIGHTINGS``.
 """
 
@@ -18,7 +18,7 @@ from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import beta_from_norm
 from vae_jax.fields import LARGEST
 from vae_jax.outlook import Outlook, at_beta, beta_for_distortion, beta_for_rate, slopes
-from vae_jax.types import KLWeight, Objective, UserError
+from vae_jax.types import KLWeight, Objective, Schedule, UserError
 
 SCHEDULES = {  # (config, final beta) -> schedule
     "constant": lambda c, beta: schedules.constant(beta),
@@ -290,3 +290,14 @@ WEIGHTINGS = {
     "geco": _Named(_settle_geco, _make_geco),
     "pi": _Named(_settle_pi, _make_pi),
 }
+
+
+def add_schedule(name: str, make: Callable[..., Schedule]) -> None:
+    """Gives a schedule a name on the command line.
+
+    Args:
+      name: of ``--weighting``.
+      make: ``(config, beta) -> schedule``, beta the final weight; the flags are its other numbers.
+    """
+    SCHEDULES[name] = make
+    WEIGHTINGS[name] = _Named(_settle_schedule, _make_schedule)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import doctest
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -15,13 +16,14 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_python_examples_give_what_they_print():
-    parsed = doctest.DocTestParser().get_doctest(README, {}, "README", "README.md", 0)
+    parsed = doctest.DocTestParser().get_doctest(README.replace("```", ""), {}, "README", "README.md", 0)
     assert parsed.examples
     assert doctest.DocTestRunner().run(parsed).failed == 0
 
 
 def test_flags_exist():
     binaries = (train, evaluate, weigh, sweep, text, paper_weightings, paper_lucas2019, paper_higgins2017)
+    binaries += tuple(importlib.import_module(f"experiments.{name}.__main__") for name in ("benchmark", "claims"))
     flags = {f.name for binary in binaries for f in dataclasses.fields(binary.Config)}
     named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "break", "kills"}
     assert named and named <= flags, named - flags
@@ -34,8 +36,6 @@ def test_files_that_are_named_exist():
 
 @pytest.mark.parametrize("module", ["schedules", "conventions"])
 def test_docstring_examples(module):
-    import importlib
-
     result = doctest.testmod(importlib.import_module(f"vae_jax.{module}"))
     assert result.attempted and not result.failed
 
