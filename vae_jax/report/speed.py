@@ -8,6 +8,8 @@ import numpy as np
 
 from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
 
+_TICKS = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)]
+
 
 def plates(found: dict[str, Any]) -> list[Plate]:
     """The figures of what benchmark.json holds: ``benchmark.png``, and ``growth.png`` where growth was measured."""
@@ -45,12 +47,24 @@ def _rows(found: dict[str, Any]) -> Plate:
         if compared:
             panels[1].axvline(1.0, color=MARK, linewidth=0.6, linestyle=":")
             panels[1].set_xscale("log")
+            _plain_logarithm(panels[1].xaxis, np.concatenate([peer["ratio_spread"] for _, peer in compared]))
+            panels[1].minorticks_off()
             panels[1].set_xlabel("times the peer's examples per second")
             panels[1].legend(loc="best")
 
     caption = f"Speed on {found['device']}: operations a second as a share of the rate of matrix products"
     caption += ", and examples a second over a peer's, median and range." if compared else "."
     return Plate("benchmark.png", caption, draw(paint, height=0.9 + 0.28 * len(rows)))
+
+
+def _plain_logarithm(axis: Any, values: np.ndarray) -> None:
+    """At least a factor of eight to be seen, so that noise looks like noise, and ticks that are plain numbers."""
+    low, high = np.log(np.min(values)), np.log(np.max(values))
+    middle, reach = (low + high) / 2, max((high - low) / 2 + 0.1, np.log(8) / 2)
+    low, high = np.exp([middle - reach, middle + reach])
+    (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
+    inside = [n for n in _TICKS if low <= n <= high]
+    axis.set_ticks(inside[:: 1 + len(inside) // 6], [f"{n:g}" for n in inside[:: 1 + len(inside) // 6]])
 
 
 def _growth(axes: list[dict[str, Any]]) -> Plate:
@@ -67,6 +81,7 @@ def _growth(axes: list[dict[str, Any]]) -> Plate:
                 panel.loglog(sizes, values, color=TRAIN, marker="o", markersize=3)
                 panel.set_title(f"{axis[what]['exponent']:.2f} (theory {theory:g})", fontsize=8)
                 panel.set_xticks(sizes, [f"{int(n)}" for n in sizes], rotation=45, fontsize=6)
+                _plain_logarithm(panel.yaxis, np.concatenate([values, line]))
                 panel.minorticks_off()
                 if column == 0:
                     panel.set_ylabel(unit)
