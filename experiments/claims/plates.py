@@ -104,6 +104,9 @@ def curve_plate(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any
         axes.errorbar(x, y, yerr=spread, fmt="o-", markersize=4, color=TRAIN, capsize=2)
         if log:
             axes.set_xscale("log")
+            if len(x) <= 4:  # less than a decade, where the axis would write 2 x 10^0
+                axes.set_xticks(x, [f"{value:g}" for value in x])
+                axes.minorticks_off()
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
 
