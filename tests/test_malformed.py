@@ -63,7 +63,7 @@ def test_extreme_values_that_are_possible_are_taken(tmp_path):
 def _value(name):
     field, kind, _ = m.FIELDS[name]
     if field.metadata["choices"]:
-        return st.sampled_from(field.metadata["choices"])
+        return st.sampled_from(list(field.metadata["choices"]))
     numbers = st.sampled_from(["0", "-0.0", "1", "2147483647", "1e-38", "3e38"])
     return {
         int: numbers | st.integers().map(str),

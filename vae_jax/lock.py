@@ -30,6 +30,9 @@ except ImportError:  # a system without it, such as Windows: nothing is locked t
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # EACCES: where a network file system emulates flock
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 _POLL = 0.1  # seconds between two tries
+_SIGNING = (
+    0.02  # seconds: who got the lock a moment ago has signed it by then, and is named in place of who had it before
+)
 
 
 class Lock:
@@ -108,6 +111,7 @@ def take(workdir: Path, wait: float = 0.0) -> Lock:
     until, said = time.monotonic() + wait, False
     while not lock.lock(exclusive=True):
         if time.monotonic() >= until:
+            time.sleep(_SIGNING)
             lock.release()
             raise UserError(_refusal(lock.workdir))
         if not said:
