@@ -3,8 +3,10 @@
 #
 #   scripts/gpu_check.sh [FOLDER]      default: runs/gpu/ and the device's name
 #
-# FOLDER gets device.txt, tests.txt, benchmark/, sweep_mlp/, sweep_conv/ and sequence_speed.txt. VAE_JAX_GPU_VENV is another
-# environment than .venv-gpu; VAE_JAX_PEER_PYTHON an interpreter that has PyTorch, to be timed beside.
+# FOLDER gets device.txt, tests.txt, benchmark/, sweep_mlp/, sweep_conv/ and sequence_speed.txt. A python3 whose JAX sees the
+# GPU and that has what this needs is used as it is, so nothing is fetched; VAE_JAX_GPU_PYTHON names another. Where there
+# is none, an environment is made: .venv-gpu, or VAE_JAX_GPU_VENV. VAE_JAX_PEER_PYTHON is an interpreter that has
+# PyTorch, to be timed beside (default: the same). The benchmark's row "sweep" is of 64 models.
 set -euo pipefail
 
 if ! name=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null) || [ -z "$name" ]; then
@@ -17,21 +19,32 @@ folder="${1:-runs/gpu/${name//[^A-Za-z0-9]/_}}"
 mkdir -p "$folder"
 nvidia-smi >"$folder/device.txt"
 
-source scripts/venv.sh
-venv="${VAE_JAX_GPU_VENV:-.venv-gpu}"
-ensure_venv "$venv" requirements.lock --require-hashes
-python="$venv/bin/python"
-sees_gpu() { "$python" -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu")' >/dev/null 2>&1; }
-if ! sees_gpu; then
-  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader)
-  # CUDA 13 needs a driver of the 580 series or later.
-  if [ "${driver%%.*}" -ge 580 ]; then cuda=cuda13; else cuda=cuda12; fi
-  version=$("$python" -c 'from importlib.metadata import version; print(version("jax"))')
-  echo "installing jax[$cuda] $version into $venv" >&2
-  "$python" -m pip install --quiet --disable-pip-version-check "jax[$cuda]==$version"
-  if ! sees_gpu; then
-    echo "error: jax[$cuda] in $venv does not see the $name; its own message: $python -c 'import jax; jax.devices(\"gpu\")'" >&2
-    exit 2
+sees_gpu() { "$1" -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu")' >/dev/null 2>&1; }
+# What the tests and the benchmark import: more than that is left to runs on data of their own.
+has_enough() { "$1" -c 'import absl, flax, hypothesis, matplotlib, optax, orbax.checkpoint, pytest, sklearn, tqdm' >/dev/null 2>&1; }
+
+python="${VAE_JAX_GPU_PYTHON:-python3}"
+if sees_gpu "$python" && has_enough "$python"; then
+  echo "using $python as it is" >&2
+elif [ -n "${VAE_JAX_GPU_PYTHON:-}" ]; then
+  echo "error: VAE_JAX_GPU_PYTHON=$python: its JAX does not see the $name, or it lacks a package; see pyproject.toml" >&2
+  exit 2
+else
+  source scripts/venv.sh
+  venv="${VAE_JAX_GPU_VENV:-.venv-gpu}"
+  ensure_venv "$venv" requirements.lock --require-hashes
+  python="$venv/bin/python"
+  if ! sees_gpu "$python"; then
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader)
+    # CUDA 13 needs a driver of the 580 series or later.
+    if [ "${driver%%.*}" -ge 580 ]; then cuda=cuda13; else cuda=cuda12; fi
+    version=$("$python" -c 'from importlib.metadata import version; print(version("jax"))')
+    echo "installing jax[$cuda] $version into $venv" >&2
+    "$python" -m pip install --quiet --disable-pip-version-check "jax[$cuda]==$version"
+    if ! sees_gpu "$python"; then
+      echo "error: jax[$cuda] in $venv does not see the $name; its own message: $python -c 'import jax; jax.devices(\"gpu\")'" >&2
+      exit 2
+    fi
   fi
 fi
 
@@ -53,7 +66,7 @@ attempt() { # NAME COMMAND...: what fails is said at the end, and the rest still
   "$@" 2>&1 | tee "$folder/$what.txt" || failed="$failed $what"
 }
 attempt tests "$python" -m pytest -q -m gpu tests/test_gpu.py
-attempt benchmark "$python" -m experiments.benchmark "--workdir=$folder/benchmark" ${peer[@]+"${peer[@]}"}
+attempt benchmark "$python" -m experiments.benchmark --runs=64 "--workdir=$folder/benchmark" ${peer[@]+"${peer[@]}"}
 attempt sweep_mlp "$python" -m experiments.sweep_speed --runs=1,4,16,64,256 "--workdir=$folder/sweep_mlp"
 attempt sweep_conv "$python" -m experiments.sweep_speed --runs=1,4,16,64 --model=conv --side=64 "--workdir=$folder/sweep_conv"
 attempt sequence_speed "$python" -m experiments.sequence_speed

@@ -156,3 +156,42 @@ def test_without_a_gpu_it_says_so_in_one_line(tmp_path, smi):
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: nvidia-smi shows no GPU") and done.stderr.count("\n") == 1
+
+
+def checked(tmp_path, **scripts):
+    """The script with a pretended GPU and an interpreter that notes what it is asked; ``scripts`` are their answers."""
+    folder, noted = tmp_path / "bin", tmp_path / "asked.txt"
+    folder.mkdir()
+    answers = {"nvidia-smi": 'case "$*" in *name*) echo Pretended;; *) echo 600.1;; esac', "python3": "exit 0"}
+    for name, body in (answers | scripts).items():
+        (folder / name).write_text(f'#!{shutil.which("bash")}\necho "$*" >>"{noted}"\n{body}\n')
+        (folder / name).chmod(0o755)
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [SCRIPT, out],
+        env={"PATH": f"{folder}:/usr/bin:/bin", "VAE_JAX_GPU_PYTHON": str(folder / "python3")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done, noted.read_text(), out
+
+
+def test_an_environment_that_sees_the_gpu_is_used_as_it_is(tmp_path):
+    done, asked, out = checked(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pip" not in asked and "tests/test_gpu.py" in asked
+    for command in ("benchmark --runs=64", "sweep_speed --runs=1,4,16,64,256", "sequence_speed"):
+        assert f"-m experiments.{command}" in asked
+    assert (out / "device.txt").exists() and "--peer=torch" in asked
+
+
+def test_what_failed_on_the_gpu_is_named_and_the_rest_still_ran(tmp_path):
+    done, asked, _ = checked(tmp_path, python3='case "$*" in *sweep_speed*) exit 1;; esac')
+    assert done.returncode == 1 and "these failed: sweep_mlp sweep_conv;" in done.stderr
+    assert "sequence_speed" in asked
+
+
+def test_an_interpreter_that_does_not_see_the_gpu_is_refused(tmp_path):
+    done, _, _ = checked(tmp_path, python3="exit 1")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "VAE_JAX_GPU_PYTHON" in done.stderr

@@ -27,19 +27,18 @@ class MetricsLog:
     """
 
     def __init__(self, workdir: Path, step: int):
-        from tensorboardX import SummaryWriter
-
         self.path = workdir / "metrics.jsonl"
         self._evaluated = rewind(self.path, step)
         self._file = self.path.open("a")
-        self._events = SummaryWriter(str(workdir), purge_step=step or None)
+        self._events = _event_writer(workdir, step)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self._file.close()
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """One line ``{"step", "split", ...}``, and one scalar for each number; an evaluation is written once."""
@@ -47,9 +46,19 @@ class MetricsLog:
             return  # the run was stopped between this evaluation and its results
         self._file.write(line(step, split, values))
         self._file.flush()
-        for name, value in values.items():
+        for name, value in values.items() if self._events is not None else ():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._events.add_scalar(f"{split}/{name}", value, step)
+
+
+def _event_writer(workdir: Path, step: int):
+    """What writes TensorBoard events; None, said in a line, in an environment of others that lacks tensorboardX."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+        print("warning: no tensorboardX here, so no TensorBoard events; metrics.jsonl has all of them", file=sys.stderr)
+        return None
+    return SummaryWriter(str(workdir), purge_step=step or None)
 
 
 def line(step: int, split: str, values: dict[str, Any]) -> str:
