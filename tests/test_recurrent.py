@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_lstm import loops
 
 from vae_jax import likelihoods, models, objective, schedules, weighting
 from vae_jax.data.words import prepare
@@ -192,7 +193,7 @@ def test_vmap_equals_a_loop_and_a_step_is_one_product(cell):
     batched, one = jax.jit(jax.vmap(both))(x), jax.jit(both)
     for i in range(4):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=0, atol=1e-5), batched, one(x[i]))
-    scans = [eqn for eqn in jax.make_jaxpr(jax.vmap(both))(x).eqns if eqn.primitive.name == "scan"]
+    scans = list(loops(jax.make_jaxpr(jax.vmap(both))(x).jaxpr))
     assert len(scans) == 2
     width = {"lstm": 5 + 16, "gru": 16}[cell]
     for scan in scans:

@@ -3,11 +3,11 @@
 x is ``[2, t]``, the targets and the decoder's inputs (``likelihoods/tokens.py``). Axes besides the package's: ``e``
 width of a word's embedding, ``h`` width of the hidden state, ``k`` token ids. Parameters and arithmetic are float32.
 
-A step of a scan holds one product with the weights of all gates, and under ``vmap`` one for the whole batch. For the
-GRU, what the inputs contribute is taken out of the scan, for all steps at once. For the LSTM input and state go through
-one product side by side: on a CPU a training step is 4% faster than with the inputs out of the scan, which writes and
-transposes ``[b, t, 4h]`` numbers (vocabulary 200; no difference at 10,000). What z contributes is the same in every
-step and always outside.
+A step of a scan holds one product with the weights of all gates, and under ``vmap`` one for the whole batch; what the
+LSTM's derivative leaves out of its loop, ``lstm.py`` says. For the GRU, what the inputs contribute is taken out of the
+scan, for all steps at once. For the LSTM input and state go through one product side by side: on a CPU a training step
+is 4% faster than with the inputs out of the scan, which writes and transposes ``[b, t, 4h]`` numbers (vocabulary 200;
+no difference at 10,000). What z contributes is the same in every step and always outside.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, possible
+from vae_jax.models import lstm
 from vae_jax.types import Array, Params
 
 GATES = {"lstm": 4, "gru": 3}
@@ -37,9 +38,10 @@ class Cell(nn.Module):
     """An LSTM (Hochreiter 1997, Gers 2000) or a GRU (Cho 2014, with the reset gate after the product, as in cuDNN).
 
     Called outside of a scan with what is the same in every step, ``constant [c]`` or None, it returns two pure
-    functions: what of the inputs ``[..., e]`` is worked out before the scan, and the step, ``(state, one of those) ->
-    state``; a state is (c, h) of an LSTM, (h,) of a GRU, each ``[h]``. Orthogonal recurrent and uniform (Glorot) other
-    weights, gate by gate; the LSTM's forget gate has 1 added to its bias, which starts at 0.
+    functions: the step, ``(state, input [e]) -> state``, for whoever chooses the next input by it; and all steps of
+    inputs that are known, ``(state, inputs [t, e]) -> the h after each, [t, h]``. A state is (c, h) of an LSTM, (h,) of
+    a GRU, each ``[h]``. Orthogonal recurrent and uniform (Glorot) other weights, gate by gate; the LSTM's forget gate
+    has 1 added to its bias, which starts at 0.
     """
 
     cell: str
@@ -60,31 +62,26 @@ class Cell(nn.Module):
             offset = offset + constant @ self.param("constant", uniform, (constant.shape[-1], width), jnp.float32)
         both = jnp.concatenate([kernel, recurrent])
 
-        def lstm(state, x):
-            c, h = state
-            write, keep, new, read = jnp.split(jnp.concatenate([x, h]) @ both + offset, 4)
-            c = nn.sigmoid(keep + 1.0) * c + nn.sigmoid(write) * jnp.tanh(new)
-            return c, nn.sigmoid(read) * jnp.tanh(c)
+        if self.cell == "lstm":
+            return (
+                lambda state, x: lstm.advance(state[0], lstm.gates(both, offset, state[1], x)),
+                lambda start, xs: lstm.through(both, offset, start, xs),
+            )
+
+        def ahead(x):
+            return x @ kernel + offset
 
         def gru(state, given):
             (h,) = state
             (reset, keep, new), (reset_h, keep_h, new_h) = jnp.split(given, 3), jnp.split(h @ recurrent, 3)
             keep = nn.sigmoid(keep + keep_h)
-            return (keep * h + (1.0 - keep) * jnp.tanh(new + nn.sigmoid(reset + reset_h) * new_h),)
+            h = keep * h + (1.0 - keep) * jnp.tanh(new + nn.sigmoid(reset + reset_h) * new_h)
+            return (h,), h
 
-        if self.cell == "lstm":
-            return (lambda x: x), lstm
-        return (lambda x: x @ kernel + offset), gru
-
-
-def read_through(step, start, given: Array) -> Array:
-    """The h after each step, ``[t, h]``, of a cell that begins in ``start``; ``given [t, ...]``."""
-
-    def read(state, given):
-        state = step(state, given)
-        return state, state[-1]
-
-    return jax.lax.scan(read, start, given)[1]
+        return (
+            lambda state, x: gru(state, ahead(x))[0],
+            lambda start, xs: jax.lax.scan(gru, start, ahead(xs))[1],
+        )
 
 
 class Encoder(nn.Module):
@@ -101,10 +98,10 @@ class Encoder(nn.Module):
         """One sentence."""
         targets = x[0].astype(jnp.int32)
         words = nn.Embed(self.vocabulary, self.embedding, name="embed")(targets)  # [t, e]
-        ahead, step = Cell(self.cell, self.embedding, self.hidden, name="steps")()
+        _, through = Cell(self.cell, self.embedding, self.hidden, name="steps")()
         start = (jnp.zeros(self.hidden, jnp.float32),) * STATES[self.cell]
         last = jnp.max(jnp.where(targets == PAD, 0, jnp.arange(targets.size)))
-        h = read_through(step, start, ahead(words))[last]
+        h = through(start, words)[last]
         return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
 
 
@@ -134,9 +131,9 @@ class Decoder(nn.Module):
         """One code, with the sentence whose words are given, or without: the most probable word is then read."""
         if x is None:
             return self.run(z, None, self.length)[1]
-        ahead, step = self.steps(z)
+        _, through = self.steps(z)
         words = self.embed(x[1].astype(jnp.int32))  # [t, e]
-        return read_through(step, self.begin(z), ahead(words)) @ self.kernel + self.bias
+        return through(self.begin(z), words) @ self.kernel + self.bias
 
     def begin(self, z):
         """The initial state."""
@@ -145,11 +142,11 @@ class Decoder(nn.Module):
 
     def run(self, z, key, length):
         """``(tokens [length], logits [length, k])`` of the decoder that reads its own words; see ``generate``."""
-        (ahead, step), table, kernel, bias = self.steps(z), self.embed.embedding, self.kernel, self.bias
+        (step, _), table, kernel, bias = self.steps(z), self.embed.embedding, self.kernel, self.bias
 
         def write(carry, key):
             state, token, ended = carry
-            state = step(state, ahead(table[token]))
+            state = step(state, table[token])
             logits = state[-1] @ kernel + bias
             allowed = possible(logits)
             token = jnp.argmax(allowed) if key is None else jax.random.categorical(key, allowed)
