@@ -7,7 +7,8 @@ into the gates,
 
 only the last term needs the step before. ``through`` computes the others for all steps at once and leaves a linear
 recurrence, so that transposed, too, the weights' gradient is one product over all steps and examples. It is the same
-derivative, in forward and in reverse mode and of every order. On two CPU cores a gradient takes 0.7 of the time.
+derivative, in forward and in reverse mode and of every order. On two CPU cores a training step of a sequence VAE takes
+0.8 of the time with 512 units, and 0.97 with 128, whose weights stay in the cache anyway.
 
 Axes: ``t`` steps, ``e`` width of an input, ``h`` width of the state; the gates are side by side, in the order write,
 keep, new, read (Hochreiter 1997; Gers 2000, whose forget gate is ``keep``).
