@@ -121,7 +121,7 @@ def test_a_guard_that_forgets_a_part_is_seen(monkeypatch, part):
 
 
 @pytest.mark.parametrize("precision", ["learned", "optimal"])
-def test_a_finite_run_has_the_bits_of_one_without_a_guard(monkeypatch, precision):
+def test_a_finite_run_is_that_of_one_without_a_guard(monkeypatch, precision):
     def clean(key, raw):
         return raw / 255.0
 
@@ -134,9 +134,12 @@ def test_a_finite_run_has_the_bits_of_one_without_a_guard(monkeypatch, precision
     monkeypatch.setattr(train, "update_if", lambda good, update, state: update(state))
     _, state, run = build(**kinds, before=whole)
     free, expected = run(state, 20)
-    assert same(guarded, free, "params") and not np.any(metrics["skipped"])
+    assert not np.any(metrics["skipped"])
+    # To the bit with AVX-512; on other processors XLA fuses one of the two otherwise, and rounding grows over 20 steps.
+    for a, b in zip(*(jax.tree.leaves(s.params) for s in (guarded, free)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6)
     for name, values in expected.items():
-        np.testing.assert_array_equal(metrics[name], values)
+        np.testing.assert_allclose(metrics[name], values, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("controller", ["pi", "geco"])
