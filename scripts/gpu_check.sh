@@ -21,13 +21,14 @@ nvidia-smi >"$folder/device.txt"
 
 sees_gpu() { "$1" -c 'import jax, sys; sys.exit(jax.default_backend() != "gpu")' >/dev/null 2>&1; }
 # What the tests and the benchmark import: more than that is left to runs on data of their own.
-has_enough() { "$1" -c 'import absl, flax, hypothesis, matplotlib, optax, orbax.checkpoint, pytest, sklearn, tqdm' >/dev/null 2>&1; }
+needed="absl, flax, fsspec, hypothesis, matplotlib, optax, orbax.checkpoint, PIL, pytest, sklearn, tqdm"
+has_enough() { "$1" -c "import $needed" >/dev/null 2>&1; }
 
 python="${VAE_JAX_GPU_PYTHON:-python3}"
 if sees_gpu "$python" && has_enough "$python"; then
   echo "using $python as it is" >&2
 elif [ -n "${VAE_JAX_GPU_PYTHON:-}" ]; then
-  echo "error: VAE_JAX_GPU_PYTHON=$python: its JAX does not see the $name, or it lacks a package; see pyproject.toml" >&2
+  echo "error: VAE_JAX_GPU_PYTHON=$python: its JAX does not see the $name, or it cannot import one of $needed" >&2
   exit 2
 else
   source scripts/venv.sh

@@ -16,11 +16,11 @@ STEPS, INPUT, STATE = 5, 3, 4
 def plain(weights, offset, start, x):
     """The same states with the derivative that JAX finds by itself."""
 
-    def step(state, x):
-        state = lstm.advance(state[0], lstm.gates(weights, offset, state[1], x))
+    def read(state, x):
+        state = lstm.step(weights, offset, state, x)
         return state, state[1]
 
-    return jax.lax.scan(step, start, x)[1]
+    return jax.lax.scan(read, start, x)[1]
 
 
 def arguments(seed=0, dtype=np.float64):

@@ -46,7 +46,9 @@ class MetricsLog:
             return  # the run was stopped between this evaluation and its results
         self._file.write(line(step, split, values))
         self._file.flush()
-        for name, value in values.items() if self._events is not None else ():
+        if self._events is None:
+            return
+        for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 self._events.add_scalar(f"{split}/{name}", value, step)
 

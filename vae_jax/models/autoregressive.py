@@ -64,7 +64,7 @@ class Cell(nn.Module):
 
         if self.cell == "lstm":
             return (
-                lambda state, x: lstm.advance(state[0], lstm.gates(both, offset, state[1], x)),
+                lambda state, x: lstm.step(both, offset, state, x),
                 lambda start, xs: lstm.through(both, offset, start, xs),
             )
 
