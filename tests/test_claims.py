@@ -4,7 +4,9 @@ import functools
 import json
 import math
 import signal
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -31,7 +33,8 @@ KEYS = {"name", "source", "expected", "measured", "tolerance", "holds", "seconds
 def checked(function, **planted):
     """The entry of a claim, one of its ingredients replaced."""
     claim = BY_NAME[function.__name__]
-    return check(claim._replace(run=functools.partial(claim.run, **planted)), Settings())[0]
+    with tempfile.TemporaryDirectory() as folder:
+        return check(claim._replace(run=functools.partial(claim.run, **planted)), Settings(Path(folder)))[0]
 
 
 # ---------------------------------------------------------------- the list
