@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments import train as choices
-from vae_jax.config import launch, option
+from vae_jax.runs.run import train
+from vae_jax.runs.settings import Config as TrainConfig
+from vae_jax.runtime.config import launch, option
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(choices.Config):
+class Config(TrainConfig):
     """The flags of ``train``, with other defaults."""
 
     dataset: str = option("grammar", "grammar | ptb | FILE.txt | a folder with train.txt and test.txt")
@@ -36,7 +37,7 @@ class Config(choices.Config):
 
 def main(config: Config) -> None:
     """Trains, or continues, evaluates and reports one run."""
-    choices.main(config)
+    train(config)
 
 
 if __name__ == "__main__":

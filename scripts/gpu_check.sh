@@ -66,11 +66,11 @@ attempt() { # NAME COMMAND...: what fails is said at the end, and the rest still
   echo "== $what"
   "$@" 2>&1 | tee "$folder/$what.txt" || failed="$failed $what"
 }
-attempt tests "$python" -m pytest -q -m gpu tests/test_gpu.py
+attempt tests "$python" -m pytest -q -m gpu tests/experiments/test_gpu.py
 attempt benchmark "$python" -m experiments.benchmark --runs=64 "--workdir=$folder/benchmark" ${peer[@]+"${peer[@]}"}
-attempt sweep_mlp "$python" -m experiments.sweep_speed --runs=1,4,16,64,256 "--workdir=$folder/sweep_mlp"
-attempt sweep_conv "$python" -m experiments.sweep_speed --runs=1,4,16,64 --model=conv --side=64 "--workdir=$folder/sweep_conv"
-attempt sequence_speed "$python" -m experiments.sequence_speed
+attempt sweep_mlp "$python" -m experiments.benchmark.sweep_speed --runs=1,4,16,64,256 "--workdir=$folder/sweep_mlp"
+attempt sweep_conv "$python" -m experiments.benchmark.sweep_speed --runs=1,4,16,64 --model=conv --side=64 "--workdir=$folder/sweep_conv"
+attempt sequence_speed "$python" -m experiments.benchmark.sequence_speed
 if [ -n "$failed" ]; then
   echo "error: on $name these failed:$failed; what they said is in $folder" >&2
   exit 1

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import build, evaluate, sweep, train
-from vae_jax.config import claim_workdir, define_flags, parse
-from vae_jax.fields import kinds
+from experiments import evaluate, sweep, train
+from vae_jax.runs import build
+from vae_jax.runtime.config import claim_workdir, define_flags, kinds, parse
 from vae_jax.types import LONGEST, UserError
 
 FIELDS = {f.name: (f, *kinds(train.Config)[f.name]) for f in dataclasses.fields(train.Config)}
@@ -275,7 +275,7 @@ def up_to_training(argv: list[str], cls: type = train.Config) -> build.Run:
 
 def runs_of_sweep(argv: list[str]) -> list[train.Config]:
     """The configurations of a sweep's runs, as far as they are made before data are read: the first few of them."""
-    from experiments.sweeping.grid import expand
+    from vae_jax.runs.sweep.grid import expand
 
     config = asked(argv, sweep.Config)
     sweep.check(config)

@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vae_jax.config import launch, option, write_json
+from vae_jax.runtime.config import launch, option
+from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
 
 PEERS = ("none", "torch", "flax")
@@ -155,9 +156,9 @@ def main(config: Config) -> None:
     if found["matmul_gflops"] is None:
         found["matmul_gflops"] = measuring.rate_of_products(config.repeats, config.seconds)
     write_json(workdir / "benchmark.json", found)
-    from vae_jax.report import speed
+    from experiments.benchmark import figures
 
-    for plate in speed.plates(found):
+    for plate in figures.plates(found):
         (workdir / plate.name).write_bytes(plate.png)
         print(f"written: {workdir / plate.name}")
     print(f"written: {workdir / 'benchmark.json'}")

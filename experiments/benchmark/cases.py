@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from experiments import text
-from experiments import train as choices
-from experiments.build import Material, Run, build
 from vae_jax.data import from_arrays
-from vae_jax.parallel import parallel
+from vae_jax.devices.parallel import parallel
+from vae_jax.runs import settings
+from vae_jax.runs.build import Material, Run, build
+from vae_jax.runs.names import MODELS
+from vae_jax.runs.settings import resolve, widths
 
 BERNOULLI = {"likelihood": "bernoulli", "batch_size": 128}
 # name -> flags of ``train``, the shape of an image (None: the grammar), and updates of a chunk: about a second of each.
@@ -42,7 +44,7 @@ class Case(NamedTuple):
 
 def available() -> list[str]:
     """The models that there are, in the order of the table."""
-    return [name for name, (flags, _, _) in CASES.items() if flags.get("model", "mlp") in choices.MODELS]
+    return [name for name, (flags, _, _) in CASES.items() if flags.get("model", "mlp") in MODELS]
 
 
 def noise(shape: tuple[int, ...], count: int = EXAMPLES) -> Material:
@@ -62,7 +64,7 @@ def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: in
     """
     flags, own, length = CASES[name]
     flags = flags | (changes or {}) | {"workdir": "unused"}
-    config, said = choices.resolve((choices if own else text).Config(**flags))
+    config, said = resolve((settings if own else text).Config(**flags))
     spread = parallel("jit", config.batch_size, jax.devices()[:1])  # what one device does; scaling.py has many
     return Case(name, build(config, said, noise(shape or own, count) if own else None, spread), length)
 
@@ -80,7 +82,7 @@ def spec(case: Case, compiled: bool, samples: int, folder, threads: int, device:
     told = {
         "model": case.name,
         "event": channels_first,
-        "hidden": choices.widths(r.config.hidden),
+        "hidden": widths(r.config.hidden),
         "latent_dim": r.config.latent_dim,
         "batch_size": r.config.batch_size,
         "samples": samples,

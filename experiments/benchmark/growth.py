@@ -15,9 +15,9 @@ import jax
 import numpy as np
 
 from experiments.benchmark import cases, modes
-from experiments.build import Run, first_state, training_chunk
-from experiments.operations import step_flops
-from experiments.timing import Timer, alternate, enough, stepper
+from experiments.benchmark.operations import step_flops
+from experiments.benchmark.timing import Timer, alternate, enough, stepper
+from vae_jax.runs.build import Run, first_state, training_chunk
 
 TOLERANCE = 0.25  # between a fitted exponent and the theoretical one: caches, dispatch and what does not grow
 

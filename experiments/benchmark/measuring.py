@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark import cases, modes, table
+from experiments.benchmark.operations import step_flops
 from experiments.benchmark.peer import Peer, PeerError, peers
-from experiments.operations import step_flops
-from experiments.timing import Timer, alternate, best_products, enough
+from experiments.benchmark.timing import Timer, alternate, best_products, enough
 from vae_jax.types import UserError
 
 REST = 0.05  # seconds: threads that wait for work by spinning have gone to sleep by then

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import train as choices
 from experiments.benchmark import memory
 from experiments.benchmark.cases import IMPORTANCE, Case
-from experiments.build import Material, Run, build, first_state, training_chunk, training_step
-from experiments.operations import count
-from experiments.sweeping.plan import Job, Program
-from experiments.sweeping.training import compiled, first_sweep_state
-from experiments.timing import Timer, stepper
+from experiments.benchmark.operations import count
+from experiments.benchmark.timing import Timer, stepper
+from vae_jax.devices.run_mesh import run_mesh
 from vae_jax.randomness import TEST, purpose_key
-from vae_jax.run_mesh import run_mesh
+from vae_jax.runs.build import Material, Run, build, first_state, training_chunk, training_step
+from vae_jax.runs.settings import resolve
+from vae_jax.runs.sweep.plan import Job, Program
+from vae_jax.runs.sweep.training import compiled, first_sweep_state
 
 MODES = ("step", "chunk", "sweep", "evaluate")
 SCORED_AT_LEAST = 100  # examples of an importance-weighted evaluation
@@ -120,7 +120,7 @@ def together(r: Run, runs: int, side_by_side: int | None = None) -> tuple[Callab
     jobs, shared = [], Material(r.dataset, r.spectrum)
     for i, beta in enumerate(np.geomspace(0.1, 10.0, runs)):
         config = dataclasses.replace(r.config, beta=float(beta))
-        jobs.append(Job(str(i), {}, build(*choices.resolve(config), shared, r.spread)))
+        jobs.append(Job(str(i), {}, build(*resolve(config), shared, r.spread)))
     program = Program(Path(), jobs)
     mesh = run_mesh(runs, r.config.batch_size, jax.devices()[:1])
     return (
@@ -137,7 +137,7 @@ def _sweep(case: Case, runs: int, samples: int):
 
 def _evaluate(case: Case, runs: int, samples: int):
     """As every evaluation of a run does it, with all scores of an example; the unit is a whole split, or a part."""
-    from experiments.scoring import make_instruments
+    from vae_jax.runs.results import make_instruments
 
     r = case.run
     scores = make_instruments(r).scores

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 
 from experiments.benchmark.cases import Case, spec
-from experiments.timing import Timer
+from experiments.benchmark.timing import Timer
 from vae_jax.types import UserError
 
 SCRIPT = Path(__file__).with_name("torch_peer.py")

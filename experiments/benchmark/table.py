@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.benchmark.modes import Timed
 from experiments.benchmark.peer import AGAINST, Peer
-from experiments.timing import ratio
+from experiments.benchmark.timing import ratio
 
 # Each mode beside the one that it should not be slower than.
 BESIDE = {"chunk": "step", "sweep": "chunk"}

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from experiments.claims.ledger import TIERS
-from vae_jax.config import launch, option
+from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
 
 
@@ -58,8 +58,8 @@ def main(config: Config) -> None:
     from experiments.claims.catalogue import CLAIMS
     from experiments.claims.ledger import Settings, run_all
     from experiments.claims.page import table_lines, write_page
-    from vae_jax.config import claim_workdir
-    from vae_jax.lock import workdir_lock
+    from vae_jax.runtime.config import claim_workdir
+    from vae_jax.runtime.lock import workdir_lock
 
     tiers = names_in(config.tier, TIERS, "tier")
     asked = [claim for claim in CLAIMS if claim.tier in tiers]

@@ -15,8 +15,8 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.claims.bed import DIM, EXACT, FIXED, LINEAR, bed_data, exact_terms
 from vae_jax import objective
-from vae_jax.optimizers import Rates, adam
-from vae_jax.train import init_state, make_train_step
+from vae_jax.train.optimizers import Rates, adam
+from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import KLWeight, Likelihood, Objective, Params, Terms
 
 

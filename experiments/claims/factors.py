@@ -18,7 +18,7 @@ Size = Mapping[str, Any] | None
 
 def _rows(settings: Settings, size: Size) -> Rows:
     """A row for each weight and seed: ``beta_norm``, ``seed``, ``score`` of the BetaVAE metric, ``rate``."""
-    from experiments import paper_higgins2017
+    from experiments.papers import higgins2017
 
     flags: dict[str, Any] = dict(size or {})
     if settings.full:
@@ -29,7 +29,7 @@ def _rows(settings: Settings, size: Size) -> Rows:
 
     def make(root: Path) -> Rows:
         folder = root / "sweep"
-        paper_higgins2017.main(paper_higgins2017.Config(workdir=str(folder), dataset=dataset, **flags))
+        higgins2017.main(higgins2017.Config(workdir=str(folder), dataset=dataset, **flags))
         rows = [json.loads(line) for line in (folder / "sweep.jsonl").read_text().splitlines()]
         done = [row for row in rows if row["status"] == "done" and row["disentanglement"] is not None]
         keys = ("beta_norm", "seed", "rate")

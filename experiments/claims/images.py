@@ -37,7 +37,7 @@ def _flags(settings: Settings, small: Mapping[str, Any], full: Mapping[str, Any]
 
 def _loaiza(settings: Settings, size: Size) -> Rows:
     """The test ELBO of each of the three ways, a row a seed."""
-    from experiments import paper_loaiza2019
+    from experiments.papers import loaiza2019
 
     flags = _flags(settings, {"num_steps": 2000}, {"num_steps": 120_000}, size)
 
@@ -46,7 +46,7 @@ def _loaiza(settings: Settings, size: Size) -> Rows:
         rows = []
         for seed in flags["seed"].split(","):
             folder = root / f"seed_{seed}"
-            paper_loaiza2019.main(paper_loaiza2019.Config(**shared, seed=int(seed), workdir=str(folder)))
+            loaiza2019.main(loaiza2019.Config(**shared, seed=int(seed), workdir=str(folder)))
             table = json.loads((folder / "table.json").read_text())
             rows.append({"seed": int(seed)} | {key: table[label] for key, label in _READ.items()})
         return rows
@@ -200,12 +200,12 @@ def _root(s: float, dim: int) -> float:
 
 def _collapse(settings: Settings, size: Size, share: float, sigma_of: Callable[[float, int], float]) -> np.ndarray:
     """The rates, one a seed, at a water level of ``share`` times the largest eigenvalue."""
-    from experiments import train as choices
-    from experiments.build import material
+    from vae_jax.runs.build import material
+    from vae_jax.runs.settings import Config, resolve
 
     small = {"latent_dim": 50, "hidden": "512,512", "num_steps": 2000, "iw_samples": 8}
     flags = _flags(settings, small, {"num_steps": 50_000}, size)
-    resolved, _ = choices.resolve(choices.Config(dataset=flags["dataset"], data_dir=settings.data_dir))
+    resolved, _ = resolve(Config(dataset=flags["dataset"], data_dir=settings.data_dir))
     spectrum = material(resolved).spectrum
     sigmas = {of_it: f"{sigma_of(of_it * float(spectrum[0]), len(spectrum)):.9g}" for of_it in _SHARES}
     rows = sweep_rows(settings, "lucas2019", flags | {"precision": "fixed", "sigma": ",".join(sigmas.values())})

@@ -21,9 +21,8 @@ from typing import Any, NamedTuple
 import jax
 
 import vae_jax
-from vae_jax.config import write_json
-from vae_jax.report.loading import write_atomic
 from vae_jax.report.style import Plate
+from vae_jax.runtime.files import write_atomic, write_json
 from vae_jax.types import UserError, one_line
 
 TIERS = ("exact", "fixed_point", "statistical")

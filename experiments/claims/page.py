@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.claims.ledger import TIERS, figure_of, word
-from vae_jax.report import page
+from vae_jax.report import html as page
 from vae_jax.report.formatting import MISSING, duration, number
-from vae_jax.report.loading import write_atomic
 from vae_jax.report.style import Plate
+from vae_jax.runtime.files import write_atomic
 
 _TITLES = {
     "exact": "Exact: closed forms and golden numbers",

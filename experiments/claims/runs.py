@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.claims.ledger import Settings, Skipped
-from vae_jax.config import write_json
+from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
 
 Rows = list[dict[str, Any]]

@@ -28,7 +28,7 @@ Size = Mapping[str, Any] | None
 
 
 def _rows(settings: Settings, size: Size, arms: Mapping[str, Any]) -> Rows:
-    from experiments import sequence_arms
+    from experiments.papers import arms as sequence_arms
 
     flags = {"dataset": "grammar", "num_steps": 4000, "batch_size": 32, "latent_dim": 16, "hidden": 128}
     flags |= {"embedding": 64, "clip_norm": 5.0, "iw_samples": 64, "seed": SEEDS}

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data.rows import IDENTIFYING, Rows
-from vae_jax.data.split import held_out
+from vae_jax.data.rows import IDENTIFYING, Rows, held_out
 from vae_jax.types import Event, UserError
 
 BLOCK = 2**24  # bytes looked at together where nothing of the size of a split may be made

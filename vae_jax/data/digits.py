@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.split import held_out
+from vae_jax.data.rows import held_out
 
 
 def digits() -> Dataset:

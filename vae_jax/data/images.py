@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-
-from vae_jax.data.progress import progress
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 GREY_MODES = ("1", "L", "LA", "La")
@@ -130,3 +130,23 @@ def _deep(image) -> bool:
     how = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple | list) else [tile[3]])]
     coarse = image.format == "PPM" and any(isinstance(part, int) and part > 255 for part in how)
     return image.mode.startswith(DEEP_MODES) or coarse or any(isinstance(p, str) and ";16" in p for p in how)
+
+
+def progress(items: Iterable, total: int, what: str, patience: float = 2.0) -> Iterator:
+    """Yields ``items``; when they take longer than ``patience`` seconds, says so once on standard error.
+
+    Args:
+      items: what to go through.
+      total: how many there are.
+      what: what is being done, e.g. "decoding 60000 images of mnist".
+      patience: seconds before the line.
+    """
+    start = time.monotonic()
+    said = False
+    for done, item in enumerate(items, 1):
+        yield item
+        waited = time.monotonic() - start
+        if not said and waited > patience and done < total:
+            said = True
+            left = waited * (total - done) / done
+            print(f"{what}: {100 * done // total}% done, about {left:.0f} s left", file=sys.stderr)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vae_jax.data.images import THREADS, decode_all, in_threads
-from vae_jax.data.split import held_out
 
 LOOKED_AT = 2**26  # bytes of rows that a look at some of them decodes
 IDENTIFYING = 8  # rows whose values are part of a fingerprint
@@ -118,3 +117,18 @@ def sample(split, most: int = 4096) -> np.ndarray:
     if isinstance(split, Rows):
         most = min(most, max(16, LOOKED_AT // max(math.prod(split.shape[1:]), 1)))
     return split[held_out(len(split), min(len(split), most))[1]]
+
+
+def held_out(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses ``m`` of ``n`` examples.
+
+    Args:
+      n: how many there are.
+      m: how many to hold out.
+
+    Returns:
+      The indices of the ``n - m`` kept and of the ``m`` held out, each ascending; together all of 0..n-1.
+    """
+    # RandomState's stream is frozen for good; that of numpy's Generator may change with any release.
+    order = np.random.RandomState(0).permutation(n)
+    return np.sort(order[m:]), np.sort(order[:m])

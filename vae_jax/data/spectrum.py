@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from vae_jax.data.split import held_out
+from vae_jax.data.rows import held_out
 
 MAX_DIMENSIONS = 2000  # beyond this a covariance matrix costs more than it tells
 MAX_PRODUCTS = 5e10  # multiplications for the covariance matrix: about a second on two cores

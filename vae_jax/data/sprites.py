@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.split import held_out
+from vae_jax.data.rows import held_out
 
 FACTORS = {"shape": 3, "scale": 4, "orientation": 8, "x": 8, "y": 8}
 SIDE = 64

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import objective as bounds
-from vae_jax.evaluation.embedding import embed
 from vae_jax.randomness import LATENT, PIXELS, PRIOR, example_keys, purpose_key
 from vae_jax.types import VAE, Array, Likelihood, Params
 
@@ -170,3 +169,35 @@ def _between(means, count: int) -> np.ndarray:
 
 def _bytes(values) -> np.ndarray:
     return np.rint(255.0 * np.clip(np.nan_to_num(values), 0.0, 1.0)).astype(np.uint8)
+
+
+ACTIVE = 0.01  # the variance of its mean from which a latent is used (Burda 2016, 1509.00519, section 5)
+
+
+def embed(means, kl) -> tuple[np.ndarray, list[str]]:
+    """Two coordinates of each example: the two latents in use, where there are no more, else principal components.
+
+    Args:
+      means: posterior means, ``[n, d]``.
+      kl: nats of each latent, ``[d]``.
+
+    Returns:
+      ``[n, 2]`` float32 and the names of the two axes. With a single latent the second coordinate is the share of
+      examples below: its distribution function.
+    """
+    means = np.nan_to_num(np.asarray(means, np.float64))
+    order = np.argsort(-np.asarray(kl), kind="stable")
+    if means.shape[1] == 1:
+        share = np.argsort(np.argsort(means[:, 0], kind="stable")) / len(means)
+        return np.stack([means[:, 0], share], axis=1).astype(np.float32), ["latent 0", "share of examples below"]
+    if np.sum(means.var(axis=0) > ACTIVE) <= 2:
+        first, second = order[:2]
+        return means[:, [first, second]].astype(np.float32), [f"latent {first}", f"latent {second}"]
+    centred = means - means.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    vectors = vectors[:, ::-1][:, :2]
+    # An eigenvector has no sign of its own: its largest entry is made positive, so that a map looks the same twice.
+    vectors = vectors * np.sign(vectors[np.argmax(np.abs(vectors), axis=0), [0, 1]])
+    shares = values[::-1][:2] / values.sum()
+    names = [f"component {i + 1} ({100 * share:.0f}% of the variance)" for i, share in enumerate(shares)]
+    return (centred @ vectors).astype(np.float32), names

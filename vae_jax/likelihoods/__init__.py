@@ -13,9 +13,8 @@ from vae_jax.likelihoods.continuous_bernoulli import (
 )
 from vae_jax.likelihoods.discretized_logistic import discretized_logistic, discretized_logistic_log_prob
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
-from vae_jax.likelihoods.laplace import laplace, laplace_log_prob
-from vae_jax.likelihoods.student_t import student_t, student_t_log_prob
-from vae_jax.likelihoods.support import Grid, is_discrete
+from vae_jax.likelihoods.location_scale import laplace, laplace_log_prob, student_t, student_t_log_prob
+from vae_jax.likelihoods.shared import Grid, is_discrete
 from vae_jax.likelihoods.tokens import tokens
 
 __all__ = [

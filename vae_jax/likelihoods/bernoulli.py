@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from vae_jax.likelihoods.event import event_sum
+from vae_jax.likelihoods.shared import event_sum
 from vae_jax.types import Likelihood
 
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.special import betainc, gammaln
 
 from vae_jax.gaussian import LOG_2PI, at_least_float32
-from vae_jax.likelihoods.bounded import between
-from vae_jax.likelihoods.event import event_sum
+from vae_jax.likelihoods.shared import between, event_sum
 from vae_jax.types import Likelihood
 
 

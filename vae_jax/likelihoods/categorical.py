@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
-from vae_jax.likelihoods.event import event_sum
-from vae_jax.likelihoods.support import Grid
+from vae_jax.likelihoods.shared import Grid, event_sum
 from vae_jax.types import Likelihood
 
 

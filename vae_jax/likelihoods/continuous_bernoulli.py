@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.bernoulli import cross_entropy_with_logits
-from vae_jax.likelihoods.event import event_sum
+from vae_jax.likelihoods.shared import event_sum
 from vae_jax.types import Likelihood
 
 

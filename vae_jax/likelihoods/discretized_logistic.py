@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
-from vae_jax.likelihoods.bounded import between
-from vae_jax.likelihoods.event import event_sum
-from vae_jax.likelihoods.support import Grid
+from vae_jax.likelihoods.shared import Grid, between, event_sum
 from vae_jax.types import Likelihood
 
 HIGHEST = 3.0  # log S from which on all mass is at the two ends

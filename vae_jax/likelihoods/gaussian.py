@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import LOG_2PI
-from vae_jax.likelihoods.bounded import softplus_above, softplus_above_inverse
-from vae_jax.likelihoods.event import event_sum
+from vae_jax.likelihoods.shared import event_sum, softplus_above, softplus_above_inverse
 from vae_jax.traced import given, log
 from vae_jax.types import Likelihood
 

@@ -12,8 +12,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.categorical import categorical_log_prob
-from vae_jax.likelihoods.event import event_sum
-from vae_jax.likelihoods.support import Grid
+from vae_jax.likelihoods.shared import Grid, event_sum
 from vae_jax.types import Array, Likelihood
 
 # The ids that are no words. Saved runs depend on them, and here on their order: what can be a target begins at EOS.

@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vae_jax.gaussian import DiagGaussian
-from vae_jax.multi_rate import between_knots, initial_eta, log_range
 from vae_jax.types import VAE
+from vae_jax.weighting.multi_rate import between_knots, initial_eta, log_range
 
 # max(0, x) has a corner, its square root an infinite slope, and a latent whose gate is exactly 0 is a saddle that no
 # gradient leaves. So max(0, x) is (x + sqrt(x^2 + WIDTH^2)) / 2, smooth and never 0, and above the water x falls as a

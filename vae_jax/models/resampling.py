@@ -108,3 +108,48 @@ def _shifts(a):
 
 def _rows(a):
     return a.reshape(-1, a.shape[-1])
+
+
+_smoothing_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv_same(x, kernel):
+    """Convolution of stride 1 and padding 1: ``x[h, w, c], kernel[3, 3, c, o] -> [h, w, o]``.
+
+    On a CPU it has no forward-mode derivative; ``matrix_same`` has.
+    """
+    x, kernel = same_dtype(x, kernel)
+    return lax.platform_dependent(x, kernel, cpu=_mixed_same, default=plain_same)
+
+
+def plain_same(x, kernel):
+    """``conv_same`` as XLA's convolution."""
+    return lax.conv_general_dilated(x[None], kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=_smoothing_LAYOUT)[0]
+
+
+def matrix_same(x, kernel):
+    """``conv_same`` as one matrix product."""
+    (h, w, c), outputs = x.shape, kernel.shape[3]
+    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    columns = jnp.concatenate([padded[:, j : j + w] for j in range(3)], axis=-1).reshape((h + 2) * w, 3 * c)
+    product = columns @ kernel.transpose(1, 2, 0, 3).reshape(3 * c, 3 * outputs)
+    rows = product.reshape(h + 2, w, 3, outputs)
+    return sum(rows[i : i + h, :, i] for i in range(3))
+
+
+@jax.custom_vjp
+def _mixed_same(x, kernel):
+    return plain_same(x, kernel)
+
+
+def _forward(x, kernel):
+    return plain_same(x, kernel), (x, kernel)
+
+
+def _backward(saved, cotangent):
+    x, kernel = saved
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return plain_same(cotangent, turned), jax.linear_transpose(lambda k: matrix_same(x, k), kernel)(cotangent)[0]
+
+
+_mixed_same.defvjp(_forward, _backward)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from vae_jax.models.convolutional import Down, Up, pixels_to_theta
 from vae_jax.models.rate_gates import gated
-from vae_jax.models.smoothing import conv_same, matrix_same
+from vae_jax.models.resampling import conv_same, matrix_same
 from vae_jax.types import Event, UserError
 
 BLOCKS = 2  # at each size of the image

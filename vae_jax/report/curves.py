@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.about_target import HELD
-from vae_jax.report.loading import Run, series
+from vae_jax.report.reading.weight import HELD
+from vae_jax.report.run_files import Run, series
 from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw, step_axis
 
 SETTLED = 0.1  # the share of a run, at its start, that does not set the axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.loading import Run
+from vae_jax.report.run_files import Run
 from vae_jax.report.style import FAINT, MARK, TRAIN, WIDTH, Plate, draw, label_of
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear

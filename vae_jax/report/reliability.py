@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.report.formatting import number
-from vae_jax.report.loading import Run
+from vae_jax.report.run_files import Run
 from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
 
 NAME = "reliability.png"

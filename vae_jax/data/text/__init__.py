@@ -6,16 +6,15 @@ decoder that is fed the previous token puts it in front.
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data.text import grammar
-from vae_jax.data.text.lengths import Bucket, buckets, lengths, padding_share, propose_widths, words_of
 from vae_jax.data.text.sources import SPLITS, find_ptb, read_and_split, read_folder, share
-from vae_jax.data.text.vocabulary import SPECIAL, decode, encode, from_json, pack, to_json
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN
 from vae_jax.types import UserError
 
@@ -112,6 +111,8 @@ def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_di
 
 
 def _from_grammar(max_length, max_words):
+    from vae_jax.data.text import grammar
+
     width, words = grammar.longest() + 1, len(frozenset().union(*grammar.english().alphabets))
     if max_length < width or max_words < words:
         raise UserError(
@@ -163,3 +164,133 @@ def _tokenize(name, sentences, max_length, max_words, entropy, notes, width=0):
             as_such = f", {written:,} of them written as {SPECIAL[UNKNOWN]}" if written else ""
             notes.append(f"{split}: {share(unknown, total, 'words')} are unknown{as_such}")
     return Text(name, *(tokens[split] for split in SPLITS), vocabulary, entropy, tuple(notes))
+
+
+def lengths(tokens: np.ndarray) -> np.ndarray:
+    """The tokens of each sentence, ``EOS`` included and ``PAD`` not, ``[n]``."""
+    return np.count_nonzero(tokens != PAD, axis=-1)
+
+
+def words_of(tokens: np.ndarray) -> int:
+    """How many tokens count for the perplexity: all but ``PAD``, with one ``EOS`` a sentence."""
+    return int(np.count_nonzero(tokens != PAD))
+
+
+class Bucket(NamedTuple):
+    """Sentences of similar length.
+
+    Attributes:
+      index: ``[m]``, which rows they are, ascending.
+      tokens: ``[m, width]``, those rows without the columns that are ``PAD`` in all of them.
+    """
+
+    index: np.ndarray
+    tokens: np.ndarray
+
+
+def buckets(tokens: np.ndarray, widths: Sequence[int]) -> list[Bucket]:
+    """Puts each sentence into the narrowest of ``widths`` that holds it, so that there is one compilation for each.
+
+    Args:
+      tokens: ``[n, t]``.
+      widths: e.g. from ``propose_widths``.
+
+    Returns:
+      A ``Bucket`` for each width that has sentences, narrowest first; together they have every row once.
+
+    Raises:
+      ValueError: if a sentence is longer than the widest.
+    """
+    widths = np.unique(np.asarray(widths, np.int64))
+    length = lengths(tokens)
+    if length.max(initial=0) > widths[-1]:
+        raise ValueError(f"a sentence has {length.max()} tokens and the widest bucket {widths[-1]}")
+    which = np.searchsorted(widths, length)
+    chosen = [(width, np.flatnonzero(which == i)) for i, width in enumerate(widths)]
+    return [Bucket(index, tokens[index, :width]) for width, index in chosen if len(index)]
+
+
+def propose_widths(tokens: np.ndarray, most: int) -> tuple[int, ...]:
+    """The widths, at most ``most`` of them, that need the least padding for these sentences; ascending.
+
+    Exact: with ``best[j]`` the least cost of the ``j`` shortest lengths in so many buckets, another bucket that ends at
+    ``j`` begins at some ``i``, and its sentences all get the width of length ``j``.
+    """
+    values, counts = np.unique(lengths(tokens), return_counts=True)
+    below = np.concatenate([[0], np.cumsum(counts)])  # how many sentences are among the j shortest lengths
+    cost = (below[None, 1:] - below[:-1, None]) * values[None, :].astype(np.float64)  # [i, j]: bucket of lengths i..j
+    cost[np.tril_indices(len(values), -1)] = np.inf
+    best, begins = cost[0], []
+    for _ in range(min(most, len(values)) - 1):
+        ways = np.concatenate([[np.inf], best[:-1]])[:, None] + cost
+        begins.append(ways.argmin(0))
+        best = ways.min(0)
+    end, widths = len(values) - 1, []
+    for begin in reversed(begins):
+        widths.append(int(values[end]))
+        end = begin[end] - 1
+    return (int(values[end]), *reversed(widths))
+
+
+def padding_share(tokens: np.ndarray, widths: Sequence[int]) -> tuple[float, float]:
+    """The share of all positions that is padding: of ``tokens [n, t]`` as they are, and in buckets of ``widths``."""
+    words = words_of(tokens)
+    return 1 - words / tokens.size, 1 - words / sum(bucket.tokens.size for bucket in buckets(tokens, widths))
+
+
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")  # written in a text they all are UNKNOWN, as <unk> is in Penn Treebank
+
+
+def pack(sentences, vocabulary, width):
+    """Lists of words as rows of ids ``[n, width]``, each with its ``EOS``."""
+    ids = {word: i for i, word in enumerate(vocabulary) if i >= len(SPECIAL)}
+    tokens = np.full((len(sentences), width), PAD, np.uint16 if len(vocabulary) <= 2**16 else np.uint32)
+    for row, words in zip(tokens, sentences):
+        row[: len(words) + 1] = [*(ids.get(word, UNKNOWN) for word in words), EOS]
+    return tokens
+
+
+def encode(lines: Iterable[str], vocabulary: Sequence[str], width: int | None = None) -> np.ndarray:
+    """Sentences as token ids.
+
+    Args:
+      lines: a sentence each; one without words is ``EOS`` alone.
+      vocabulary: the word of each id, as in ``Text``.
+      width: t; longer sentences are cut to it. The longest sentence's where it is not given.
+
+    Returns:
+      ``[n, t]``, of the dtype that ``Text`` has.
+    """
+    sentences = [line.split() for line in lines]
+    width = width or 1 + max(map(len, sentences), default=0)
+    return pack([words[: width - 1] for words in sentences], vocabulary, width)
+
+
+def decode(tokens: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
+    """The words of each row ``[n, t]`` up to its first ``EOS``, which is left out, with spaces between."""
+    sentences = []
+    for row in np.asarray(tokens).tolist():
+        end = row.index(EOS) if EOS in row else len(row)
+        sentences.append(" ".join(vocabulary[token] for token in row[:end]))
+    return sentences
+
+
+def to_json(vocabulary: Sequence[str]) -> str:
+    """The vocabulary as a JSON list."""
+    return json.dumps(list(vocabulary), ensure_ascii=False, indent=0)
+
+
+def from_json(text: str) -> tuple[str, ...]:
+    """The vocabulary that ``to_json`` wrote.
+
+    Raises:
+      UserError: if it is no list of different words that begins with ``SPECIAL``.
+    """
+    try:
+        words = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"the vocabulary is damaged: {error}") from error
+    fine = isinstance(words, list) and all(isinstance(word, str) for word in words) and len(set(words)) == len(words)
+    if not fine or tuple(words[: len(SPECIAL)]) != SPECIAL:
+        raise UserError(f"the vocabulary is damaged: no list of different words that begins with {', '.join(SPECIAL)}")
+    return tuple(words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 
-from vae_jax.data.split import held_out
+from vae_jax.data.rows import held_out
 from vae_jax.types import UserError
 
 SPLITS = ("train", "valid", "test")

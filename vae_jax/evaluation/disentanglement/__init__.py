@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.evaluation.disentanglement import dci, information
-from vae_jax.evaluation.disentanglement.beta_vae import beta_vae_score
-from vae_jax.evaluation.disentanglement.factor_vae import factor_vae_score
+from vae_jax.evaluation.disentanglement import dci, scores
 from vae_jax.evaluation.disentanglement.factors import ACTIVE_STD, active, disjoint_rows, index, prepare
-from vae_jax.evaluation.disentanglement.sap import sap_score
+from vae_jax.evaluation.disentanglement.scores import beta_vae_score, factor_vae_score, sap_score
 
 SCORES = (
     "beta_vae",
@@ -109,14 +107,14 @@ def disentanglement(
 
 
 def _of_single_codes(p, counted, bins):
-    known, entropy = information.mutual_information(p.codes[counted], p.values[counted], bins)
+    known, entropy = scores.mutual_information(p.codes[counted], p.values[counted], bins)
     entropy = np.where(entropy > 0, entropy, 1.0)  # of a factor whose rarer values were not among those counted
-    each = information.gaps(known, entropy)
+    each = scores.gaps(known, entropy)
     return {
         "mig": float(each.mean()),
         "mig_per_factor": each.tolist(),
         "information": (known / entropy).tolist(),
-        "modularity": information.modularity(known[active(p.codes)]),
+        "modularity": scores.modularity(known[active(p.codes)]),
     }
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.report.finding import is_collapsed
-from vae_jax.report.sweep.loading import Row
+from vae_jax.report.reading.finding import is_collapsed
 from vae_jax.report.sweep.settings import Measure, Setting, at, elbo, groups, rate, rms, settings
+from vae_jax.report.sweep.sweep_files import Row
 
 SPREADS = 2.0  # combined standard deviations over seeds that a difference must pass to count
 SLIGHT = 1e-3  # of the whole range of a quantity: a smaller step backwards is no violation
@@ -187,3 +187,29 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
         else v == other[k]
         for k, v in one.items()
     )
+
+
+def gaussian_distortion(error, dim: int) -> np.ndarray:
+    """-log p(x|z) in nats of ``dim`` values with an RMS error of ``error [n]``, at sigma = that error."""
+    return 0.5 * dim * (1.0 + np.log(2 * np.pi * np.asarray(error, float) ** 2))
+
+
+def reference(entries: Sequence[dict[str, Any]], row: Row) -> dict[str, Any] | None:
+    """The linear theory's entry of a run: that of its latents and precision, or of its latents."""
+    entries = [e for e in entries if e.get("latent_dim") == row.get("latent_dim")]
+    same = [e for e in entries if e.get("precision") == row.get("precision")]
+    return (same or entries or [None])[0]
+
+
+def predicted_collapse(entries: Sequence[dict[str, Any]], rows: Sequence[Row], flag: str = "beta") -> float | None:
+    """Where, along ``flag``, the linear theory of ``rows``, one group, closes the last latent; None where not known.
+
+    At a fixed sigma that is where beta sigma^2 is the largest eigenvalue; otherwise it is read from ``entries``.
+    """
+    row = next((r for r in rows if r.get("lambda_max")), None)
+    if row and row.get("precision") == "fixed" and row.get("sigma") and row.get("calibrated_elbo") is not None:
+        if flag == "sigma":
+            return math.sqrt(row["lambda_max"] / row["beta"]) if (row.get("beta") or 0) > 0 else None
+        return row["lambda_max"] / row["sigma"] ** 2 if flag == "beta" else None
+    entry = reference(entries, rows[0]) if rows and flag == "beta" else None
+    return entry.get("collapse_beta") if entry else None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.report import formatting
-from vae_jax.report.sweep.loading import Row
+from vae_jax.report.sweep.sweep_files import Row
 
 Measure = Callable[[Row], float | None]
 WEIGHTS = ("beta", "beta_norm")

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from vae_jax.report import page
+from vae_jax.report import html
 from vae_jax.report.formatting import MISSING, duration, number, setting
-from vae_jax.report.sweep.loading import Row
 from vae_jax.report.sweep.settings import (
     Measure,
     Setting,
@@ -22,8 +21,9 @@ from vae_jax.report.sweep.settings import (
     rms,
     varied,
 )
+from vae_jax.report.sweep.sweep_files import Row
 from vae_jax.report.tables import KNOWN
-from vae_jax.report.weighing_tables import aligned
+from vae_jax.report.weigh import aligned
 
 RUNS = 24  # as many rows are shown one by one; more as means over seeds
 # Head of a column, its measure, and whether it is in nats: one decimal, with the spread beside it.
@@ -73,7 +73,7 @@ def runs_table(rows: Sequence[Row]) -> str:
     if any(row["status"] != "done" for row in rows):
         columns.append(("Status", "meaning", lambda s: _status(s.runs)))
     heads, kinds, cells = zip(*columns)
-    return page.table(heads, [[cell(s) for cell in cells] for s in lines], kinds, "numbers")
+    return html.table(heads, [[cell(s) for cell in cells] for s in lines], kinds, "numbers")
 
 
 def _name(s: Setting, seed: bool) -> str:
@@ -128,7 +128,7 @@ def configuration(rows: Sequence[Row], summary: dict[str, Any]) -> str:
     ]
     seeds = dict.fromkeys(row["asked"]["seed"] for row in rows if "seed" in row["asked"])
     items += [(f"--{k}", setting(v)) for k, v in swept.items()]
-    return page.pairs(items + ([("--seed", setting(list(seeds)))] if seeds else []))
+    return html.pairs(items + ([("--seed", setting(list(seeds)))] if seeds else []))
 
 
 def timings(rows: Sequence[Row], summary: dict[str, Any]) -> str:
@@ -144,7 +144,7 @@ def timings(rows: Sequence[Row], summary: dict[str, Any]) -> str:
     cut = summary.get("halving") or {}
     if cut.get("saved_seconds") is not None:
         items.append(("saved by halving", duration(cut["saved_seconds"])))
-    return page.pairs(items)
+    return html.pairs(items)
 
 
 def one_line(rows: Sequence[Row], summary: dict[str, Any]) -> str:

@@ -1,0 +1,85 @@
+"""How fast a sequence VAE trains, against the matrix products of this machine, and what padding costs.
+
+    python -m experiments.benchmark.sequence_speed                          the grammar, hidden 128
+    python -m experiments.benchmark.sequence_speed --dataset=ptb --max_length=40 --hidden=256 --embedding=256
+
+One process: chunks of training steps and products of large square matrices in alternation. The operations of a step are
+those of its matrix products, counted from the shapes (a multiplication and an addition are two): all of the encoder's,
+the decoder's and the vocabulary's, times three for the two products of the backward pass. Words are tokens that are not
+padding, ends of sentences counted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from experiments import text
+from experiments.benchmark.timing import Timer, alternate, products, ratio, stepper
+from vae_jax.data.text import padding_share, propose_widths, words_of
+from vae_jax.models.autoregressive import GATES
+from vae_jax.runs.build import Run, build, first_state, training_chunk
+from vae_jax.runs.settings import resolve, widths
+from vae_jax.runtime.config import launch, option
+from vae_jax.types import UserError
+
+SIDE = 1024  # of the square matrices of the reference
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags; the names are those of ``text``."""
+
+    dataset: str = option("grammar", "grammar | ptb | FILE.txt | a folder with train.txt and test.txt")
+    data_dir: str | None = option(None, "where the folder ptb is")
+    max_length: int = option(100, "longer sentences are cut")
+    cell: str = option("lstm", "of the recurrent model", tuple(GATES))
+    hidden: int = option(128, "the width of the state")
+    embedding: int = option(64, "the width of a word's vector")
+    latent_dim: int = option(16, "the number of latents")
+    batch_size: int = option(32, "sentences per update")
+    steps: int = option(20, "updates of each timed chunk")
+    repeats: int = option(5, "alternations")
+
+
+def operations(r: Run) -> float:
+    """Floating-point operations of the matrix products of one update."""
+    c, (length, vocabulary) = r.config, r.likelihood.theta_shape(r.event)
+    hidden = widths(c.hidden)[0]
+    gates = GATES[c.cell] * hidden * (c.embedding + hidden)  # of a step, of either network
+    each = length * (2 * gates + hidden * vocabulary)
+    once = c.latent_dim * (GATES[c.cell] * hidden + hidden) + 2 * hidden * c.latent_dim
+    return 3 * 2.0 * c.batch_size * (each + once)
+
+
+def main(config: Config) -> None:
+    """Measures and prints."""
+    if config.steps < 1 or config.repeats < 1:
+        raise UserError("--steps and --repeats must be at least 1")
+    flags = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("steps", "repeats", "hidden")}
+    r = build(*resolve(text.Config(**flags, hidden=str(config.hidden), workdir="unused")))
+    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
+    state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+    timers = {"steps": Timer(stepper(chunk, state, data, config.steps), config.steps), "products": products(SIDE)}
+    timers["steps"].run(1)  # compiles
+    rates = alternate(timers, {"steps": 1, "products": 10}, config.repeats)
+    step, rate = float(np.median(1 / rates["steps"])), float(np.median(rates["products"]))
+    share = ratio(rates["steps"] * operations(r), rates["products"])[0]
+    train = np.asarray(r.dataset.train)
+    words = config.batch_size * words_of(train) / len(train)
+    padded = padding_share(train, propose_widths(train, 4))
+    whole, done = words / (1 - padded[0]), operations(r)
+    best = (1 - padded[1]) / (1 - padded[0])
+    kind = f"{config.cell} {config.hidden}, {r.dataset.levels} tokens, batch {config.batch_size}"
+    print(f"{r.dataset.name}, {kind}: {jax.devices()[0].device_kind}")
+    print(f"a step {1e3 * step:.1f} ms: {words / step:.0f} words a second, {whole / step:.0f} with padding")
+    print(f"its products {done / 1e9:.2f} GFLOP, {done / step / 1e9:.0f} GFLOP/s: {100 * share:.0f}% of the")
+    print(f"  {rate / 1e9:.0f} GFLOP/s of products of {SIDE}x{SIDE} in this process")
+    print(f"padding is {100 * padded[0]:.1f}% of the positions; in four buckets it would be {100 * padded[1]:.1f}%:")
+    print(f"  at most {best:.2f} times the words a second")
+
+
+if __name__ == "__main__":
+    launch(main, Config)

@@ -1,0 +1,115 @@
+"""Every way to choose the weight, on equal footing: the same network, data, steps and seeds; one score for all.
+
+    python -m experiments.papers.weightings --workdir=runs/weightings --dataset=mnist    about 40 minutes, two CPU cores
+    python -m experiments.papers.weightings --workdir=runs/digits_weightings --num_steps=500 --seeds=1   about 4 minutes
+
+The score is the held-out ELBO at beta = 1 with sigma recalibrated: the weights of a squared error can be declared at
+any sigma, so each model is scored at the sigma that its own training error asks for (``evaluation/bounds.py``).
+Expect the learned and the solved sigma first, a tuned sigma near them, and a mean of squares + sum of KL collapsed. A
+controller ends where its target says, which is not a matter of quality. Stopped, it goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from vae_jax.runs.build import material
+from vae_jax.runs.run import run
+from vae_jax.runs.settings import Config as TrainConfig
+from vae_jax.runs.settings import resolve
+from vae_jax.runtime.config import launch, option
+from vae_jax.runtime.files import write_json
+from vae_jax.types import UserError
+
+# name -> the flags in which it differs; {targets} are filled in from this binary's own flags
+ARMS = {
+    "sigma learned": {},
+    "sigma solved for": {"precision": "optimal"},
+    "sum of squares + KL": {"precision": "fixed", "sigma": math.sqrt(0.5)},
+    "mean of squares + KL": {"precision": "fixed"},  # sigma = sqrt(D / 2), filled in below
+    "sigma = 0.1 by hand": {"precision": "fixed", "sigma": 0.1},
+    "beta = 4": {"beta": 4.0},
+    "linear": {"weighting": "linear"},
+    "sigmoid": {"weighting": "sigmoid"},
+    "cosine": {"weighting": "cosine"},
+    "cyclical": {"weighting": "cyclical"},
+    "free bits": {"weighting": "free_bits"},
+    "capacity": {"weighting": "capacity", "target_kl": None},
+    "PI": {"weighting": "pi", "target_kl": None},
+    "GECO": {"weighting": "geco", "target_distortion": None},
+}
+KEYS = (
+    "calibrated_elbo",
+    "calibrated_distortion",
+    "elbo",
+    "rate",
+    "distortion",
+    "rmse",
+    "sigma",
+    "beta",
+    "water_level",
+    "active_units",
+    "seconds",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags that all arms share."""
+
+    workdir: str = option("runs/weightings", "where the runs, the table and the figure live", identity=False)
+    dataset: str = option("digits", "as for train")
+    data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
+    num_steps: int = option(2000, "updates of each run")
+    seeds: int = option(3, "how many seeds, from 0 on")
+    latent_dim: int = option(20, "the number of latents")
+    hidden: str = option("256,256", "widths of the hidden layers")
+    target_kl: float = option(25.0, "the rate that pi and capacity hold, nats")
+    target_distortion: float = option(-400.0, "the distortion that geco holds, nats")
+    iw_samples: int = option(8, "importance samples of each run's iw_nll")
+    only: str | None = option(None, "names of arms, separated by commas (default: all)")
+
+
+def arms(config: Config, data_dim: int) -> dict[str, dict]:
+    """The flags of each arm."""
+    targets = {"target_kl": config.target_kl, "target_distortion": config.target_distortion}
+    filled = {name: {k: targets.get(k, v) for k, v in flags.items()} for name, flags in ARMS.items()}
+    filled["mean of squares + KL"]["sigma"] = math.sqrt(data_dim / 2)
+    wanted = ARMS if config.only is None else [name.strip() for name in config.only.split(",")]
+    unknown = [name for name in wanted if name not in ARMS]
+    if unknown:
+        raise UserError(f"--only={config.only}: no arm {unknown[0]!r}; they are {', '.join(ARMS)}")
+    return {name: filled[name] for name in wanted}
+
+
+def main(config: Config) -> None:
+    """Trains all arms, writes table.json and figure.png, prints the table."""
+    from experiments.papers.figures import comparison, table_lines
+
+    root = Path(config.workdir)
+    names = ("dataset", "data_dir", "num_steps", "latent_dim", "hidden", "iw_samples")
+    shared_flags = {name: getattr(config, name) for name in names}
+    resolved, _ = resolve(TrainConfig(**shared_flags, workdir=str(root)))
+    shared = material(resolved)
+    rows = []
+    for seed in range(config.seeds):
+        for name, flags in arms(config, math.prod(shared.dataset.event)).items():
+            workdir = root / f"{name.replace(' ', '_')}_{seed}"
+            print(f"\n=== {name}, seed {seed}")
+            ready = resolve(TrainConfig(**shared_flags, **flags, seed=seed, workdir=str(workdir)))
+            run(*ready, shared)
+            results = json.loads((workdir / "results.json").read_text())
+            distortion = -(results["calibrated_elbo"] + results["rate"])
+            results |= {"calibrated_distortion": distortion, "rmse": math.sqrt(results["mse"])}
+            rows.append({"name": name, "seed": seed} | {key: results[key] for key in KEYS})
+            write_json(root / "table.json", rows)
+    plate = comparison(rows)
+    (root / "figure.png").write_bytes(plate.png)
+    print("", *table_lines(rows), f"figure: {root / 'figure.png'}", sep="\n")
+
+
+if __name__ == "__main__":
+    launch(main, Config)

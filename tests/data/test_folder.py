@@ -1,0 +1,252 @@
+"""Folders of images that nobody has vouched for: what cannot be used is left out, counted and named, and never opened
+where opening is not safe.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from test_data import IMAGES, refused, save_image
+
+from vae_jax import data
+from vae_jax.data import images
+from vae_jax.data.folder import Left, counted
+from vae_jax.data.rows import held_out
+
+
+def png(width, height, bits, kind, rows: bytes) -> bytes:
+    """A PNG file, written by hand: its header may say what it likes."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+GOOD = png(4, 4, 8, 0, b"".join(b"\0" + bytes(IMAGES[0][i]) for i in range(4)))
+DEEP_GREY = png(4, 4, 16, 0, bytes(4 * 9))
+DEEP_COLOUR = png(4, 4, 16, 2, bytes(4 * 25))
+BOMB = png(30_000, 30_000, 8, 0, bytes(100))
+SUSPECT = png(10_000, 10_000, 8, 0, bytes(100))  # of the size that pillow only warns of
+# Pillow would start another program to see what this is.
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n(x) = quit\n"
+DEEP_PPM = b"P6 4 4 65535\n" + bytes(96)
+BROKEN = {
+    b"": "of zero bytes",
+    b"this is a text": "no images of a known kind",
+    POSTSCRIPT: "no images of a known kind",
+    GOOD[:20]: "truncated or damaged",
+    GOOD[:-25]: "truncated or damaged",
+    GOOD[:45]: "truncated or damaged",
+    DEEP_GREY: "of more than 8 bits a channel",
+    DEEP_COLOUR: "of more than 8 bits a channel",
+    DEEP_PPM: "of more than 8 bits a channel",
+    BOMB: "of more than 89,478,485 pixels",
+    SUSPECT: "of more than 89,478,485 pixels",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten images that can be used."""
+    for i in range(10):
+        save_image(tmp_path / f"{i}.png", IMAGES[i])
+    return tmp_path
+
+
+def test_the_hand_written_image_is_one(tmp_path):
+    """Or every file of the tests below would be refused for being written here."""
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(GOOD)
+    d = data.load(str(tmp_path))
+    assert d.notes == ()
+    np.testing.assert_array_equal(d.train[0, ..., 0], IMAGES[0])
+
+
+@pytest.mark.parametrize("content, why", BROKEN.items(), ids=range(len(BROKEN)))
+def test_what_cannot_be_used_is_left_out(folder, content, why, recwarn):
+    clean = data.load(str(folder))
+    (folder / "5b.png").write_bytes(content)
+    d = data.load(str(folder))
+    assert d.notes == (f"1 of 11 images are left out: 1 {why} (5b.png)",)
+    np.testing.assert_array_equal(d.train, clean.train)  # the split is one of the others
+    np.testing.assert_array_equal(d.test, clean.test)
+    assert not recwarn.list
+    if why != "truncated or damaged":  # read lazily that is met when its turn comes: test_rows.py
+        lazy = data.load(str(folder), keep=0)
+        assert lazy.notes[0] == d.notes[0]
+        np.testing.assert_array_equal(lazy.train[:], clean.train)
+
+
+def test_a_truncated_image_in_a_split_of_its_own(tmp_path):
+    for i in range(6):
+        save_image(tmp_path / ("test" if i < 2 else "train") / f"{i}.png", IMAGES[i])
+    (tmp_path / "test" / "0.png").write_bytes(GOOD[:-25])
+    d = data.load(str(tmp_path))
+    np.testing.assert_array_equal(d.test[..., 0], IMAGES[1:2])
+    np.testing.assert_array_equal(d.train[..., 0], IMAGES[2:6])
+    assert d.notes == ("1 of 6 images are left out: 1 truncated or damaged (test/0.png)",)
+    (tmp_path / "test" / "1.png").write_bytes(b"")
+    assert f"{tmp_path}/test: no images that can be used" in refused(data.load, str(tmp_path))
+
+
+def test_the_held_out_images_may_all_be_broken(folder):
+    (folder / f"{held_out(10, 1)[1][0]}.png").write_bytes(GOOD[:-25])
+    d = data.load(str(folder))
+    assert (len(d.train), len(d.test)) == (8, 1) and "1 of 10" in d.notes[0]
+
+
+def test_what_is_no_regular_file_is_never_opened(folder, monkeypatch):
+    clean = data.load(str(folder))
+    os.mkfifo(folder / "pipe.png")  # to open it would wait for ever
+    os.mkfifo(folder / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(folder)  # a socket's path may not be long
+        listening.bind("socket.jpg")
+    os.symlink("/dev/zero", folder / "zero.png")
+    os.symlink("nowhere.png", folder / "dangling.png")
+    os.symlink("loop.png", folder / "loop.png")
+    os.symlink(".", folder / "again")  # a folder that holds itself
+    os.symlink(folder / "0.png", folder / "00.png")  # to a file: an image as any other
+    os.remove(folder / "0.png")
+    d = data.load(str(folder))
+    assert d.notes == (
+        "6 of 15 images are left out: 3 links that lead nowhere (00.png, dangling.png, loop.png), 3 no regular files "
+        "(pipe.png, socket.jpg, zero.png)",
+        "1 file that is no image by its name",
+        "1 link to folders not followed (again)",
+    )
+    assert len(d.train) + len(d.test) == len(clean.train) + len(clean.test) - 1
+
+
+def test_a_link_to_an_image_is_one(folder):
+    (folder / "elsewhere").mkdir()
+    os.rename(folder / "3.png", folder / "elsewhere" / "3.data")
+    os.symlink(os.path.join("elsewhere", "3.data"), folder / "3.png")
+    d = data.load(str(folder))
+    assert d.notes == ("1 file that is no image by its name",)
+    assert len(d.train) + len(d.test) == 10
+
+
+def test_what_may_not_be_read(folder, monkeypatch):
+    """By its errors, as whoever runs the tests may be allowed to read everything."""
+    for i in range(3):
+        save_image(folder / "secret" / f"{i}.png", IMAGES[i])
+    scandir, header = os.scandir, images.header
+
+    def closed(path):
+        if str(path).endswith("secret"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    def locked(path):
+        if path.endswith("4.png"):
+            raise PermissionError(13, "Permission denied", path)
+        return header(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    monkeypatch.setattr(images, "header", locked)
+    d = data.load(str(folder))
+    assert d.notes == (
+        "2 of 11 images are left out: 1 in folders that cannot be read (secret), 1 not readable (4.png)",
+    )
+
+
+def test_other_files_and_hidden_ones(folder):
+    for name in ("labels.csv", "readme", "model.png.bak"):
+        (folder / name).write_bytes(GOOD)
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / ".thumbnails").mkdir()
+    (folder / ".thumbnails" / "a.png").write_bytes(b"")
+    d = data.load(str(folder))
+    assert d.notes == ("3 files that are no images by their name",) and len(d.train) == 9
+
+
+def test_a_file_is_read_as_what_it_holds(folder):
+    clean = data.load(str(folder))
+    os.rename(folder / "0.png", folder / "0.jpg")
+    save_image(folder / "1.bmp", IMAGES[1])
+    os.replace(folder / "1.bmp", folder / "1.png")
+    d = data.load(str(folder))
+    assert d.notes == ()
+    np.testing.assert_array_equal(d.train, clean.train)
+
+
+def test_many_kinds_are_counted_and_the_first_few_named(folder):
+    for i in range(5):
+        (folder / f"e{i}.png").write_bytes(b"")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "t.gif").write_bytes(b"GIF89a")
+    (note,) = data.load(str(folder)).notes
+    assert note.startswith("6 of 16 images are left out: 5 of zero bytes (e0.png, e1.png, e2.png, ...), 1 ")
+    assert note.endswith("(sub/t.gif)")
+
+
+def test_more_broken_than_sound_is_no_folder_of_images(folder):
+    for i in range(10):
+        (folder / f"e{i:02}.png").write_bytes(b"")
+    assert "10 of 20" in data.load(str(folder)).notes[0]
+    (folder / "last.png").write_bytes(b"no image")
+    said = "11 of 21 images cannot be used: 10 of zero bytes (e00.png, e01.png, e02.png, ...), 1 no images of a known"
+    for keep in (None, 0):
+        assert said in refused(data.load, str(folder), keep=keep)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", GOOD[:-25], BOMB, DEEP_COLOUR])
+def test_fewer_than_two_that_remain(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(GOOD)
+    (tmp_path / "b.png").write_bytes(content)
+    assert "1 of 2 images cannot be used: 1 " in refused(data.load, str(tmp_path))
+
+
+def test_other_sizes_are_an_error_before_anything_is_decoded(folder, monkeypatch):
+    for name in ("odd.png", "sub/odder.png"):
+        save_image(folder / name, IMAGES[0, :, :3])
+    monkeypatch.setattr(images, "decode", lambda *a: pytest.fail("an image was decoded"))
+    for keep in (None, 0):
+        message = refused(data.load, str(folder), keep=keep)
+        assert "2 of 12 are not 4x4 (odd.png is 3x4)" in message and "crop or resize" in message
+
+
+def test_names_that_cannot_be_printed(folder):
+    (folder / "line\nbreak.png").write_bytes(b"")
+    with open(os.fsencode(folder) + b"/\xff\xfe.png", "wb"):
+        pass
+    (folder / ("long" * 50 + ".png")).write_bytes(b"")
+    (note,) = data.load(str(folder)).notes
+    assert note.isprintable() and note.encode() and "line break.png" in note and len(note) < 300
+    for name in list(folder.iterdir()):
+        if name.name[0].isdigit():
+            name.unlink()
+    message = refused(data.load, str(folder))
+    assert message.isprintable() and "3 of 3 images cannot be used" in message
+
+
+def test_a_folder_of_links_only(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    os.symlink(folder, other / "images")
+    assert "links to folders are not followed (images)" in refused(data.load, str(other))
+
+
+def test_a_palette_of_greys_is_grey_and_one_of_colours_is_not(tmp_path):
+    from PIL import Image
+
+    for i, grey in enumerate((True, False)):
+        image = Image.fromarray(IMAGES[i]).convert("P")
+        image.putpalette([value for k in range(256) for value in (k, k, k if grey else 0)])
+        image.save(tmp_path / f"{i}.png")
+    (tmp_path / "2.png").write_bytes(GOOD)
+    assert data.load(str(tmp_path)).event == (4, 4, 3)
+    (tmp_path / "1.png").unlink()
+    assert data.load(str(tmp_path)).event == (4, 4, 1)
+
+
+def test_reasons_are_counted_in_the_order_in_which_they_are_met():
+    left = [Left("a", "late"), Left("b", "early"), Left("c", "late")]
+    assert counted(left) == "2 late (a, c), 1 early (b)"

@@ -1,0 +1,47 @@
+"""The README says what is so: its examples run, its flags and files exist."""
+
+import dataclasses
+import doctest
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments import evaluate, sweep, text, train, weigh
+from experiments.papers import higgins2017, lucas2019, weightings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_examples_give_what_they_print():
+    parsed = doctest.DocTestParser().get_doctest(README.replace("```", ""), {}, "README", "README.md", 0)
+    assert parsed.examples
+    assert doctest.DocTestRunner().run(parsed).failed == 0
+
+
+def test_flags_exist():
+    binaries = (train, evaluate, weigh, sweep, text, weightings, lucas2019, higgins2017)
+    binaries += tuple(importlib.import_module(f"experiments.{name}.__main__") for name in ("benchmark", "claims"))
+    flags = {f.name for binary in binaries for f in dataclasses.fields(binary.Config)}
+    named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "break", "kills"}
+    assert named and named <= flags, named - flags
+
+
+def test_files_that_are_named_exist():
+    for path in re.findall(r"`?((?:scripts|experiments|vae_jax)/[\w/]+\.(?:sh|py))`?", README):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("module", ["schedules", "conventions"])
+def test_docstring_examples(module):
+    result = doctest.testmod(importlib.import_module(f"vae_jax.{module}"))
+    assert result.attempted and not result.failed
+
+
+def test_scripts_are_well_formed():
+    for script in [*(ROOT / "scripts").glob("*.sh"), ROOT / ".ci" / "run"]:
+        assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+        assert script.name == "venv.sh" or script.stat().st_mode & 0o100, f"{script} is not executable"

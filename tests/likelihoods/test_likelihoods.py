@@ -1,0 +1,787 @@
+"""The likelihoods: normalised, with the mean, variance and samples they claim, and finite wherever a network may go.
+
+The continuous Bernoulli is held against 50-digit decimal arithmetic, the optimal and learned Gaussian against closed
+forms.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from decimal import Decimal, localcontext
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import golden, within_standard_errors
+from scipy import special
+
+from vae_jax.likelihoods import (
+    bernoulli,
+    continuous_bernoulli,
+    continuous_bernoulli_inverse_mean,
+    continuous_bernoulli_log_normalizer,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_variance,
+    gaussian,
+)
+from vae_jax.likelihoods.continuous_bernoulli import continuous_bernoulli_icdf
+from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian_log_prob
+from vae_jax.likelihoods.shared import event_sum
+from vae_jax.types import UserError
+
+# ---------------------------------------------------------------- what holds for every family
+
+
+def _own(likelihood, event):
+    """The family's parameters; an optimal Gaussian as it is after some training."""
+    own = likelihood.init(event)
+    if likelihood.refit is not None:
+        own = {"squared_error": jnp.asarray(0.5 * 0.04), "weight": jnp.asarray(0.5)}
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), own)  # 64 bits inside a 64-bit test
+
+
+REAL = [gaussian(precision, sigma=0.3) for precision in PRECISIONS]
+REAL_THETA = [-1.5, 0.0, 0.7]
+UNIT_LOGITS = [-1e4, -300.0, -30.0, -3.0, -0.51, -0.49, -0.02, 0.0, 1e-3, 0.5, 2.0, 100.0, 1e4]
+REAL_IDS = list(PRECISIONS)
+
+
+def _theta(likelihood, value, log_sigma=0.4):
+    """A theta for the event (1,): the mean and, where the decoder predicts it, a raw log sigma."""
+    shape = likelihood.theta_shape((1,))
+    return jnp.array([[value], [log_sigma]]) if shape == (2, 1) else jnp.array([value])
+
+
+def _moments(likelihood, own, theta, nodes, weights):
+    log_p = jax.jit(jax.vmap(lambda x: likelihood.log_prob(own, theta, x[None])))(jnp.asarray(nodes))
+    p = np.exp(np.asarray(log_p, np.float64)) * weights
+    mean = np.sum(p * nodes)
+    return p.sum(), mean, np.sum(p * (nodes - mean) ** 2)
+
+
+def _unit_interval():
+    """Gauss-Legendre panels that shrink towards 0 and 1, where a continuous Bernoulli of large logit lives."""
+    edges = np.concatenate([[0.0], 10.0 ** np.arange(-6.0, 0.0), [0.3, 0.5]])
+    edges = np.unique(np.concatenate([edges, 1.0 - edges]))
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = 0.5 * np.diff(edges)[:, None]
+    return (edges[:-1, None] + half * (nodes + 1)).ravel(), (half * weights).ravel()
+
+
+@pytest.mark.parametrize("value", REAL_THETA)
+@pytest.mark.parametrize("likelihood", REAL, ids=REAL_IDS)
+def test_gaussians_integrate_to_one_with_their_mean_and_variance(likelihood, value, x64):
+    own, theta = _own(likelihood, (1,)), _theta(likelihood, value)
+    std = float(likelihood.variance(own, theta)[0]) ** 0.5
+    nodes = np.linspace(value - 12 * std, value + 12 * std, 4001)  # the trapezoid rule is exact to rounding here
+    total, mean, variance = _moments(likelihood, own, theta, nodes, nodes[1] - nodes[0])
+    assert total == pytest.approx(1.0, rel=1e-9)
+    assert mean == pytest.approx(float(likelihood.mean(own, theta)[0]), abs=1e-9)
+    assert variance == pytest.approx(std**2, rel=1e-9)
+    if likelihood.sigma is not None:
+        assert float(likelihood.sigma(own)) == pytest.approx(std, rel=1e-9)
+
+
+@pytest.mark.parametrize("logit", UNIT_LOGITS)
+def test_continuous_bernoulli_integrates_to_one_with_its_mean_and_variance(logit, x64):
+    likelihood, theta = continuous_bernoulli(), jnp.array([logit])
+    total, mean, variance = _moments(likelihood, {}, theta, *_unit_interval())
+    assert total == pytest.approx(1.0, rel=1e-9)
+    assert mean == pytest.approx(float(likelihood.mean({}, theta)[0]), rel=1e-9, abs=1e-9)
+    assert variance == pytest.approx(float(likelihood.variance({}, theta)[0]), rel=1e-8)
+
+
+def test_the_bce_is_no_density_on_grey_pixels(x64):
+    # The planted mistake: without log C the integral is 1/C, at most one half.
+    for logit in (-3.0, 0.0, 1.0):
+        total, _, _ = _moments(bernoulli(), {}, jnp.array([logit]), *_unit_interval())
+        assert total == pytest.approx(math.exp(-float(continuous_bernoulli_log_normalizer(jnp.asarray(logit)))))
+        assert total <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("logit", [-20.0, -1.0, 0.0, 0.5, 30.0])
+def test_bernoulli_sums_to_one_with_its_mean_and_variance(logit, x64):
+    likelihood = bernoulli()
+    theta = jnp.array([logit, 0.3 * logit, -logit])
+    images = jnp.array(list(itertools.product((0.0, 1.0), repeat=3)))
+    p = np.exp(jax.vmap(lambda x: likelihood.log_prob({}, theta, x))(images))
+    assert p.sum() == pytest.approx(1.0, rel=1e-12)
+    mean = p @ images
+    np.testing.assert_allclose(likelihood.mean({}, theta), mean, rtol=1e-9)
+    np.testing.assert_allclose(likelihood.variance({}, theta), p @ (images - mean) ** 2, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("likelihood", [*REAL, bernoulli(), continuous_bernoulli()])
+def test_log_prob_is_a_sum_over_the_event_of_one_example(likelihood, x64):
+    event = (3, 2)
+    rng = np.random.default_rng(0)
+    theta = jnp.asarray(rng.normal(size=likelihood.theta_shape(event)))
+    x = jnp.asarray(rng.integers(0, 2, event).astype(float))
+    own = _own(likelihood, event)
+    whole = likelihood.log_prob(own, theta, x)
+    assert whole.shape == ()
+    pixels = 0.0
+    for i, j in itertools.product(range(3), range(2)):
+        one = jax.tree.map(lambda leaf, i=i, j=j: leaf[i, j] if leaf.ndim == 2 else leaf, own)
+        pixels += likelihood.log_prob(one, theta[..., i, j], x[i, j])
+    assert float(whole) == pytest.approx(float(pixels), rel=1e-12)
+    assert likelihood.mean(own, theta).shape == event
+    assert likelihood.variance(own, theta).shape == event
+    assert likelihood.sample(own, theta, jax.random.key(0)).shape == event
+
+
+@pytest.mark.parametrize("likelihood", [*REAL, bernoulli(), continuous_bernoulli()])
+def test_dtype_stays_float32(likelihood):
+    own, theta = _own(likelihood, (1,)), _theta(likelihood, 0.2)
+    for value in (
+        likelihood.log_prob(own, theta, jnp.array([1.0])),
+        likelihood.mean(own, theta),
+        likelihood.variance(own, theta),
+        likelihood.sample(own, theta, jax.random.key(0)),
+    ):
+        assert value.dtype == jnp.float32
+
+
+def _draws(likelihood, own, theta, n=20_000):
+    keys = jax.random.split(jax.random.key(7), n)
+    return np.asarray(jax.jit(jax.vmap(lambda key: likelihood.sample(own, theta, key)))(keys)[:, 0], np.float64)
+
+
+def _distance(draws, cdf):
+    """The Kolmogorov-Smirnov distance of draws from a distribution function."""
+    p = cdf(np.sort(draws))
+    n = len(draws)
+    return max(np.max(np.arange(1, n + 1) / n - p), np.max(p - np.arange(n) / n))
+
+
+# P(distance > 2.7 / sqrt(n)) <= 2 exp(-2 * 2.7^2) = 1e-6 for right draws (Dvoretzky-Kiefer-Wolfowitz, Massart's
+# constant).
+KS_LIMIT = 2.7
+
+
+def _matches(draws, likelihood, own, theta) -> bool:
+    mean, variance = float(likelihood.mean(own, theta)[0]), float(likelihood.variance(own, theta)[0])
+    # 5 standard errors: a false alarm in 1 of 1.7 million for each.
+    return within_standard_errors(draws, mean, 5) and within_standard_errors((draws - mean) ** 2, variance, 5)
+
+
+@pytest.mark.parametrize("likelihood", REAL, ids=REAL_IDS)
+def test_gaussian_samples(likelihood):
+    own, theta = _own(likelihood, (1,)), _theta(likelihood, 0.7)
+    draws = _draws(likelihood, own, theta)
+    assert _matches(draws, likelihood, own, theta)
+    std = float(likelihood.variance(own, theta)[0]) ** 0.5
+    erf = np.vectorize(math.erf)
+    assert _distance(draws, lambda x: 0.5 * (1 + erf((x - 0.7) / std / math.sqrt(2)))) < KS_LIMIT / len(draws) ** 0.5
+    # Drawing with another sigma than the trained one is caught, from 6% on.
+    assert not _matches(0.7 + 1.06 * (draws - 0.7), likelihood, own, theta)
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 1.5])
+def test_bernoulli_samples(logit):
+    draws = _draws(bernoulli(), {}, jnp.array([logit]))
+    assert set(np.unique(draws)) == {0.0, 1.0}
+    assert _matches(draws, bernoulli(), {}, jnp.array([logit]))
+
+
+@pytest.mark.parametrize("logit", [-1e4, -40.0, -2.0, -1e-4, 0.0, 1e-4, 0.3, 5.0, 1e4])
+def test_continuous_bernoulli_samples(logit):
+    likelihood, theta = continuous_bernoulli(), jnp.array([logit])
+    draws = _draws(likelihood, {}, theta)
+    assert draws.min() >= 0.0 and draws.max() <= 1.0
+    assert _matches(draws, likelihood, {}, theta)
+
+    def cdf(x):
+        if logit == 0.0:
+            return x
+        # For positive logits by symmetry, so that nothing overflows.
+        p = np.expm1(-abs(logit) * (x if logit < 0 else 1 - x)) / math.expm1(-abs(logit))
+        return p if logit < 0 else 1 - p
+
+    assert _distance(draws, cdf) < KS_LIMIT / len(draws) ** 0.5
+    if abs(logit) > 0.2:  # a sampler that confuses l and -l, or ignores it
+        assert not _matches(1.0 - draws, likelihood, {}, theta)
+
+
+# ---------------------------------------------------------------- extreme parameters
+
+
+@pytest.mark.parametrize("likelihood", [bernoulli(), continuous_bernoulli()], ids=["bernoulli", "continuous"])
+def test_finite_at_any_logit(likelihood):
+    size = np.concatenate([10.0 ** np.linspace(-8, 4, 60), [0.0, 0.5, 16.6, 87.0, 88.0, 88.8, 89.0, 103.0, 1e4]])
+    logits = jnp.asarray(np.concatenate([size, -size]), jnp.float32)
+    for x in (0.0, 0.5, 1.0):
+        fn = lambda l, x=x: likelihood.log_prob({}, l[None], jnp.array([x]))  # noqa: E741, E731
+        value, gradient = jax.jit(jax.vmap(jax.value_and_grad(fn)))(logits)
+        assert np.all(np.isfinite(value)) and np.all(np.isfinite(gradient))
+        if likelihood.support == "binary":
+            # At l = 0 as well, where max, abs and the like have derivatives of their own choosing.
+            np.testing.assert_allclose(gradient, x - special.expit(np.float64(logits)), atol=2e-7)
+    for fn in (likelihood.mean, likelihood.variance):
+        one = jax.value_and_grad(lambda l, fn=fn: fn({}, l[None])[0])  # noqa: E741
+        value, gradient = jax.jit(jax.vmap(one))(logits)
+        assert np.all(np.isfinite(value)) and np.all(np.isfinite(gradient))
+    assert np.all(np.asarray(likelihood.variance({}, logits)) >= 0)
+
+
+def test_the_published_bce_is_not_finite():
+    # The planted mistake: BCE through log(1 - exp(log sigmoid)), NaN from 88 on, or its value infinite before.
+    published = lambda l: jnp.log(-jnp.expm1(jax.nn.log_sigmoid(l)))  # noqa: E741, E731
+    value, gradient = jax.vmap(jax.value_and_grad(published))(jnp.array([88.8, 120.0]))
+    assert not np.any(np.isfinite(value)) and not np.any(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize("raw", [-1e3, -100.0, -20.0, 0.0, 20.0, 100.0, 1e3])
+def test_a_predicted_sigma_is_bounded_and_finite_at_any_output(raw):
+    likelihood = gaussian("predicted", sigma=0.1, min_sigma=1e-3)
+    theta = jnp.array([[0.2], [raw]])
+    for x in (0.2, 0.9, 100.0):
+        value, gradient = jax.value_and_grad(lambda theta, x=x: likelihood.log_prob({}, theta, jnp.array([x])))(theta)
+        assert np.isfinite(value) and np.all(np.isfinite(gradient))
+        # Nothing exceeds the density at the lower bound of sigma.
+        assert value <= -math.log(1e-3) - 0.5 * math.log(2 * math.pi) + 1e-5
+    assert float(likelihood.variance({}, theta)[0]) >= 1e-6 * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("precision", ["learned", "per_dimension"])
+@pytest.mark.parametrize("u", [-1e3, -20.0, 0.0, 20.0, 1e3])
+def test_a_learned_sigma_is_bounded_and_finite_at_any_parameter(precision, u):
+    likelihood = gaussian(precision, min_sigma=1e-3)
+    own = {"u": jnp.full((3,) if precision == "per_dimension" else (), u)}
+    value, gradient = jax.value_and_grad(likelihood.log_prob)(own, jnp.zeros(3), jnp.array([0.0, 0.5, 1.0]))
+    assert np.isfinite(value) and np.all(np.isfinite(gradient["u"]))
+    assert np.all(np.asarray(likelihood.variance(own, jnp.zeros(3))) >= 1e-6 * (1 - 1e-5))
+
+
+# ---------------------------------------------------------------- Bernoulli and continuous Bernoulli: numbers
+
+
+def _logit(lam):
+    return jnp.asarray(math.log(lam) - math.log1p(-lam))
+
+
+def test_bernoulli_golden(x64):
+    assert float(bernoulli().log_prob({}, jnp.array([2.0]), jnp.array([0.3]))) == golden("-1.526928011043")
+    assert float(bernoulli().mean({}, _logit(0.01))) == pytest.approx(0.01)
+
+
+LOGIT_TABLE = [
+    (0.0, ".693147180560", ".5", ".083333333333", "0"),
+    (0.5, ".713681933187", ".541494082537", ".082301910967", ".080965248665"),
+    (1.0, ".771936832905", ".581976706869", ".079326405792", ".149081871761"),
+    (3.0, "1.198268821185", ".719062363158", ".055970105609", ".233511763665"),
+    (6.0, "1.796716983735", ".835818244990", ".025286691335", ".161709131853"),
+    (20.0, "2.995732277676", ".950000002061", ".002499997939", ".049999995878"),
+]
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
+@pytest.mark.parametrize(("l", "log_c", "mean", "var", "slope"), LOGIT_TABLE)
+def test_continuous_bernoulli_golden_by_logit(l, log_c, mean, var, slope, single):  # noqa: E741
+    with jax.enable_x64(not single):
+        x = jnp.asarray(l)
+        assert x.dtype == (jnp.float32 if single else jnp.float64)
+        assert float(continuous_bernoulli_log_normalizer(x)) == golden(log_c, single)
+        assert float(continuous_bernoulli_log_normalizer(-x)) == golden(log_c, single)  # even
+        assert float(continuous_bernoulli_mean(x)) == golden(mean, single)
+        assert float(1 - continuous_bernoulli_mean(-x)) == golden(mean, single)
+        assert float(continuous_bernoulli_variance(x)) == golden(var, single)
+        assert float(jax.grad(continuous_bernoulli_log_normalizer)(x)) == golden(slope, single)
+        assert float(-jax.grad(continuous_bernoulli_log_normalizer)(-x)) == golden(slope, single)
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
+@pytest.mark.parametrize(
+    ("lam", "log_c", "mean", "var"),
+    [
+        (1e-4, "2.220515968", ".108474779", ".011688457"),
+        (0.01, "1.545197546", ".207418099", ".037051208"),
+        (0.1, "1.010338559", ".330119613", ".066508862"),
+        (0.25, ".787195008", ".410239227", ".078535450"),
+        (0.4, ".706717457", ".466303462", ".082652769"),
+        (0.5, ".693147181", ".5", ".083333333"),
+    ],
+)
+def test_continuous_bernoulli_golden_by_lambda(lam, log_c, mean, var, single):
+    with jax.enable_x64(not single):
+        likelihood, theta = continuous_bernoulli(), _logit(lam)[None]
+        assert float(continuous_bernoulli_log_normalizer(theta)[0]) == golden(log_c, single)
+        assert float(likelihood.mean({}, theta)[0]) == golden(mean, single)
+        assert float(likelihood.variance({}, theta)[0]) == golden(var, single)
+    # Showing lambda in place of the mean is a large mistake off the centre.
+    if lam != 0.5:
+        assert abs(lam - float(mean)) > 0.06
+
+
+def test_continuous_bernoulli_densities(x64):
+    log_prob = lambda l, x: float(continuous_bernoulli().log_prob({}, jnp.array([l]), jnp.array([x])))  # noqa: E741, E731
+    assert log_prob(-1.5, 0.3) == golden(".207947567034")
+    assert log_prob(-30.0, 0.0) == golden("3.401197381662")
+    assert log_prob(30.0, 1.0) == golden("3.401197381662")
+    # Clipping lambda at 1e-4 would cap a pixel at 2.22 nats, 1740.806 on 784; no such cap is here.
+    capped = log_prob(float(_logit(1e-4)), 0.0)
+    assert capped == golden("2.220415963")
+    assert 784 * capped == golden("1740.806")
+    assert log_prob(-30.0, 0.0) > capped
+
+
+def test_continuous_minus_plain_bernoulli_is_the_normaliser(x64):
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=784))
+    gap = lambda l: float(continuous_bernoulli().log_prob({}, l, x) - bernoulli().log_prob({}, l, x))  # noqa: E741, E731
+    assert gap(jnp.zeros(784)) == golden("543.427390")
+    logits = jnp.asarray(np.random.default_rng(1).normal(size=784) * 10)
+    assert gap(logits) == pytest.approx(float(jnp.sum(continuous_bernoulli_log_normalizer(logits))), rel=1e-12)
+    assert gap(logits) >= 784 * math.log(2)
+
+
+def _continuous_kl(p, q):
+    """KL between continuous Bernoullis of logits p and q, through the public functions."""
+    a = lambda l: jax.nn.softplus(l) - continuous_bernoulli_log_normalizer(l)  # noqa: E741, E731
+    return float(continuous_bernoulli_mean(p) * (p - q) - a(p) + a(q))
+
+
+def test_continuous_bernoulli_kl(x64):
+    assert _continuous_kl(_logit(0.2), _logit(0.6)) == golden(".128661513637")
+    assert _continuous_kl(_logit(0.6), _logit(0.2)) == golden(".132366217393")
+    # The Bernoulli's own divergence is another number.
+    p, q = _logit(0.2), _logit(0.6)
+    plain = 0.2 * float(p - q) - float(jax.nn.softplus(p)) + float(jax.nn.softplus(q))
+    assert plain == golden(".334795287")
+
+
+@pytest.mark.parametrize(
+    ("mean", "logit", "lam"),
+    [
+        (0.1, "-9.99544113", "4.560529e-5"),
+        (0.2, "-4.80100755", "8.154418e-3"),
+        (0.3, "-2.67210386", ".06463965"),
+        (0.4, "-1.22993320", ".22619312"),
+        (0.45, "-.603634298", ".35351266"),
+    ],
+)
+def test_continuous_bernoulli_inverse_mean_golden(mean, logit, lam, x64):
+    got = continuous_bernoulli_inverse_mean(mean)
+    assert float(got) == golden(logit)
+    assert float(jax.nn.sigmoid(got)) == golden(lam)
+    assert float(continuous_bernoulli_inverse_mean(1 - mean)) == pytest.approx(-float(got), rel=1e-9)
+    with jax.enable_x64(False):
+        assert float(continuous_bernoulli_inverse_mean(mean)) == golden(logit, single=True)
+
+
+def test_continuous_bernoulli_inverse_mean_round_trips():
+    means = np.concatenate([np.geomspace(1e-3, 0.5, 200), 1 - np.geomspace(1e-3, 0.5, 200)]).astype(np.float32)
+    inverse = jax.jit(continuous_bernoulli_inverse_mean, static_argnames="newton_steps")
+    logits = np.asarray(inverse(jnp.asarray(means)))
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(continuous_bernoulli_mean(jnp.asarray(logits)), means, rtol=1e-6)
+    with jax.enable_x64(True):
+        exact = np.asarray(inverse(jnp.asarray(means, jnp.float64)))
+        np.testing.assert_allclose(continuous_bernoulli_mean(exact), np.float64(means), rtol=1e-12)
+        # Newton from its starting value: the relative errors 2.4e-3, 5.7e-6, 3.2e-11 of the reference.
+        for steps, bound in ((1, 2.5e-3), (2, 6e-6), (3, 4e-11)):
+            rough = np.asarray(inverse(jnp.asarray(means, jnp.float64), newton_steps=steps))
+            assert np.all(np.abs(rough - exact) <= (bound + 1e-12) * np.abs(exact))
+        np.testing.assert_allclose(logits, exact, rtol=2e-6, atol=1e-6)
+    slope = jax.jit(jax.vmap(jax.grad(continuous_bernoulli_inverse_mean)))(jnp.array([0.2, 0.5, 0.8]))
+    np.testing.assert_allclose(slope[1], 12.0, rtol=1e-4)
+    np.testing.assert_allclose(slope[0], slope[2], rtol=1e-4)
+
+
+def test_continuous_bernoulli_icdf(x64):
+    assert float(continuous_bernoulli_icdf(0.3, jnp.asarray(2.0))) == golden(".535229305150")
+    assert float(continuous_bernoulli_icdf(0.3, jnp.asarray(-2.0))) == golden(".150146910321")
+    assert float(continuous_bernoulli_icdf(0.3, 2)) == golden(".535229305150", single=True)  # an integer logit
+    u = jnp.linspace(0.0, 1.0, 101)[:-1]
+    for l in (-1e4, -30.0, -0.5, -5e-4, -1e-7, 0.0, 1e-7, 5e-4, 0.5, 30.0, 1e4):  # noqa: E741
+        x = np.asarray(continuous_bernoulli_icdf(u, jnp.asarray(l)))
+        assert np.all(np.diff(x) > 0) and 0.0 <= x[0] and x[-1] < 1.0
+        back = np.expm1(-abs(l) * (x if l < 0 else 1 - x)) / math.expm1(-abs(l)) if l else x
+        np.testing.assert_allclose(back if l <= 0 else 1 - back, u, atol=1e-9)
+
+
+# ---------------------------------------------------------------- continuous Bernoulli: precision
+
+
+def _reference(logits):
+    """log C, mean, variance and d log C / dl at float logits, in 50-digit arithmetic: plain formulas, no series."""
+    rows = []
+    with localcontext() as context:
+        context.prec, context.Emin, context.Emax = 50, -(10**9), 10**9
+        for number in logits:
+            l = Decimal(float(number))  # noqa: E741
+            if abs(l) < Decimal("1e-12"):  # the leading terms of the series are all that float32 can see
+                rows.append([Decimal(2).ln(), Decimal("0.5") + l / 12, Decimal(1) / 12, l / 6])
+                continue
+            e = (-abs(l)).exp()
+            mean = 1 / (1 - (-l).exp()) - 1 / l
+            rows.append(
+                [
+                    (abs(l) * (1 + e) / (1 - e)).ln(),
+                    mean,
+                    1 / l**2 - e / (1 - e) ** 2,
+                    1 / (1 + (-l).exp()) - mean,
+                ]
+            )
+    return np.array(rows, dtype=np.float64).T
+
+
+def _grid():
+    """Logits in [-1e4, 1e4], dense around every switch of a series."""
+    size = np.concatenate(
+        [
+            [0.0, 1e-20, 1e4],
+            *(np.linspace(0.8 * s, 1.25 * s, 250) for s in (0.03, 0.5, 1.0)),
+            10.0 ** np.linspace(-9, 4, 1000),
+        ]
+    )
+    return np.concatenate([size, -size]).astype(np.float32)
+
+
+GRID = _grid()
+REFERENCE = _reference(GRID)
+LIMIT = 1e-6
+
+
+def _errors(log_normalizer, mean=continuous_bernoulli_mean, variance=continuous_bernoulli_variance, grid=GRID):
+    """The largest float32 error of log C, mean, variance and gradient; a NaN counts as infinite."""
+    reference = REFERENCE if grid is GRID else _reference(grid)
+    fns = (log_normalizer, mean, variance, jax.grad(log_normalizer))
+    together = jax.jit(jax.vmap(lambda l: [fn(l) for fn in fns]))  # noqa: E741
+    got = np.array(together(jnp.asarray(grid, jnp.float32)), np.float64)
+    return np.max(np.nan_to_num(np.abs(got - reference), nan=np.inf, posinf=np.inf), axis=1)
+
+
+def test_continuous_bernoulli_in_float32():
+    assert np.all(_errors(continuous_bernoulli_log_normalizer) < LIMIT)
+
+
+def test_continuous_bernoulli_gradients_in_float32():
+    grid = jnp.asarray(GRID)
+    slope = jax.jit(jax.vmap(jax.grad(continuous_bernoulli_mean)))(grid)
+    np.testing.assert_allclose(slope, REFERENCE[2], rtol=1e-5, atol=LIMIT)
+    for fn in (continuous_bernoulli_variance, jax.grad(continuous_bernoulli_mean)):
+        assert np.all(np.isfinite(jax.jit(jax.vmap(jax.grad(fn)))(grid)))
+    assert float(jax.grad(continuous_bernoulli_log_normalizer)(0.0)) == 0.0
+    # Relative precision where a narrow series, a clamp or atanh lost it.
+    at = np.array([1e-3, 0.005, 0.02, 10.0, 30.0, 100.0], np.float32)
+    got = jax.jit(jax.vmap(jax.grad(continuous_bernoulli_log_normalizer)))(jnp.asarray(at))
+    np.testing.assert_allclose(got, _reference(at)[3], rtol=3e-6)
+
+
+def test_continuous_bernoulli_in_float64(x64):
+    grid = jnp.asarray(GRID, jnp.float64)
+    fns = (
+        continuous_bernoulli_log_normalizer,
+        continuous_bernoulli_mean,
+        continuous_bernoulli_variance,
+        jax.grad(continuous_bernoulli_log_normalizer),
+    )
+    for fn, expected in zip(fns, REFERENCE):
+        np.testing.assert_allclose(jax.jit(jax.vmap(fn))(grid), expected, rtol=1e-9, atol=1e-12)
+
+
+def _clamped(l):  # noqa: E741
+    lam = jnp.clip(jax.nn.sigmoid(l), 1e-6, 1 - 1e-6)  # log C through clamped probabilities, with a narrow series
+    narrow = jnp.abs(lam - 0.5) < 1e-3
+    safe = jnp.where(narrow, 0.4, lam)
+    y = lam - 0.5
+    return jnp.where(narrow, jnp.log(2.0) + 4 / 3 * y * y, jnp.log(2 * jnp.arctanh(1 - 2 * safe) / (1 - 2 * safe)))
+
+
+def _through_atanh(l):  # noqa: E741
+    y = 1 - 2 * jax.nn.sigmoid(l)
+    return jnp.log(2 * jnp.arctanh(y) / y)
+
+
+def _single_where(l):  # noqa: E741
+    return jnp.where(jnp.abs(l) < 0.5, jnp.log(2.0) + l * l / 12 - 7 * l**4 / 1440, jnp.log(l / jnp.tanh(l / 2)))
+
+
+@pytest.mark.parametrize("published", [_clamped, _through_atanh, _single_where, lambda l: 0.0 * l])  # noqa: E741
+def test_published_normalisers_are_rejected(published):
+    errors = _errors(published)
+    assert errors[0] > LIMIT and errors[3] > LIMIT
+
+
+def test_published_normalisers_are_rejected_near_one_half_and_far_out():
+    near = np.array([0.0, 1e-4, 1e-3], np.float32)
+    assert not np.all(_errors(_through_atanh, grid=near)[[0, 3]] < LIMIT)
+    assert not np.all(_errors(_single_where, grid=near)[[0, 3]] < LIMIT)  # NaN leaks from the untaken branch
+    far = np.array([30.0], np.float32)
+    assert _errors(_clamped, grid=far)[0] > 0.3  # wrong by tenths of a nat, and flat
+    assert float(jax.grad(_clamped)(30.0)) == 0.0 != float(jax.grad(continuous_bernoulli_log_normalizer)(30.0))
+
+
+# ---------------------------------------------------------------- Gaussian: constants and sigma
+
+
+@pytest.mark.parametrize(("sigma", "nll"), [(1.0, "724.367810032"), (0.1, "-692.778902875")])
+def test_gaussian_golden(sigma, nll, x64):
+    x = jnp.full(784, math.sqrt(7.84 / 784))
+    own = {"log_sigma": jnp.log(jnp.asarray(sigma))}
+    assert -float(gaussian("fixed", sigma).log_prob(own, jnp.zeros(784), x)) == golden(nll)
+    assert np.exp(gaussian("fixed", sigma).init((784,))["log_sigma"]) == pytest.approx(sigma, rel=1e-6)
+
+
+@pytest.mark.parametrize(("dim", "constant"), [(784, "720.447810"), (3072, "2822.979174"), (12288, "11291.916696")])
+def test_gaussian_keeps_its_constant(dim, constant, x64):
+    own = {"log_sigma": jnp.asarray(0.0)}
+    assert -float(gaussian("fixed", 1.0).log_prob(own, jnp.zeros(dim), jnp.zeros(dim))) == golden(constant)
+
+
+def test_slope_in_log_sigma_is_dim_minus_calibration(x64):
+    # d NLL / d log sigma = D - SSE / sigma^2. Without D log sigma the first term is missing and sigma grows for ever.
+    x = jnp.asarray(np.random.default_rng(0).normal(size=20))
+    nll = lambda log_sigma: -gaussian("fixed").log_prob({"log_sigma": log_sigma}, jnp.zeros(20), x)  # noqa: E731
+    for sigma in (0.3, 1.0, 2.0):
+        slope = float(jax.grad(nll)(jnp.log(jnp.asarray(sigma))))
+        assert slope == pytest.approx(20 - float(jnp.sum(x**2)) / sigma**2, rel=1e-9)
+    dropped = lambda log_sigma: 0.5 * jnp.sum(x**2) * jnp.exp(-2 * log_sigma)  # noqa: E731
+    assert all(float(jax.grad(dropped)(jnp.asarray(v))) < 0 for v in (-1.0, 0.0, 5.0))
+
+
+RESIDUALS = np.array([[0.1, 0.2], [0.3, 0.4]])  # b = 2, D = 2
+
+
+def test_optimal_variance_shared_per_dimension_and_per_example(x64):
+    """The batch-mean NLL at the three optimal variances: golden numbers through the library's own families."""
+    x = jnp.asarray(RESIDUALS)
+    theta = jnp.zeros((2, 1, 2))
+    optimal = gaussian("optimal", min_sigma=1e-6)
+    own, _ = optimal.refit(optimal.init((2,)), theta, x, lambda v: v)
+
+    def nll(likelihood, own, theta):
+        return -np.mean([float(likelihood.log_prob(own, theta[i], x[i])) for i in range(2)])
+
+    assert nll(optimal, own, np.zeros((2, 2))) == golden(".247609901")
+
+    raw = lambda variance, low: np.log(np.expm1(0.5 * np.log(variance) - np.log(low)))  # noqa: E731
+    free = gaussian("per_dimension", min_sigma=1e-6)
+    own = {"u": jnp.asarray(raw(np.mean(RESIDUALS**2, 0), 1e-6))}
+    assert nll(free, own, np.zeros((2, 2))) == golden(".188718383")
+
+    predicted = gaussian("predicted", sigma=0.1, min_sigma=1e-6)
+    offset = raw(0.1**2, 1e-6)
+    per_example = np.broadcast_to(np.mean(RESIDUALS**2, 1, keepdims=True), (2, 2))
+    theta = np.stack([np.zeros((2, 2)), raw(per_example, 1e-6) - offset], 1)
+    assert nll(predicted, {}, theta) == golden("-.046283431")
+
+
+def _refit(likelihood, own, mse, all_mean=lambda v: v):
+    """Feeds a batch of mean squared error ``mse``."""
+    return likelihood.refit(own, jnp.zeros((3, 2, 5)), jnp.full((3, 5), math.sqrt(mse)), all_mean)
+
+
+def test_optimal_sigma_is_the_unbiased_moving_average(x64):
+    likelihood = gaussian("optimal", decay=0.99)
+    own = likelihood.init((5,))
+    assert float(likelihood.sigma(own)) == pytest.approx(0.1)  # before any data: the initial sigma
+    for mse, expected in ((0.04, ".04"), (0.02, ".029949748744"), (0.03, ".029966667789")):
+        now, own = _refit(likelihood, own, mse)
+        assert float(likelihood.sigma(now)) ** 2 == golden(str(mse))  # the step itself uses its own batch
+        # The state starts in float32; 1e-9 is met because every later number is in 64 bits.
+        assert float(likelihood.sigma(own)) ** 2 == golden(expected)
+        assert float(likelihood.variance(own, jnp.zeros(5))[3]) == golden(expected)
+
+
+def test_optimal_sigma_in_float32_and_compiled():
+    likelihood = gaussian("optimal")
+    own = likelihood.init((5,))
+    step = jax.jit(
+        lambda own, mse: likelihood.refit(own, jnp.zeros((3, 2, 5)), jnp.sqrt(mse) * jnp.ones((3, 5)), lambda v: v)[1]
+    )
+    for mse, expected in ((0.04, ".04"), (0.02, ".029949748744"), (0.03, ".029966667789")):
+        own = step(own, mse)
+        assert float(likelihood.sigma(own)) ** 2 == golden(expected, single=True)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), own) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), likelihood.init((5,))
+    )
+
+
+def test_optimal_sigma_can_rise():
+    likelihood = gaussian("optimal", decay=0.9)
+    own, sigmas = likelihood.init((5,)), []
+    running_minimum, minima = math.inf, []
+    for mse in np.linspace(0.01, 0.2, 50):
+        _, own = _refit(likelihood, own, mse)
+        sigmas.append(float(likelihood.sigma(own)))
+        running_minimum = min(running_minimum, sigmas[-1])  # the published variant min(v, EMA)
+        minima.append(running_minimum)
+    assert np.all(np.diff(sigmas) > 0)
+    assert not np.all(np.diff(minima) > 0)
+
+
+def test_optimal_sigma_averages_squared_errors_over_devices_not_sigmas(x64):
+    likelihood = gaussian("optimal")
+    rng = np.random.default_rng(0)
+    theta, x = jnp.asarray(rng.normal(size=(4, 3, 5))), jnp.asarray(3 * rng.normal(size=(4, 5)))
+    whole, _ = likelihood.refit(likelihood.init((5,)), theta, x, lambda v: v)
+    shard = lambda rows, all_mean: likelihood.refit(likelihood.init((5,)), theta[rows], x[rows], all_mean)[0]  # noqa: E731
+    rows = [slice(0, 1), slice(1, 2), slice(2, 3), slice(3, 4)]
+    local = [shard(r, lambda v: v) for r in rows]
+    errors = jnp.array([own["squared_error"] for own in local])
+    for r in rows:
+        everywhere = shard(r, lambda v: jnp.mean(errors))
+        assert float(likelihood.sigma(everywhere)) == pytest.approx(float(likelihood.sigma(whole)), rel=1e-12)
+    averaged_sigma = np.mean([float(likelihood.sigma(own)) for own in local])
+    assert averaged_sigma != pytest.approx(float(likelihood.sigma(whole)), rel=1e-3)
+    mean_over_samples = float(jnp.mean(jnp.square(theta - x[:, None])))
+    assert float(likelihood.sigma(whole)) ** 2 == pytest.approx(mean_over_samples, rel=1e-12)
+
+
+def test_scoring_uses_the_kept_sigma_not_the_batch():
+    # Evaluation of one example alone equals its evaluation inside any batch.
+    likelihood = gaussian("optimal")
+    _, own = _refit(likelihood, likelihood.init((5,)), 0.04)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 5)), jnp.float32)
+    together = jax.vmap(lambda x: likelihood.log_prob(own, jnp.zeros(5), x))(x)
+    for i in range(6):
+        assert float(likelihood.log_prob(own, jnp.zeros(5), x[i])) == pytest.approx(float(together[i]), rel=1e-6)
+    # The leak: a variance refitted on the scored batch gives another number.
+    leaked, _ = likelihood.refit(own, jnp.zeros((6, 1, 5)), x, lambda v: v)
+    assert float(likelihood.log_prob(leaked, jnp.zeros(5), x[0])) != pytest.approx(float(together[0]), rel=1e-2)
+
+
+def test_envelope_theorem(x64):
+    """Gradients through the optimal variance, with and without a stop-gradient, are the same."""
+    likelihood = gaussian("optimal")
+    rng = np.random.default_rng(0)
+    theta, x = jnp.asarray(rng.normal(size=(4, 2, 5))), jnp.asarray(rng.normal(size=(4, 5)))
+
+    def with_stop(theta):
+        own, _ = likelihood.refit(likelihood.init((5,)), theta, x, lambda v: v)
+        score = jax.vmap(jax.vmap(likelihood.log_prob, (None, 0, None)), (None, 0, 0))
+        return -jnp.mean(score(own, theta, x))
+
+    def without(theta):
+        mse = jnp.mean(jnp.square(theta - x[:, None]))
+        return -jnp.mean(jnp.sum(gaussian_log_prob(x[:, None], theta, 0.5 * jnp.log(mse)), -1))
+
+    def closed_form(theta):
+        return 2.5 * (jnp.log(2 * jnp.pi * jnp.mean(jnp.square(theta - x[:, None]))) + 1)
+
+    assert float(with_stop(theta)) == pytest.approx(float(closed_form(theta)), rel=1e-12)
+    for other in (without, closed_form):
+        np.testing.assert_allclose(jax.grad(with_stop)(theta), jax.grad(other)(theta), rtol=1e-9, atol=1e-12)
+
+
+def test_optimal_sigma_golden_at_784(x64):
+    likelihood = gaussian("optimal")
+    x = jnp.full((1, 784), math.sqrt(7.84 / 784))
+    own, _ = likelihood.refit(likelihood.init((784,)), jnp.zeros((1, 1, 784)), x, lambda v: v)
+    assert -float(likelihood.log_prob(own, jnp.zeros(784), x[0])) == golden("-692.778902875")
+
+
+def test_optimal_sigma_respects_its_bound():
+    likelihood = gaussian("optimal", min_sigma=1e-2)
+    now, kept = _refit(likelihood, likelihood.init((5,)), 1e-8)
+    for own in (now, kept):
+        assert float(likelihood.sigma(own)) == pytest.approx(1e-2, rel=1e-6)
+    for mse in (0.0, 1e30):  # a perfect or a diverged batch leaves everything finite
+        own, _ = _refit(likelihood, likelihood.init((5,)), mse)
+        assert np.isfinite(float(likelihood.log_prob(own, jnp.zeros(5), jnp.zeros(5))))
+
+
+def _fit(likelihood, theta, x, steps=2000):
+    """Adam on the mean NLL of rows ``x`` around zero."""
+    optimizer = optax.adam(optax.schedules.cosine_decay_schedule(0.05, steps))
+
+    def loss(own):
+        return -jnp.mean(jax.vmap(lambda x: likelihood.log_prob(own, theta, x))(x))
+
+    def step(carry, _):
+        own, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(own), state)
+        return (optax.apply_updates(own, updates), state), None
+
+    own = likelihood.init(x.shape[1:])
+    return jax.jit(lambda own: jax.lax.scan(step, (own, optimizer.init(own)), None, steps)[0][0])(own)
+
+
+def _data(mse, dims=4, rows=200):
+    """Rows whose mean squared value is exactly ``mse``, in all and in each dimension."""
+    x = np.random.default_rng(0).normal(size=(rows, dims))
+    return jnp.asarray(x * np.sqrt(mse / np.mean(x**2, 0)), jnp.float32)
+
+
+@pytest.mark.parametrize("precision", ["learned", "per_dimension"])
+@pytest.mark.parametrize("mse", [1e-4, 1e-2, 0.5])
+def test_learned_sigma_is_recovered(precision, mse):
+    likelihood = gaussian(precision, sigma=0.1)
+    own = _fit(likelihood, jnp.zeros(4), _data(mse))
+    np.testing.assert_allclose(likelihood.variance(own, jnp.zeros(4)), mse, rtol=1e-2)
+    if precision == "learned":
+        assert float(likelihood.sigma(own)) == pytest.approx(math.sqrt(mse), rel=1e-2)
+
+
+def test_a_soft_clip_after_the_fact_biases_sigma():
+    """log sigma <- c + softplus(log sigma - c) is no maximum: the published clip at c = -6 inflates sigma.
+
+    Here the bounded number is the parameter itself, so the sigma in use is what the data ask for.
+    """
+    clip = lambda log_sigma: -6 + math.log1p(math.exp(log_sigma + 6))  # noqa: E731
+    assert math.exp(clip(-5) + 5) == golden("1.3679")
+    assert math.exp(clip(-4) + 4) == golden("1.1353")
+    for mse, text in ((1e-2, "1.0502"), (1e-3, "1.1629"), (1e-4, "1.5572"), (6e-6, "4.0479")):
+        assert math.exp(2 * clip(0.5 * math.log(mse))) / mse == golden(text)
+    likelihood = gaussian("optimal", min_sigma=math.exp(-6))
+    own, _ = _refit(likelihood, likelihood.init((5,)), 1e-4)
+    assert float(likelihood.sigma(own)) ** 2 == pytest.approx(1e-4, rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["learned", "per_dimension", "predicted"])
+def test_gradient_survives_near_the_bound(precision):
+    likelihood = gaussian(precision, sigma=1.01e-3, min_sigma=1e-3)
+    assert likelihood.sigma_bound == 1e-3
+    own = likelihood.init((1,))
+    theta = _theta(likelihood, 0.0, 0.0)
+    np.testing.assert_allclose(likelihood.variance(own, theta), 1.01e-3**2, rtol=1e-4)
+    grad = jax.grad(likelihood.log_prob, (0, 1))(own, theta, jnp.array([0.3]))
+    slope = grad[1][1, 0] if precision == "predicted" else jnp.sum(grad[0]["u"])
+    assert float(slope) > 1.0  # an error of 0.3 pulls sigma up
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_initial_sigma_is_the_one_asked_for(precision, sigma):
+    likelihood = gaussian(precision, sigma=sigma)
+    variance = likelihood.variance(likelihood.init((1,)), _theta(likelihood, 0.3, 0.0))
+    np.testing.assert_allclose(variance, sigma**2, rtol=1e-5)
+
+
+def test_who_is_trained_and_who_has_a_sigma():
+    families = {p: gaussian(p) for p in PRECISIONS}
+    assert [p for p in PRECISIONS if families[p].frozen] == ["fixed", "optimal"]
+    assert [p for p in PRECISIONS if families[p].sigma is None] == ["per_dimension", "predicted"]
+    assert [p for p in PRECISIONS if families[p].refit is not None] == ["optimal"]
+    assert [p for p in PRECISIONS if families[p].sigma_bound is None] == ["fixed"]
+    assert bernoulli().sigma is None and continuous_bernoulli().sigma is None
+    assert {f.support for f in families.values()} == {"real"}
+    assert (bernoulli().support, continuous_bernoulli().support) == ("binary", "unit")
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"precision": "free"}, {"sigma": 0.0}, {"sigma": -1.0}, {"sigma": math.nan}, {"sigma": 1e-3}]
+)
+def test_nonsense_is_refused(arguments):
+    with pytest.raises((ValueError, UserError)):
+        gaussian(**arguments)
+
+
+def test_a_water_level_of_a_fixed_sigma_below_the_bound_is_allowed():
+    assert gaussian("fixed", sigma=1e-4).sigma_bound is None
+
+
+def test_the_sum_over_the_event_is_a_sum_on_every_platform():
+    values = jax.random.normal(jax.random.key(0), (3, 5, 7, 2))
+    each = jax.vmap(event_sum)
+    np.testing.assert_allclose(each(values), jnp.sum(values, (1, 2, 3)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(jax.grad(lambda v: jnp.sum(each(v)))(values), jnp.ones_like(values))
+    np.testing.assert_allclose(jax.jvp(each, (values,), (values,))[1], each(values), rtol=1e-6)
+    assert event_sum(jnp.array([-jnp.inf, 1.0])) == -jnp.inf and jnp.isnan(event_sum(jnp.array([jnp.nan, 1.0])))
+    for platform in ("cpu", "cuda", "tpu"):
+        text = jax.jit(each).trace(values).lower(lowering_platforms=(platform,)).as_text()
+        assert ("dot_general" in text) == (platform == "cpu"), platform

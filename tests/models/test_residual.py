@@ -1,0 +1,205 @@
+"""The convolution that keeps the size, and the residual model that is built from it."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vae_jax import models, objective
+from vae_jax.likelihoods import bernoulli, gaussian
+from vae_jax.models.resampling import conv_same, matrix_same, plain_same
+from vae_jax.models.residual import BLOCKS
+from vae_jax.runs.names import MODELS
+from vae_jax.runs.settings import HIDDEN, Config, resolve
+from vae_jax.runs.settings import widths as widths_of
+from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.step import init_state, make_train_step
+from vae_jax.types import UserError
+from vae_jax.weighting import from_schedule
+
+EVENT = (8, 12, 3)
+WIDTHS = (4, 8)
+
+
+def make(event=EVENT, widths=WIDTHS, **options):
+    return models.resnet(event, event, 3, widths, **options)
+
+
+def stirred(params):
+    """Parameters with nothing at zero, so that every block does something."""
+    leaves, tree = jax.tree.flatten(params)
+    rng = np.random.default_rng(0)
+    return jax.tree.unflatten(
+        tree, [leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32) for leaf in leaves]
+    )
+
+
+# ---------------------------------------------------------------- the convolution
+
+
+@pytest.mark.parametrize("size", [(5, 7, 3, 4), (1, 1, 2, 3), (8, 6, 4, 2)])
+def test_the_convolution_is_the_sum_its_definition_says(size):
+    h, w, c, o = size
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((h, w, c)), rng.standard_normal((3, 3, c, o))
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    expected = sum(padded[a : a + h, b : b + w] @ kernel[a, b] for a in range(3) for b in range(3))
+    for function in (conv_same, matrix_same, plain_same):
+        found = jax.jit(function)(x.astype(np.float32), kernel.astype(np.float32))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_every_formulation_has_the_same_gradients_batched_and_in_a_scan():
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.standard_normal(shape).astype(np.float32) for shape in ((4, 6, 5, 3), (3, 3, 3, 3)))
+
+    def gradients(function):
+        def loss(x, kernel):
+            two = jax.vmap(lambda x: function(jnp.tanh(function(x, kernel)), kernel))(x)
+            return jnp.mean(jnp.square(two))
+
+        one = jax.grad(loss, argnums=(0, 1))
+
+        def step(carry, _):
+            return jax.tree.map(lambda v, g: v - 0.1 * g, carry, one(*carry)), None
+
+        return jax.jit(one)(x, kernel), jax.jit(lambda *c: jax.lax.scan(step, c, None, length=3)[0])(x, kernel)
+
+    expected = gradients(plain_same)
+    for function in (conv_same, matrix_same):
+        for found, wanted in zip(jax.tree.leaves(gradients(function)), jax.tree.leaves(expected)):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+# ---------------------------------------------------------------- the model
+
+
+@pytest.mark.parametrize("event", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (12, 20, 2), (4, 4, 1)])
+def test_shapes_and_types(event, x64):
+    vae = models.resnet(event, (2, *event), 5)
+    params = jax.eval_shape(vae.init, jax.random.key(0))
+    q = jax.eval_shape(vae.encode, params, jax.ShapeDtypeStruct(event, jnp.float32))
+    theta = jax.eval_shape(vae.decode, params, q.mean)
+    assert q.mean.shape == q.logvar.shape == (5,) and theta.shape == (2, *event)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, q, theta)))
+
+
+@pytest.mark.parametrize("event", [(64,), (28, 28), (30, 32, 1), (32, 30, 3), (27, 27, 1)])
+def test_what_it_cannot_halve_is_an_error_in_one_line(event):
+    with pytest.raises(UserError, match=r"--hidden=32,64.*divisible by 4.*--model=mlp") as error:
+        models.resnet(event, event, 3)
+    assert "\n" not in str(error.value)
+
+
+def test_a_third_stage_needs_sides_divisible_by_eight_and_no_stage_is_refused():
+    with pytest.raises(UserError, match="divisible by 8"):
+        models.resnet((28, 28, 1), (28, 28, 1), 3, (4, 4, 4))
+    assert models.resnet((24, 24, 1), (24, 24, 1), 3, (4, 4, 4)) is not None
+    with pytest.raises(UserError, match="name one or more"):
+        models.resnet((28, 28, 1), (28, 28, 1), 3, ())
+
+
+def test_its_numbers_do_not_depend_on_the_platform_or_on_batched_kernels():
+    """The formulation for one run on a CPU against matrix products everywhere: values and gradients."""
+    ours, batched = make(widths=(4,)), make(widths=(4,), batched_kernels=True)
+    params, same = jax.jit(lambda key: (ours.init(key), batched.init(key)))(jax.random.key(0))
+    assert jax.tree.all(jax.tree.map(np.array_equal, params, same))
+    params, x = stirred(params), np.random.default_rng(1).uniform(size=(2, *EVENT)).astype(np.float32)
+
+    def values(vae):
+        def error(params):
+            theta = jax.vmap(lambda x: vae.decode(params, vae.encode(params, x).mean))(x)
+            return jnp.mean(jnp.square(theta - x)), theta
+
+        return jax.value_and_grad(error, has_aux=True)
+
+    # As in a sweep: the kernels of two runs side by side, of which the second is this one.
+    runs = jax.tree.map(lambda leaf: jnp.stack([2 * leaf, leaf]), params)
+    swept = jax.tree.map(lambda leaf: leaf[1], jax.jit(jax.vmap(values(batched)))(runs))
+    for a, b in zip(*map(jax.tree.leaves, (jax.jit(values(ours))(params), swept)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(np.max(np.abs(b))))
+
+
+@pytest.mark.parametrize(("platform", "batched_kernels"), [("cuda", False), ("tpu", False), ("cuda", True)])
+def test_accelerators_get_plain_convolutions_and_sweeps_matrix_products(platform, batched_kernels):
+    vae = make(batched_kernels=batched_kernels)
+    params = jax.eval_shape(vae.init, jax.random.key(0))
+
+    def error(params, x):
+        return jnp.sum(jnp.square(vae.decode(params, vae.encode(params, x).mean)))
+
+    batch = jax.ShapeDtypeStruct((2, *EVENT), jnp.float32)
+    program = jax.jit(jax.grad(lambda params, x: jnp.sum(jax.vmap(error, (None, 0))(params, x))))
+    text = program.trace(params, batch).lower(lowering_platforms=(platform,)).as_text()
+    convolutions = len(re.findall(r"stablehlo\.convolution", text))
+    same, resampled = 2 * 2 * BLOCKS * len(WIDTHS), 2 * len(WIDTHS)
+    # Each convolution, its gradient of the kernel, and that of the image but for the image itself.
+    assert convolutions == (0 if batched_kernels else 3 * (same + resampled) - 1)
+    assert "feature_group_count = 1" in text or batched_kernels
+
+
+def test_a_block_begins_as_the_identity_and_no_example_sees_another():
+    vae = make()
+    params = jax.jit(vae.init)(jax.random.key(0))
+    zero = [path for path, leaf in jax.tree.leaves_with_path(params) if path[-1].key == "kernel" and not np.any(leaf)]
+    assert len(zero) == 2 * BLOCKS * len(WIDTHS) and all("Same_1" in jax.tree_util.keystr(path) for path in zero)
+    q = jax.jit(vae.encode)(params, jnp.full(EVENT, 0.5))
+    assert not np.any(q.mean) and not np.any(q.logvar)  # the input is centred
+    x = np.random.default_rng(0).uniform(size=(3, *EVENT)).astype(np.float32)
+    encode = jax.jit(jax.vmap(vae.encode, (None, 0)))
+    alone, among = encode(stirred(params), x), encode(stirred(params), np.concatenate([x[:1], 100 * x[1:]]))
+    np.testing.assert_allclose(alone.mean[0], among.mean[0], rtol=1e-5, atol=1e-6)
+    assert np.max(np.abs(alone.mean[1] - among.mean[1])) > 1e-3
+
+
+def test_the_gates_begin_open_and_learn():
+    event, low, high = (8, 8, 1), 0.5, 20.0
+    plain, gated = make(event), make(event, beta_range=(low, high))
+    old, new = jax.jit(lambda key: (plain.init(key), gated.init(key)))(jax.random.key(0))
+    shared = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(new)}
+    for path, leaf in jax.tree.leaves_with_path(old):
+        np.testing.assert_array_equal(leaf, shared[jax.tree_util.keystr(path)])
+    x = (np.random.default_rng(0).uniform(size=(4, *event)) < 0.3).astype(np.float32)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        keys = jax.random.split(jax.random.key(2), 4)
+        own = {"model": params | {"eta": jnp.log(2.0)}, "likelihood": {}}
+        return -objective.elbo(jax.vmap(lambda x, key: objective.terms(gated, bernoulli(), own, x, key))(x, keys), 2.0)
+
+    gates = 0
+    for path, leaf in jax.tree.leaves_with_path(gradient(stirred(new))):
+        name = jax.tree_util.keystr(path)
+        assert np.all(np.isfinite(leaf)) and np.any(leaf != 0) == (name != "['eta']"), name
+        gates += "HiddenGate" in name
+    assert gates == 2 * (2 * 2 * BLOCKS * len(WIDTHS) + 2)  # slope and offset
+
+
+def test_it_learns_digits_and_every_parameter_moves():
+    from vae_jax.data.digits import digits
+
+    data = digits().train
+    event, likelihood = data.shape[1:], gaussian("learned", sigma=0.3)
+    vae = models.resnet(event, likelihood.theta_shape(event), 4, WIDTHS)
+    optimizer = adam(learning_rates("constant", 3e-3, 60, warmup_steps=1), likelihood)
+    weight = from_schedule(lambda step: jnp.float32(1.0))
+    view = lambda key, raw: raw / jnp.float32(16.0)  # noqa: E731
+    step = make_train_step(vae, likelihood, optimizer, weight, preprocess=view)
+    begin = init_state(vae, likelihood, optimizer, weight, event, jax.random.key(0))
+    batches = np.asarray(data[: 60 * 16]).reshape(60, 16, *event)
+    end, metrics = jax.jit(lambda state, raw: jax.lax.scan(step, state, raw))(begin, batches)
+    loss = np.asarray(metrics["loss"])
+    assert np.all(np.isfinite(loss)) and loss[-10:].mean() < loss[:5].mean() - 5.0
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), begin.params["model"], end.params["model"])
+    assert all(jax.tree.leaves(moved))
+
+
+def test_the_flag_names_it_with_widths_of_its_own():
+    config = resolve(Config(model="resnet", workdir="unused"))[0]
+    widths = widths_of(config.hidden or HIDDEN[config.model](64))
+    assert MODELS[config.model] is models.resnet and widths == (32, 64)

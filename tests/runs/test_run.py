@@ -1,0 +1,329 @@
+"""The train binary as a person meets it: one run, resumed, killed, refused, and every broken input."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--hidden=16", "--latent_dim=3", "--batch_size=64", "--num_steps=60", "--log_every=10"]
+TIMINGS = ("seconds", "examples_per_second")
+
+
+def start(*flags, binary="train", **popen):
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")} | popen.pop(
+        "env", {}
+    )
+    command = [sys.executable, "-m", f"experiments.{binary}", *flags]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True, **popen)
+
+
+def run(*flags, **popen):
+    process = start(*flags, **popen)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def results(workdir):
+    return {k: v for k, v in json.loads((workdir / "results.json").read_text()).items() if k not in TIMINGS}
+
+
+def metrics(workdir, split="train"):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["split"] == split]
+
+
+def refused(*flags, match, **popen):
+    code, _, err = run(*flags, **popen)
+    lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
+    assert code == 2, err
+    assert len(lines) == 1 and lines[0].startswith("error: ") and match in lines[0], err
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run with a ramp, checkpointed every 20 steps."""
+    workdir = tmp_path_factory.mktemp("run")
+    flags = [f"--workdir={workdir}", *SMALL, "--checkpoint_every=20", "--eval_every=30", "--weighting=linear"]
+    flags += ["--warmup_steps=40", "--pixels=dequantised"]
+    code, out, err = run(*flags)
+    assert code == 0, err
+    return workdir, flags, out
+
+
+def test_a_run_leaves_what_the_contract_promises(finished):
+    workdir, _, out = finished
+    r = results(workdir)
+    for key in (
+        "step elbo rate distortion iw_nll iw_samples bits_per_dim mse beta beta_norm sigma water_level calibration "
+        "active_units kl_per_latent"
+    ).split():
+        assert key in r
+    assert r["step"] == 60 and r["elbo"] == -(r["rate"] + r["distortion"]) and len(r["kl_per_latent"]) == 3
+    assert r["beta"] == 1.0 and abs(r["beta_norm"] - 3 / 64) < 1e-9
+    assert abs(r["water_level"] - r["sigma"] ** 2) < 1e-9
+    # bits per dimension of (k + u) / 17 on [0, 1]
+    assert abs(r["bits_per_dim"] - (-r["elbo"] / 64 / np.log(2) + np.log2(17))) < 1e-9
+    assert r["iw_nll"] <= -r["elbo"] + 0.5
+    timings = json.loads((workdir / "results.json").read_text())
+    assert timings["seconds"] > 0 and timings["examples_per_second"] > 0
+    config = json.loads((workdir / "config.json").read_text())
+    assert config["hidden"] == "16" and config["warmup_steps"] == 40
+    for name in ("report.html", "pictures.npz", "checkpoints/60"):
+        assert (workdir / name).exists()
+    assert len(list((workdir / "figures").glob("*.png"))) == 10
+    assert list(workdir.glob("events.out.tfevents.*"))
+    assert "D = 64, M = 3: beta = 1 (beta_norm = 0.0469), sigma learned from 0.255" in out
+
+
+def test_each_metrics_line_is_one_update(finished):
+    workdir, _, _ = finished
+    rows = metrics(workdir)
+    assert [row["step"] for row in rows] == [0, 10, 20, 30, 40, 50, 59]
+    for row in rows:
+        assert abs(row["beta"] - min(1.0, row["step"] / 40)) < 1e-6
+        assert abs(row["elbo"] + row["rate"] + row["distortion"]) < 1e-3
+        assert abs(row["loss"] - row["distortion"] - row["beta"] * row["rate"]) < 1e-3
+    assert [row["step"] for row in metrics(workdir, "test")] == [30, 60]
+
+
+def test_the_same_command_again_finds_it_finished(finished):
+    workdir, flags, _ = finished
+    before = (workdir / "results.json").read_bytes()
+    code, out, _ = run(*flags)
+    assert code == 0 and "finished" in out and (workdir / "results.json").read_bytes() == before
+
+
+def test_evaluate_scores_a_trained_run_again(finished, tmp_path):
+    workdir, _, _ = finished
+    before = (workdir / "results.json").read_bytes()
+    code, out, err = run(f"--workdir={workdir}", "--iw_samples=64", "--gap_examples=2", binary="evaluate")
+    assert code == 0 and "64 importance samples" in out and "mutual information" in out, err
+    again = json.loads((workdir / "evaluation.json").read_text())
+    for key in ("elbo", "rate", "distortion", "mse", "iw_nll", "kl_per_latent", "active_units"):
+        assert again[key] == results(workdir)[key], key
+    parts = again["rate_parts"]
+    pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
+    assert abs(sum(parts[k]["value"] for k in pieces) - parts["sampled_rate"]["value"]) < 1e-9
+    assert abs(parts["rate"] - again["rate"]) < 1e-5 and again["gaps"]["approximation_gap"] > -0.1
+    for key in ("bits_per_dim", "calibrated_elbo"):
+        assert again[key] == results(workdir)[key], key
+    light = results(workdir)["rate_parts"]
+    assert abs(light["mutual_information"]["value"] - parts["mutual_information"]["value"]) < 0.2
+    assert (workdir / "results.json").read_bytes() == before and "64 importance samples" in again["protocol"]
+    np.savez(tmp_path / "other.npz", train=images(20, 8, 12), test=images(20, 8, 12))
+    refused(f"--workdir={workdir}", f"--dataset={tmp_path / 'other.npz'}", match="8x8x1 and 17", binary="evaluate")
+    refused(f"--workdir={tmp_path}", match="holds no run", binary="evaluate")
+
+
+def test_another_configuration_is_refused_with_the_flags_that_differ(finished):
+    workdir, flags, _ = finished
+    before = (workdir / "config.json").read_bytes()
+    refused(
+        *flags, "--latent_dim=4", "--seed=1", match="--latent_dim is 3 there and 4 here, --seed is 0 there and 1 here"
+    )
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_killed_at_three_random_moments_it_ends_in_the_same_bits(finished, tmp_path):
+    reference, flags, _ = finished
+    flags = [f for f in flags if not f.startswith("--workdir")]
+    chooser = random.Random(0)
+    workdir = tmp_path / "killed"
+    kills = 0
+    while kills < 3:
+        process = start(f"--workdir={workdir}", *flags)
+        # From the first sign of life on, at any moment: training, saving, evaluating or drawing.
+        while process.poll() is None and not (workdir / "config.json").exists():
+            time.sleep(0.02)
+        time.sleep(chooser.uniform(0.0, 6.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+    code, _, err = run(f"--workdir={workdir}", *flags)
+    assert code == 0, err
+    assert results(workdir) == results(reference)
+    assert metrics(workdir) == metrics(reference) and metrics(workdir, "test") == metrics(reference, "test")
+    assert parameters(workdir) == parameters(reference)
+
+
+def parameters(workdir):
+    """The checksum of every leaf of the last checkpoint, as stored beside it."""
+    return json.loads((workdir / "checkpoints" / "60" / "meta" / "metadata").read_text())["checksums"]
+
+
+def test_stopped_after_a_checkpoint_it_resumes_from_it(finished, tmp_path):
+    reference, flags, _ = finished
+    workdir = tmp_path / "stopped"
+    flags = [f"--workdir={workdir}", *(f for f in flags if not f.startswith("--workdir"))]
+    process = start(*flags)
+    deadline = time.time() + 120
+    while not (workdir / "checkpoints" / "20").exists() and time.time() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    if process.returncode != 0:  # it may have been quick enough to finish
+        assert process.returncode == 143 and "the same command continues this run" in out, err  # SIGTERM
+        assert not (workdir / "results.json").exists()
+    code, out, err = run(*flags)
+    assert code == 0, err
+    if process.returncode != 0:
+        assert "continuing from step" in out
+    assert parameters(workdir) == parameters(reference) and results(workdir) == results(reference)
+
+
+def test_a_controller_that_is_killed_goes_on_with_its_state(tmp_path):
+    # Traps 36 and 55: the integral is part of the state. Nothing but it decides the next beta.
+    flags = [*SMALL, "--checkpoint_every=10", "--weighting=pi", "--target_kl=2", "--ki=0.01"]
+    workdirs = tmp_path / "whole", tmp_path / "killed"
+    whole, killed = (start(f"--workdir={workdir}", *flags) for workdir in workdirs)
+    deadline = time.time() + 120
+    while not (workdirs[1] / "checkpoints" / "20").exists() and time.time() < deadline and killed.poll() is None:
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert whole.communicate(timeout=300) and whole.returncode == 0
+    if not (workdirs[1] / "results.json").exists():  # it may have been quick enough to finish
+        code, out, err = run(f"--workdir={workdirs[1]}", *flags)
+        assert code == 0 and "continuing from step" in out, err
+    first, second = (metrics(workdir) for workdir in workdirs)
+    assert second == first and len({row["beta"] for row in first}) == len(first)
+    assert parameters(workdirs[1]) == parameters(workdirs[0]) and results(workdirs[1]) == results(workdirs[0])
+    assert results(workdirs[0])["beta"] > 0 and {"saturated"} <= first[0].keys()
+
+
+def test_eight_devices_and_pmap_end_in_the_same_numbers(finished, tmp_path):
+    reference, flags, _ = finished
+    flags = [f for f in flags if not f.startswith("--workdir")]
+    env = {"JAX_NUM_CPU_DEVICES": "8"}
+    for mode in ("jit", "pmap"):
+        workdir = tmp_path / mode
+        code, _, err = run(f"--workdir={workdir}", *flags, f"--parallel={mode}", env=env)
+        assert code == 0, err
+        ours, expected = results(workdir), results(reference)
+        for key in ("elbo", "rate", "distortion", "sigma", "mse", "iw_nll"):
+            np.testing.assert_allclose(ours[key], expected[key], rtol=1e-4)
+
+
+WRONG_FLAGS = [
+    (["--dataset=nosuchset"], "--dataset=nosuchset is neither built in"),
+    (["--likelihood=poisson"], "--likelihood=poisson"),
+    (["--no_such_flag=1"], "no_such_flag"),
+    (["stray"], "not a flag: stray"),
+    (["--beta=1", "--beta_norm=1"], "--beta and --beta_norm"),
+    (["--beta=-1"], "--beta=-1.0"),
+    (["--num_steps=0"], "--num_steps=0"),
+    (["--batch_size=5000"], "--batch_size=5000 is larger than the 1437 training examples"),
+    (["--likelihood=bernoulli"], "--pixels=binary"),
+    (["--sigma=0"], "--sigma=0.0"),
+    (["--ratio=0", "--weighting=cyclical"], "--ratio=0.0"),
+    (["--hidden=12,x"], "--hidden=12,x"),
+    (["--weighting=geco"], "--weighting=geco needs --target_distortion"),
+]
+
+
+@pytest.mark.parametrize("flags, match", WRONG_FLAGS, ids=[" ".join(f) for f, _ in WRONG_FLAGS])
+def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, flags, match):
+    workdir = tmp_path / "run"
+    refused(f"--workdir={workdir}", *flags, match=match)
+    assert not workdir.exists()  # nothing half-written
+
+
+def images(n, *shape):
+    return np.random.default_rng(n).integers(0, 256, (n, *shape)).astype(np.uint8)
+
+
+def broken_files(folder):
+    """Name -> (file, further flags, what the error has to say)."""
+    folder.mkdir()
+    np.savez(folder / "whole.npz", train=images(80, 8, 8), test=images(20, 8, 8))
+    (folder / "truncated.npz").write_bytes((folder / "whole.npz").read_bytes()[:3000])
+    (folder / "empty.npz").write_bytes(b"")
+    np.savez(folder / "nan.npz", train=np.full((80, 6), np.nan, np.float32), test=np.zeros((20, 6), np.float32))
+    np.savez(folder / "shapes.npz", train=images(80, 8, 8), test=images(20, 8, 12))
+    np.savez(folder / "odd.npz", train=images(80, 10, 10), test=images(20, 10, 10))
+    np.savez(folder / "range.npz", train=3 * np.ones((80, 6), np.float32), test=np.zeros((20, 6), np.float32))
+    return {
+        "missing": ([], "no such file"),
+        "truncated": ([], "truncated.npz"),
+        "empty": ([], "empty"),
+        "nan": ([], "NaN"),
+        "shapes": ([], "shape"),
+        "odd": (["--model=conv"], "divisible by 4"),
+        "range": (["--likelihood=continuous_bernoulli"], "[0, 1]"),
+    }
+
+
+def test_broken_files_are_one_line_and_status_2(tmp_path):
+    for name, (flags, match) in broken_files(tmp_path / "files").items():
+        workdir = tmp_path / name
+        refused(
+            f"--workdir={workdir}", f"--dataset={tmp_path / 'files' / name}.npz", "--batch_size=16", *flags, match=match
+        )
+        assert not workdir.exists()
+
+
+def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    refused(f"--workdir={tmp_path / 'file' / 'run'}", *SMALL, match="cannot be written")
+
+
+def test_a_warm_up_that_ends_after_the_last_step_is_warned_of(tmp_path):
+    flags = [f"--workdir={tmp_path}", *SMALL, "--num_steps=3", "--weighting=linear", "--warmup_steps=10"]
+    code, _, err = run(*flags)
+    assert code == 0 and "ends after the last step" in err and "never 1" in err
+    r = results(tmp_path)
+    assert any("ends after the last step" in w for w in r["warnings"]) and abs(r["beta"] - 0.2) < 1e-6
+
+
+def test_training_that_diverges_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
+    flags = [f"--workdir={tmp_path}", *SMALL, "--checkpoint_every=1", "--learning_rate=1e18"]
+    said = refused(*flags, match="training diverged: the 10 updates from step 1 on were skipped")
+    # Why, and which of the 64 examples and of the parameters.
+    assert "At step 1 the first that is not finite is " in said and "for 64 of 64 examples (rows " in said
+    assert "the largest parameter is " in said and not (tmp_path / "results.json").exists()
+    # Of the states after which nothing worked none was saved.
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    flags = [f"--workdir={tmp_path / 'short'}", *SMALL, "--num_steps=5", "--learning_rate=1e18"]
+    refused(*flags, match="all updates from step 1 to the end, 4, were skipped")
+    assert not (tmp_path / "short" / "results.json").exists()
+
+
+def test_own_files_of_every_kind_train(tmp_path):
+    from PIL import Image
+
+    rows = np.random.default_rng(0).standard_normal((90, 7)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", train=rows[:70], test=rows[70:])
+    np.savez(tmp_path / "colour.npz", train=images(70, 8, 12, 3), test=images(20, 8, 12, 3))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for i, image in enumerate(images(40, 8, 8, 3)):
+        Image.fromarray(image).save(folder / f"{i:03}.png")
+    kinds = {
+        "rows": ["--dataset=" + str(tmp_path / "rows.npz"), "--precision=per_dimension"],
+        "colour": ["--dataset=" + str(tmp_path / "colour.npz"), "--model=conv", "--precision=predicted", "--hidden=8"],
+        "folder": ["--dataset=" + str(folder), "--likelihood=continuous_bernoulli", "--pixels=dequantised"],
+    }
+    for name, flags in kinds.items():
+        code, _, err = run(f"--workdir={tmp_path / name}", *SMALL, "--num_steps=5", "--batch_size=16", *flags)
+        assert code == 0, err
+        assert np.isfinite(results(tmp_path / name)["elbo"]) and (tmp_path / name / "report.html").exists()
+
+
+def test_the_continuous_bernoulli_paper_runs_end_to_end(tmp_path):
+    flags = [f"--workdir={tmp_path}", "--dataset=digits", "--num_steps=300", "--hidden=32"]
+    code, _, err = run(*flags, binary="paper_loaiza2019")
+    assert code == 0, err
+    table = json.loads((tmp_path / "table.json").read_text())
+    ours, as_lambda, as_mean = table.values()
+    assert ours > as_mean > as_lambda
+    assert results(tmp_path / "bernoulli")["bits_per_dim"] is None  # a cross-entropy is no likelihood

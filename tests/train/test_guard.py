@@ -1,0 +1,295 @@
+"""Updates that are not finite: skipped to the bit, counted, and too many in a row end a run."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vae_jax import likelihoods, models, schedules, weighting
+from vae_jax.devices.parallel import parallel
+from vae_jax.randomness import batch_rows
+from vae_jax.runtime.checkpoint import Checkpoints
+from vae_jax.train import step as train
+from vae_jax.train.guard import MAX_SKIPPED, Diverged, check_finite, in_doubt, none_skipped
+from vae_jax.train.loop import Every, Hooks, fit
+from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.step import init_state, make_chunk, make_train_step
+
+EVENT = (4, 4, 1)
+BAD = 17  # the row that no update survives
+DATA = np.random.default_rng(0).integers(0, 255, (96, *EVENT)).astype(np.uint8)
+DATA[BAD] = 255
+PER_EPOCH = 3
+PARTS = ("params", "opt_state", "weight_state")
+CONTROLLERS = {
+    "schedule": weighting.from_schedule(schedules.linear(1.0, 10, start=0.25)),
+    "geco": weighting.geco(10.0, 1e-2),
+    "pi": weighting.pi(0.01, 0.1, 0.1),
+}
+
+
+def planted(key, raw):
+    """Pixels on [0, 1], of the row ``BAD`` none."""
+    return jnp.where(jnp.all(raw == 255), jnp.nan, (raw + jax.random.uniform(key, raw.shape)) / 256.0)
+
+
+def build(likelihood=None, weight=None, preprocess=planted, mode="jit", devices=1, before=None, **options):
+    """``(step, state, (state, length) -> (state, metrics))`` of a small model on ``DATA``."""
+    likelihood = likelihood or likelihoods.gaussian("learned")
+    vae = models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (16,))
+    optimizer = adam(learning_rates("cosine", 1e-3, 200), likelihood)
+    if before is not None:
+        optimizer = optax.chain(before, optimizer)
+    weight = weight or CONTROLLERS["schedule"]
+    spread = parallel(mode, 32, jax.devices()[:devices])
+    pieces = (vae, likelihood, optimizer, weight)
+    step = make_train_step(*pieces, preprocess=preprocess, all_mean=spread.all_mean, **options)
+    chunk = spread.compile(make_chunk(step, len(DATA), 32, spread.split))
+    state, data = spread.place(init_state(*pieces, EVENT, jax.random.key(3))), spread.place(DATA)
+    return step, state, lambda state, length: chunk(state, data, length)
+
+
+def leaves(state, *parts):
+    return [np.asarray(leaf) for part in parts or PARTS for leaf in jax.tree.leaves(getattr(state, part))]
+
+
+def same(one, other, *parts):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(one, *parts), leaves(other, *parts), strict=True))
+
+
+def rows_of(state, steps):
+    return np.asarray(batch_rows(state.key, jnp.int32(0), steps, len(DATA), 32))
+
+
+def test_one_bad_example_costs_one_update_an_epoch_and_changes_no_other():
+    # Exactly the run that was told by hand to leave those batches out.
+    step, state, _ = build()
+    step, by_hand, rows = jax.jit(step), state, rows_of(state, 9)
+    skipped = []
+    for batch in rows:
+        state, metrics = step(state, DATA[batch])
+        skipped.append(float(metrics["skipped"]))
+        by_hand = by_hand._replace(step=by_hand.step + 1) if BAD in batch else step(by_hand, DATA[batch])[0]
+    assert same(state, by_hand) and int(state.step) == int(by_hand.step) == 9
+    assert skipped == [float(BAD in batch) for batch in rows]
+    assert np.reshape(skipped, (-1, PER_EPOCH)).sum(axis=1).tolist() == [1.0, 1.0, 1.0]
+    assert int(state.skipped.total) == 3 and int(by_hand.skipped.total) == 0
+
+
+def test_the_counts_are_those_of_the_metrics():
+    _, state, run = build()
+    bad = np.array([BAD in batch for batch in rows_of(state, 12)])
+    state, metrics = run(state, 12)
+    in_a_row = [int(bad[: i + 1][::-1].cumprod().sum()) for i in range(12)]
+    np.testing.assert_array_equal(metrics["skipped"], bad)
+    np.testing.assert_array_equal(metrics["skipped_in_a_row"], in_a_row)
+    np.testing.assert_array_equal(metrics["skipped_total"], bad.cumsum())
+    assert (int(state.skipped.in_a_row), int(state.skipped.total)) == (in_a_row[-1], bad.sum())
+    assert in_doubt(state.skipped) == bad[-1]
+
+
+def moved_by_a_skip(**options):
+    """The parts of the state that an update changes whose batch holds the bad example."""
+    step, state, _ = build(**options)
+    state, _ = jax.jit(step)(state, DATA[:16])  # no part is at its first value any more
+    after, metrics = jax.jit(step)(state, DATA[16:32])
+    assert not np.isfinite(metrics["loss"]) and metrics["skipped"] == 1.0 and int(after.step) == int(state.step) + 1
+    return [part for part in PARTS if not same(state, after, part)]
+
+
+@pytest.mark.parametrize(
+    ("precision", "controller", "options"),
+    [
+        ("learned", "schedule", {}),
+        ("optimal", "schedule", {}),
+        ("optimal", "pi", {}),
+        ("learned", "geco", {"clip_norm": 1.0}),
+    ],
+)
+def test_a_skip_leaves_every_bit(precision, controller, options):
+    assert moved_by_a_skip(likelihood=likelihoods.gaussian(precision), weight=CONTROLLERS[controller], **options) == []
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_a_guard_that_forgets_a_part_is_seen(monkeypatch, part):
+    def careless(good, update, state):
+        after = update(state)
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), after, state)
+        return tuple(after[i] if i == part else kept[i] for i in range(3))
+
+    monkeypatch.setattr(train, "update_if", careless)
+    assert moved_by_a_skip(weight=CONTROLLERS["pi"]) == [PARTS[part]]
+
+
+def clean(key, raw):
+    return raw / 255.0
+
+
+@pytest.mark.parametrize("precision", ["learned", "optimal"])
+def test_a_finite_run_has_the_bits_of_one_without_a_guard(monkeypatch, precision):
+    """One operation at a time, so that all of the arithmetic is compared and nothing of how XLA joins it."""
+
+    def run():
+        step, state, _ = build(likelihoods.gaussian(precision), preprocess=clean)
+        metrics = []
+        with jax.disable_jit():
+            for rows in rows_of(state, 20):
+                state, row = step(state, jnp.asarray(DATA[rows]))
+                metrics.append(row)
+        return state, jax.tree.map(lambda *values: np.array(values), *metrics)
+
+    guarded, metrics = run()
+    monkeypatch.setattr(train, "update_if", lambda good, update, state: update(state))
+    free, expected = run()
+    assert same(guarded, free) and not np.any(metrics["skipped"])
+    for name, values in expected.items():
+        np.testing.assert_array_equal(metrics[name], values)
+
+
+@pytest.mark.parametrize("precision", ["learned", "optimal"])
+def test_a_finite_run_is_compiled_to_the_bits_of_a_branch_that_is_always_taken(monkeypatch, precision):
+    # Without any branch XLA may join the update with what comes before it, and on processors without AVX-512 it rounds
+    # another way then: log sigma by one unit in the last place within 20 steps, the others by 3e-8.
+    def always(good, update, state):
+        true = jnp.isfinite(good.astype(jnp.float32))  # which XLA does not find out, and leaves the branch in
+        return jax.lax.cond(true, update, lambda state: state, state)
+
+    kinds = {"likelihood": likelihoods.gaussian(precision), "preprocess": clean}
+    _, state, run = build(**kinds)
+    guarded, metrics = run(state, 20)
+    monkeypatch.setattr(train, "update_if", always)
+    _, state, run = build(**kinds)
+    taken, expected = run(state, 20)
+    assert same(guarded, taken) and not np.any(metrics["skipped"])
+    for name, values in expected.items():
+        np.testing.assert_array_equal(metrics[name], values)
+    # And without a branch, but with the whole gradient before any use of it, as the guard needs it: rounding alone.
+    whole = optax.stateless(lambda grads, _: jax.lax.optimization_barrier(grads))
+    monkeypatch.setattr(train, "update_if", lambda good, update, state: update(state))
+    _, state, run = build(**kinds, before=whole)
+    free, expected = run(state, 20)
+    for a, b in zip(leaves(guarded, "params"), leaves(free, "params"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("controller", ["pi", "geco"])
+def test_a_controller_is_led_as_without_a_guard(monkeypatch, controller):
+    # Equal up to how XLA rounds the controller's own few products.
+    kinds = {"weight": CONTROLLERS[controller], "preprocess": lambda key, raw: raw / 255.0}
+    _, state, run = build(**kinds)
+    _, guarded = run(state, 20)
+    monkeypatch.setattr(train, "update_if", lambda good, update, state: update(state))
+    _, state, run = build(**kinds)
+    np.testing.assert_allclose(guarded["beta"], run(state, 20)[1]["beta"], rtol=1e-6)
+    assert np.ptp(guarded["beta"]) > 1e-3
+
+
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 8), ("pmap", 8)])
+def test_all_devices_skip_what_one_of_them_met(mode, devices):
+    _, state, run = build()
+    one, metrics = run(state, 12)
+    _, state, run = build(mode=mode, devices=devices)
+    many, seen = run(state, 12)
+    np.testing.assert_array_equal(seen["skipped"], metrics["skipped"])
+    for a, b in zip(leaves(many, "params"), leaves(one, "params")):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert int(many.skipped.total) == 4
+
+
+@pytest.fixture(scope="module")
+def lost_from():
+    """``(first, last) -> state, run``: the first state, and chunks that get NaN for pixels in these updates."""
+    step, state, _ = build(preprocess=lambda key, raw: raw)
+    step = jax.jit(step)
+
+    def chunk(first, last):
+        def run(state, length):
+            found = []
+            for _ in range(length):
+                bad = first <= int(state.step) <= last
+                state, metrics = step(state, np.full((16, *EVENT), np.nan) if bad else DATA[:16] / 255.0)
+                found.append(metrics)
+            return state, jax.tree.map(lambda *values: np.stack(values), *found)
+
+        return state, run
+
+    return chunk
+
+
+def test_ten_in_a_row_end_the_run_whatever_follows(lost_from):
+    state, run = lost_from(3, 13)
+    before, _ = run(state, 3)
+    after, metrics = run(before, 20)  # well again from step 14 on, and too late
+    assert same(before, after) and int(after.skipped.in_a_row) == int(after.skipped.total) == 20
+    assert np.all(metrics["skipped"] == 1.0) and np.isfinite(metrics["loss"][11:]).all()
+    state, run = lost_from(3, 11)
+    after, metrics = run(run(state, 3)[0], 20)  # nine are not too many
+    assert not same(before, after) and int(after.skipped.in_a_row) == 0 and int(after.skipped.total) == 9
+    check_finite(3, metrics)
+    with pytest.raises(Diverged, match="the 4 updates from step 3 on were skipped") as caught:
+        check_finite(3, metrics, limit=4)
+    assert caught.value.step == 3
+
+
+def run_fit(state, run, every, num_steps=40):
+    saved, asked = [], []
+
+    def explain(state, step):
+        asked.append((state, step))
+        return "Because of this"
+
+    hooks = Hooks(lambda first, m: None, lambda s: None, lambda s: saved.append(int(s.step)), explain=explain)
+    with pytest.raises(Diverged) as caught:
+        fit(state, run, num_steps, every, hooks)
+    return str(caught.value), saved, asked
+
+
+@pytest.mark.parametrize("log", [4, 7, 40])
+def test_the_loop_names_the_first_asks_why_and_saves_nothing_after_the_tenth(lost_from, log):
+    # The row begins in one chunk and ends in another, and the chunk that was dispatched before the check goes on.
+    state, run = lost_from(6, 100)
+    failed, _ = run(state, 6)
+    error, saved, [(newest, step)] = run_fit(state, run, Every(log, 50, 8))
+    assert "the 10 updates from step 6 on were skipped" in error and error.endswith(". Because of this")
+    assert step == 6 and saved == [8]  # at 8 the count was 2, at 16 it is 10
+    assert same(newest, failed)
+
+
+def test_resuming_keeps_the_count(lost_from, tmp_path):
+    state, run = lost_from(6, 100)
+    state, _ = run(state, 10)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(10, state)
+        _, resumed = checkpoints.restore_latest(state)
+    assert (int(resumed.skipped.in_a_row), int(resumed.skipped.total)) == (4, 4)
+    assert "the 10 updates from step 6 on" in run_fit(resumed, run, Every(3, 50, 50))[0]
+    forgetful = resumed._replace(skipped=none_skipped())  # the planted fault
+    assert "the 10 updates from step 10 on" in run_fit(forgetful, run, Every(3, 50, 50))[0]
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is():
+    # The square root has an infinite slope at 0.
+    def rooted(vae):
+        def decode(params, z):
+            return vae.decode(params["net"], z) + jnp.sqrt(params["c"])
+
+        def init(key):
+            return {"net": vae.init(key), "c": jnp.zeros(())}
+
+        return vae._replace(init=init, encode=lambda p, x: vae.encode(p["net"], x), decode=decode)
+
+    likelihood = likelihoods.bernoulli()
+    vae = rooted(models.mlp(EVENT, EVENT, 3, (16,)))
+    optimizer, weight = optax.adam(1e-3), CONTROLLERS["pi"]
+    step = jax.jit(make_train_step(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0))
+    state = init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(0))
+    after, metrics = step(state, DATA[:16])
+    assert np.isfinite(metrics["loss"]) and not np.isfinite(metrics["grad_norm"])
+    assert same(state, after) and metrics["skipped"] == 1.0 and int(after.skipped.in_a_row) == 1
+
+
+def test_max_skipped_is_what_the_message_says():
+    metrics = {"skipped_in_a_row": np.arange(1.0, 21.0), "loss": np.full(20, np.inf), "grad_norm": np.full(20, np.nan)}
+    with pytest.raises(Diverged, match=f"the {MAX_SKIPPED} updates from step 100 on .*at last inf.*nan"):
+        check_finite(100, metrics)

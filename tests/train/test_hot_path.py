@@ -1,0 +1,92 @@
+"""What a run does between its chunks and within them: one compilation for each length, and nothing from the host."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from vae_jax.devices.parallel import parallel
+from vae_jax.runs.build import build, first_state, material, training_chunk
+from vae_jax.runs.feeding import fed
+from vae_jax.runs.settings import Config, resolve
+from vae_jax.train.loop import Every, Hooks, fit
+
+EVERY = Every(log=4, evaluate=6, checkpoint=8)
+LENGTHS = [4, 2, 2, 4, 4, 2, 2, 1]  # of the chunks of 21 steps
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return material(resolve(Config(workdir="unused"))[0])
+
+
+@pytest.fixture
+def compiled():
+    """The names of the programs that XLA is asked for, read from its cache or not, as they come."""
+    names = []
+
+    def listen(event, seconds, **about):
+        if event.endswith("backend_compile_duration"):
+            names.append(about.get("fun_name", ""))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def make(shared, mode="jit", devices=1):
+    config, warnings = resolve(
+        Config(hidden="8", latent_dim=2, batch_size=32, num_steps=21, workdir="unused", parallel=mode)
+    )
+    return build(config, warnings, shared, parallel(mode, 32, jax.devices()[:devices]))
+
+
+@pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("jit", 8)])
+def test_a_run_compiles_a_chunk_for_each_length_and_sends_nothing_into_one(shared, compiled, mode, devices):
+    r, seen, ran = make(shared, mode, devices), set(), []
+    state = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    with fed(r, 0) as (advance, _):
+
+        def guarded(state, length):
+            ran.append(length)
+            # The first of a length is compiled, and its constants go to the device.
+            with jax.transfer_guard("disallow" if length in seen else "allow"):
+                state, metrics = advance(state, length)
+            seen.add(length)
+            return state, metrics
+
+        logged = []
+        hooks = Hooks(lambda first, m: logged.append(len(m["loss"])), lambda state: None, lambda state: None)
+        state, _ = fit(state, guarded, 21, EVERY, hooks)
+    assert ran == logged == LENGTHS and int(state.step) == 21
+    chunks = [name for name in compiled if "chunk" in name]
+    assert len(chunks) == len(set(LENGTHS)), compiled
+
+
+def test_planted_data_on_the_host_are_found(shared):
+    r = make(shared)
+    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
+    state, data = r.spread.begin(lambda: first_state(r, r.config, r.key)), np.asarray(r.dataset.train)
+    state, _ = chunk(state, data, 2)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"), jax.transfer_guard("disallow"):
+        chunk(state, data, 2)
+
+
+def test_the_state_is_donated_and_the_first_one_is_not_kept(shared):
+    r = make(shared)
+    state = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    before = jax.tree.leaves(state.params)
+    with fed(r, 0) as (advance, _):
+        state, _ = advance(state, 2)
+    assert all(leaf.is_deleted() for leaf in before)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_the_first_state_is_one_program(shared, compiled):
+    # Initialisers compiled one by one took longer than the chunk itself.
+    r = make(shared)
+    del compiled[:]
+    first_state(r, r.config, r.key)
+    assert sum("first" in name for name in compiled) == 1
+    assert len(compiled) <= 5, compiled  # and the key's

@@ -1,0 +1,325 @@
+"""One step, many steps, the loop, and the same step on one device, eight devices and under pmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vae_jax import likelihoods, models, objective, schedules, weighting
+from vae_jax.devices.parallel import parallel
+from vae_jax.randomness import batch_rows, example_keys
+from vae_jax.train.guard import MAX_SKIPPED, none_skipped
+from vae_jax.train.loop import Every, Hooks, fit, next_stop
+from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.step import init_state, make_chunk, make_train_step
+from vae_jax.types import TrainState, UserError
+
+EVENT = (4, 4, 1)
+DATA = np.random.default_rng(0).integers(0, 256, (96, *EVENT)).astype(np.uint8)
+
+
+def preprocess(key, raw):
+    return (raw + jax.random.uniform(key, raw.shape)) / 256.0
+
+
+def build(likelihood, weight=None, steps=200, mode="jit", devices=None, batch=32, **options):
+    vae = models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (16,))
+    optimizer = adam(learning_rates("cosine", 1e-3, steps), likelihood, options.get("clip_norm"))
+    weight = weight or weighting.from_schedule(schedules.linear(1.0, 10, start=0.25))
+    spread = parallel(mode, batch, devices or jax.devices()[:1])
+    step = make_train_step(
+        vae, likelihood, optimizer, weight, preprocess=preprocess, all_mean=spread.all_mean, **options
+    )
+    chunk = spread.compile(make_chunk(step, len(DATA), batch, spread.split))
+    state = spread.place(init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(3)))
+    data = spread.place(DATA)
+    return vae, step, state, lambda state, length: chunk(state, data, length)
+
+
+def flat(params):
+    return np.concatenate([np.ravel(v) for v in jax.tree.leaves(jax.device_get(params))])
+
+
+def test_metrics_of_one_step_are_the_bound_and_its_parts():
+    likelihood = likelihoods.gaussian("learned")
+    _, step, state, _ = build(likelihood, weighting.from_schedule(schedules.constant(3.0)))
+    _, m = jax.jit(step)(state, DATA[:32])
+    assert m["beta"] == 3.0
+    np.testing.assert_allclose(m["elbo"], -(m["rate"] + m["distortion"]), rtol=1e-6)
+    np.testing.assert_allclose(m["loss"], m["distortion"] + 3.0 * m["rate"], rtol=1e-6)
+    assert not np.isclose(m["loss"], -m["elbo"], rtol=1e-5)  # a loss is never called an ELBO
+
+
+def test_a_doubled_batch_has_the_same_loss():
+    # Trap 2: a term summed over the batch instead of averaged would double. Every example gets the same noise here.
+    likelihood = likelihoods.bernoulli()
+    vae = models.mlp(EVENT, EVENT, 3, (16,))
+    params = {"model": vae.init(jax.random.key(0)), "likelihood": {}}
+    x = jnp.asarray(DATA[:8] > 127, jnp.float32)
+    key = jax.random.key(1)
+
+    def loss(x):
+        keys = jnp.broadcast_to(key, (x.shape[0],))
+        return -objective.elbo(jax.vmap(lambda x, k: objective.terms(vae, likelihood, params, x, k))(x, keys), 2.0)
+
+    np.testing.assert_allclose(loss(x), loss(jnp.concatenate([x, x])), rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", likelihoods.PRECISIONS)
+def test_every_trained_leaf_moves_and_frozen_ones_do_not(precision):
+    likelihood = likelihoods.gaussian(precision)
+    _, _, state, run = build(likelihood)
+    before = jax.device_get(state.params)
+    after = jax.device_get(run(state, 2)[0].params)
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), before, after)
+    assert all(jax.tree.leaves(moved["model"]))
+    assert all(jax.tree.leaves(moved["likelihood"])) == (precision != "fixed")
+    if precision == "fixed":
+        assert not any(jax.tree.leaves(moved["likelihood"]))
+
+
+def test_the_logged_beta_is_the_schedules_at_that_step():
+    # Traps 36 and 43: the value logged from inside the compiled step, against the pure function.
+    schedule = schedules.cyclical(0.7, 40, 4, 0.5, start=0.1)
+    _, _, state, run = build(likelihoods.bernoulli(), weighting.from_schedule(schedule))
+    state, first = run(state, 30)
+    _, second = run(state, 30)
+    logged = np.concatenate([first["beta"], second["beta"]])
+    np.testing.assert_array_equal(logged, np.asarray(schedule(np.arange(60))))
+
+
+def test_chunks_of_any_length_give_the_same_run():
+    likelihood = likelihoods.gaussian("learned")
+    ends = []
+    for lengths in ([12], [5, 7], [1] * 12):
+        _, _, state, run = build(likelihood)
+        for length in lengths:
+            state, _ = run(state, length)
+        ends.append(flat(state.params))
+    # Equal up to how XLA compiles a loop of one turn.
+    np.testing.assert_allclose(ends[1], ends[0], atol=1e-6)
+    np.testing.assert_allclose(ends[2], ends[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["learned", "optimal", "predicted"])
+def test_one_device_eight_devices_and_pmap_agree(precision):
+    likelihood = likelihoods.gaussian(precision)
+    assert len(jax.devices()) == 8
+    ends, sigmas = {}, {}
+    for name, mode, count in (("one", "jit", 1), ("jit", "jit", 8), ("pmap", "pmap", 8)):
+        _, _, state, run = build(likelihood, mode=mode, devices=jax.devices()[:count])
+        state, metrics = run(state, 20)
+        ends[name] = flat(state.params)
+        sigmas[name] = metrics.get("sigma", metrics["loss"])
+    for name in ("jit", "pmap"):
+        np.testing.assert_allclose(ends[name], ends["one"], atol=1e-5)
+        np.testing.assert_allclose(sigmas[name], sigmas["one"], rtol=1e-5)
+
+
+def test_devices_draw_different_noise():
+    # Trap 60: with the same key on each device, equal images would get equal noise.
+    def spy(key, raw):
+        return preprocess(key, jnp.zeros_like(raw))
+
+    likelihood = likelihoods.bernoulli()
+    vae = models.mlp(EVENT, EVENT, 3, (16,))
+    spread = parallel("pmap", 8, jax.devices())
+
+    def step(state, raw, index):
+        x = jax.vmap(spy)(example_keys(jax.random.key(0), index), raw)
+        return state, {"x": jax.lax.all_gather(x, "b")}
+
+    chunk = spread.compile(make_chunk(step, len(DATA), 8, spread.split))
+    optimizer = optax.sgd(0.1)
+    weight = weighting.from_schedule(schedules.constant(1.0))
+    state = spread.place(init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(3)))
+    _, metrics = chunk(state, spread.place(DATA), 1)
+    seen = np.asarray(metrics["x"]).reshape(8, -1)
+    assert len(np.unique(seen[:, 0])) == 8
+
+
+def test_a_batch_that_devices_do_not_divide_is_refused():
+    with pytest.raises(UserError, match=r"--batch_size=30 cannot be divided among 8 devices"):
+        parallel("jit", 30, jax.devices())
+
+
+def test_an_epoch_sees_every_example_once_and_resuming_is_arithmetic():
+    rows = np.asarray(batch_rows(jax.random.key(0), jnp.int32(0), 9, 96, 32))
+    for epoch in range(3):
+        assert sorted(rows[3 * epoch : 3 * epoch + 3].ravel()) == list(range(96))
+    assert not np.array_equal(rows[:3], rows[3:6])
+    later = np.asarray(batch_rows(jax.random.key(0), jnp.int32(4), 5, 96, 32))
+    np.testing.assert_array_equal(later, rows[4:])
+
+
+def test_next_stop_is_a_function_of_the_step_alone():
+    every = Every(log=10, evaluate=25, checkpoint=40)
+    stops, step = [], 0
+    while step < 93:
+        step = next_stop(step, 93, every)
+        stops.append(step)
+    assert stops == [10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 93]
+    assert next_stop(33, 93, every) == 40
+
+
+def fake_chunk(bad_at=None, row=MAX_SKIPPED):
+    """A chunk that only counts; its loss is not finite in ``row`` updates from ``bad_at`` on."""
+
+    def chunk(state, length):
+        start = int(state.step)
+        steps = np.arange(start, start + length)
+        first = 10**9 if bad_at is None else bad_at
+        bad = (steps >= first) & (steps < first + row)
+        metrics = {"loss": np.where(bad, np.nan, 1.0), "grad_norm": np.ones(length)}
+        metrics["skipped_in_a_row"] = np.where(bad, steps - first + 1, 0)
+        return state._replace(step=state.step + length), metrics
+
+    return chunk
+
+
+def run_fit(bad_at=None, interrupted=lambda: False, num_steps=93, row=MAX_SKIPPED):
+    logged, saved, evaluated = [], [], []
+    hooks = Hooks(
+        lambda first, m: logged.append((first, len(m["loss"]))),
+        lambda s: evaluated.append(int(s.step)),
+        lambda s: saved.append(int(s.step)),
+        interrupted,
+    )
+    state = TrainState(jnp.int32(0), {}, (), (), jax.random.key(0), none_skipped())
+    error = None
+    try:
+        state, _ = fit(state, fake_chunk(bad_at, row), num_steps, Every(10, 25, 40), hooks)
+    except UserError as caught:
+        error = str(caught)
+    return state, logged, saved, evaluated, error
+
+
+def test_the_loop_logs_each_step_once_and_calls_its_hooks():
+    state, logged, saved, evaluated, error = run_fit()
+    assert error is None and int(state.step) == 93
+    assert [first for first, _ in logged] == [0, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90]
+    assert sum(length for _, length in logged) == 93
+    assert saved == [40, 80, 93]
+    assert evaluated == [25, 50, 75]
+
+
+@pytest.mark.parametrize("bad", [0, 31, 39, 40, 57, 79, 83])
+def test_ten_skipped_updates_in_a_row_name_the_first_and_save_nothing_after_the_tenth(bad):
+    _, logged, saved, _, error = run_fit(bad_at=bad)
+    assert f"the 10 updates from step {bad} on were skipped" in error and "(at last nan)" in error
+    assert all(step < bad + MAX_SKIPPED for step in saved)
+    assert all(first + length < bad + MAX_SKIPPED for first, length in logged)
+
+
+def test_nine_skipped_updates_in_a_row_are_not_too_many():
+    state, _, saved, _, error = run_fit(bad_at=36, row=MAX_SKIPPED - 1)
+    assert error is None and int(state.step) == 93 and saved == [40, 80, 93]
+
+
+def test_an_interruption_saves_and_returns():
+    calls = iter([False, False, True])
+    state, logged, saved, _, _ = run_fit(interrupted=lambda: next(calls))
+    assert int(state.step) == 25 and saved == [25] and sum(n for _, n in logged) == 25
+
+
+def test_clipping_is_reported_when_active():
+    _, _, state, run = build(likelihoods.gaussian("fixed", sigma=0.01), clip_norm=1.0)
+    _, metrics = run(state, 3)
+    assert np.all(metrics["clipped"] == 1.0) and np.all(metrics["grad_norm"] > 1.0)
+    _, _, state, run = build(likelihoods.gaussian("fixed", sigma=0.01), clip_norm=1e9)
+    assert np.all(run(state, 3)[1]["clipped"] == 0.0)
+
+
+def test_a_faster_precision_reaches_its_optimum_where_the_networks_rate_does_not():
+    # Trap 25. A decoder that is perfect but for noise of sd 0.02: only the precision has something to learn.
+    x = 0.02 * jax.random.normal(jax.random.key(0), (256, 16))
+    ratios = {}
+    for factor in (1.0, 20.0):
+        likelihood = likelihoods.gaussian("learned", sigma=0.5)
+        own = {"model": {}, "likelihood": likelihood.init((16,))}
+        optimizer = adam(learning_rates("cosine", 1e-3, 1000, likelihood_factor=factor), likelihood)
+
+        def update(carry, _, likelihood=likelihood, optimizer=optimizer):
+            params, opt_state = carry
+
+            def nll(p):
+                return -jnp.mean(jax.vmap(lambda x: likelihood.log_prob(p["likelihood"], jnp.zeros(16), x))(x))
+
+            updates, opt_state = optimizer.update(jax.grad(nll)(params), opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), None
+
+        (own, _), _ = jax.lax.scan(update, (own, optimizer.init(own)), None, length=1000)
+        ratios[factor] = float(jnp.mean(x**2) / likelihood.sigma(own["likelihood"]) ** 2)
+    assert abs(ratios[20.0] - 1) < 0.005
+    assert ratios[1.0] < 0.1
+
+
+def test_free_functions_extend_without_flax():
+    # The README's promise: a model is three plain functions, a schedule a function of the step.
+    from vae_jax.gaussian import DiagGaussian
+    from vae_jax.types import VAE
+
+    vae = VAE(
+        init=lambda key: {"w": 0.1 * jax.random.normal(key, (2, 16))},
+        encode=lambda p, x: DiagGaussian(p["w"] @ x.ravel(), jnp.zeros(2)),
+        decode=lambda p, z: (z @ p["w"]).reshape(EVENT),
+    )
+    likelihood = likelihoods.gaussian("optimal")
+    optimizer = adam(learning_rates("constant", 1e-2, 50), likelihood)
+    weight = weighting.from_schedule(lambda step: jnp.where(step < 5, 0.5, 1.0))
+    step = jax.jit(make_train_step(vae, likelihood, optimizer, weight, preprocess=preprocess))
+    state = init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(0))
+    losses = []
+    for _ in range(50):
+        state, metrics = step(state, DATA[:32])
+        losses.append(float(metrics["loss"]))
+    assert losses[-1] < losses[5] and float(metrics["beta"]) == 1.0
+
+
+def test_the_encoder_ahead_of_the_decoder():
+    # He 2019: while the decoder is held neither its parameters nor its moments move; after that both do, in every step.
+    from vae_jax.train.optimizers import Aggressive
+
+    likelihood = likelihoods.bernoulli()
+    rates = learning_rates("constant", 1e-2, 10, warmup_steps=1)
+    optimizer = adam(rates, likelihood, aggressive=Aggressive(every=3, until=6))
+    params = {"model": {"encoder": jnp.ones(2), "decoder": jnp.ones(2)}, "likelihood": {}}
+    state, moved = optimizer.init(params), []
+    for step in range(9):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+        moved.append([bool(jnp.any(updates["model"][name] != 0)) for name in ("encoder", "decoder")])
+        if step == 2:  # Adam's first step has the size of the rate: the moments did not see the steps before
+            np.testing.assert_allclose(updates["model"]["decoder"], -1e-2, rtol=1e-5)
+    assert [encoder for encoder, _ in moved] == [True] * 9
+    assert [decoder for _, decoder in moved] == [False, False, True, False, False, True, True, True, True]
+
+
+def test_an_evaluation_is_written_once_however_often_its_run_was_stopped(tmp_path):
+    # Killed between the last evaluation and the results, a run evaluates its last state again.
+    import json
+
+    from vae_jax.runtime.logs import MetricsLog
+
+    for _ in range(3):
+        with MetricsLog(tmp_path, 20) as log:
+            log.write(20, "test", {"elbo": -1.0})
+    with MetricsLog(tmp_path, 10) as log:  # from an older checkpoint everything after it is done again
+        log.write(15, "train", {"elbo": -2.0})
+        log.write(20, "test", {"elbo": -1.0})
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["step"], row["split"]) for row in rows] == [(15, "train"), (20, "test")]
+
+
+def test_metrics_are_kept_where_tensorboardx_is_not(tmp_path, monkeypatch, capsys):
+    import json
+    import sys
+
+    from vae_jax.runtime.logs import MetricsLog
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with MetricsLog(tmp_path, 0) as log:
+        log.write(1, "train", {"loss": 1.0})
+    assert json.loads((tmp_path / "metrics.jsonl").read_text())["loss"] == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert "tensorboardX" in capsys.readouterr().err

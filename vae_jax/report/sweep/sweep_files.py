@@ -1,0 +1,85 @@
+"""Reads what a sweep left in its workdir; tolerates one that was killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_jax.report import run_files
+from vae_jax.runtime.files import read_object
+from vae_jax.types import UserError
+
+Row = dict[str, Any]
+_ROW = run_files.RESULTS | {
+    "asked": run_files.named(run_files.single),
+    "disentanglement": lambda v: isinstance(v, dict),
+}
+_LINE = run_files.object_of(dict.fromkeys(("water_level", "rate", "rms"), run_files.listed(run_files.number)))
+_POINT = run_files.object_of({"rms": run_files.number, "rate": run_files.number})
+_THEORY = {"latent_dim": run_files.number, "collapse_beta": run_files.number, "frontier": _LINE, "calibrated": _POINT}
+_SUMMARY = {
+    "flags": lambda v: isinstance(v, dict),
+    "reference": run_files.listed(run_files.object_of(_THEORY)),
+    "seconds": run_files.number,
+    "training_seconds": run_files.number,
+    "programs": run_files.number,
+    "notes": run_files.listed(run_files.text),
+    "halving": lambda v: isinstance(v, dict),
+}
+
+
+class Sweep(NamedTuple):
+    """A sweep's files, read.
+
+    Attributes:
+      rows: the lines of ``sweep.jsonl`` in order, one for each method, run and setting; NaN and infinities are None.
+      summary: ``sweep.json``, {} where there is none.
+    """
+
+    rows: list[Row]
+    summary: dict[str, Any]
+
+
+def load_sweep(workdir) -> Sweep:
+    """Reads a sweep's files.
+
+    Args:
+      workdir: the sweep's directory. Of a run that has several lines the last one counts: a sweep that goes on after
+        it was killed may write a run again. A last line that was torn is skipped.
+
+    Raises:
+      UserError: where ``sweep.jsonl`` is missing, holds no run, or is broken elsewhere than at its end.
+    """
+    path = Path(workdir) / "sweep.jsonl"
+    if not path.exists():
+        what = "has no sweep.jsonl" if Path(workdir).is_dir() else "is not a directory"
+        raise UserError(f"{workdir} {what}: the sweep has no runs yet; let it come to its end first")
+    texts = [t for t in path.read_text(encoding="utf-8", errors="replace").split("\n") if t.strip()]
+    rows: dict[tuple[str, str, str], Row] = {}
+    for i, text in enumerate(texts):
+        try:
+            row = _row(text)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if i == len(texts) - 1:
+                continue  # a killed sweep tears its last line
+            raise UserError(
+                f"{path}, line {i + 1}, is no run ({error}); run the sweep again to write it anew"
+            ) from None
+        rows[(row["method"], row["run"], repr(row["asked"]))] = row  # one network has a line for each beta
+    if not rows:
+        raise UserError(f"{path} holds no run yet; let the sweep come to its end first")
+    summary, remedy = Path(workdir) / "sweep.json", "run the sweep again to write it anew"
+    if not summary.exists():
+        return Sweep(list(rows.values()), {})
+    return Sweep(list(rows.values()), run_files.checked(read_object(summary, remedy), _SUMMARY, summary, remedy))
+
+
+def _row(text: str) -> Row:
+    row = json.loads(text, parse_constant=lambda name: None)
+    if not isinstance(row, dict) or not isinstance(row["asked"], dict):
+        raise TypeError("not an object with the flags that were asked")
+    wrong = run_files.misfit(row, _ROW)
+    if wrong is not None:
+        raise TypeError(f"{wrong} is not what a run has there")
+    return {**row, "run": str(row["run"]), "method": str(row["method"]), "status": str(row["status"])}

@@ -1,0 +1,1 @@
+"""From a configuration to results: settings, build, train, evaluate, report."""

@@ -1,0 +1,61 @@
+"""Chunks of a run, wherever its data are: laid on the devices once, or a few batches at a time from the host."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.data.stream import Order, stream
+from vae_jax.runs.build import Run, training_chunk, training_step
+from vae_jax.train.step import make_fed_chunk
+
+PIECE = 2**26  # bytes of batches that go to the devices at a time
+MOST_STEPS = 100  # and so many batches at most
+IN_FLIGHT = 2  # pieces that are on the devices at once
+
+Advance = Callable[[Any, int], tuple[Any, Any]]  # (state, length) -> (state, metrics [length])
+
+
+@contextlib.contextmanager
+def fed(r: Run, first: int) -> Iterator[tuple[Advance, Any]]:
+    """How a run advances from step ``first``, and its training data as evaluation takes them."""
+    if r.spread.layout == "streamed":
+        with _streamed(r, first) as advance:
+            yield advance, r.dataset.train
+        return
+    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
+    data = r.spread.lay(r.dataset.train)
+    # Divided data are looked at from the host: a device would have to ask the others for each example.
+    looked_at = data if r.spread.layout == "whole" else r.dataset.train
+    yield lambda state, length: chunk(state, data, length), looked_at
+
+
+@contextlib.contextmanager
+def _streamed(r: Run, first: int) -> Iterator[Advance]:
+    c, train = r.config, r.dataset.train
+    order = Order(r.key, len(train), c.batch_size, c.batch_size if c.order == "blocks" else 1)
+    step = training_step(r, c, r.spread.all_mean)
+    chunk = r.spread.compile(make_fed_chunk(step, c.batch_size, r.spread.split))
+    piece = max(1, min(MOST_STEPS, PIECE // (c.batch_size * math.prod(train.shape[1:]) * train.dtype.itemsize)))
+
+    with contextlib.closing(stream(train, order, first, c.num_steps, r.spread.share)) as batches:
+
+        def advance(state, length):
+            done: list[Any] = []
+            for start in range(0, length, piece):
+                count = min(piece, length - start)
+                raw = r.spread.feed(np.stack(list(itertools.islice(batches, count))))
+                state, metrics = chunk(state, raw, count)
+                done.append(metrics)
+                if len(done) >= IN_FLIGHT:  # or the host would send all of them before the first is used
+                    jax.block_until_ready(done[-IN_FLIGHT])
+            return state, jax.tree.map(lambda *parts: jnp.concatenate(parts), *done)
+
+        yield advance

@@ -1,0 +1,115 @@
+"""A run: build -> train -> evaluate -> report, each file written in its place, from wherever an earlier try stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from vae_jax.devices import processes
+from vae_jax.devices.processes import join
+from vae_jax.evaluation.pictures import pictures
+from vae_jax.randomness import TEST, purpose_key
+from vae_jax.runs import placement, profiling
+from vae_jax.runs.build import Material, Run, build, weighed
+from vae_jax.runs.loop import train_and_save
+from vae_jax.runs.results import evaluate, make_instruments
+from vae_jax.runs.settings import resolve
+from vae_jax.runs.workdir import Workdir, opened
+from vae_jax.runtime.files import read_object, write_json
+from vae_jax.types import TrainState
+
+
+def train(config) -> None:
+    """Trains, or continues, evaluates and reports one run."""
+    config, warnings = resolve(config)
+    profiling.check(config, 0)
+    run(join(config), warnings)
+
+
+def run(config, warnings: list[str], shared: Material | None = None) -> None:
+    """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
+    started = time.perf_counter()
+    r = build(config, warnings, shared)
+    with opened(r.config) as workdir:
+        _run(r, workdir, started)
+
+
+def _run(r: Run, workdir: Workdir, started: float) -> None:
+    config, path = r.config, workdir.path
+    first = processes.is_first()
+    if r.is_text and first:
+        write_json(path / "vocabulary.json", list(r.dataset.words))
+    line = weighed(r)
+    print(line, placement.said(r.spread.layout, config, r.dataset), *r.dataset.notes, sep="\n")
+    for warning in r.warnings if first else ():
+        print(f"warning: {warning}", file=sys.stderr)
+    if processes.told_by_first(_is_finished(path, config.num_steps)):
+        print(f"this run is finished: all {config.num_steps} steps are done")
+    else:
+        instruments = make_instruments(r)
+        trained = train_and_save(r, workdir, instruments.scores)
+        if trained.stopped_by:
+            print(f"interrupted; the same command continues this run: --workdir={config.workdir}")
+            workdir.ended()
+            processes.leave(trained.stopped_by)
+        print("evaluating")
+        state, clock = trained.state, trained.clock
+        results = evaluate(r, state, trained.train, trained.test, instruments)[0] | {"headline": line}
+        looks = seen(r, state, trained.test)
+        if first:
+            results |= shares(path, config.num_steps)
+            rate = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
+            results |= {"examples_per_second": rate, "seconds": time.perf_counter() - started}
+            looks(path)
+            write_json(path / "results.json", results)
+    if first:
+        finish(path)
+    workdir.ended()
+
+
+def _is_finished(path: Path, num_steps: int) -> bool:
+    results = path / "results.json"
+    remedy = "remove it, and the same command writes it anew"
+    return results.exists() and read_object(results, remedy).get("step") == num_steps
+
+
+def seen(r: Run, state: TrainState, test) -> Callable[[Path], None]:
+    """What a person looks at: pictures.npz, or of a text sentences.json; every process computes it, one writes it."""
+    if r.is_text:
+        from vae_jax.runs.results import sentences
+
+        found = sentences(r, state, test)
+        return lambda workdir: write_json(workdir / "sentences.json", found)
+    drawn = pictures(
+        *(r.vae, r.likelihood, r.preprocess, state.params, test, purpose_key(r.key, TEST), r.config.latent_dim),
+        factors=r.dataset.test_factors,
+        factor_names=r.dataset.factor_names,
+    )
+    return lambda workdir: np.savez(workdir / "pictures.npz", **drawn)
+
+
+def finish(workdir: Path) -> None:
+    """Draws the report of a finished run and says in words what it holds."""
+    from vae_jax.report import summary_lines, write_report
+
+    page = write_report(workdir)
+    results, config = (json.loads((workdir / name).read_text()) for name in ("results.json", "config.json"))
+    print(*summary_lines(results, config), sep="\n")
+    print(f"report: {page}")
+
+
+def shares(workdir: Path, num_steps: int) -> dict[str, float | None]:
+    """How often gradients were clipped, and in the second half of the run a controller was at its bound."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["split"] == "train"]
+    late = [row["saturated"] for row in rows if row["step"] >= num_steps // 2 and "saturated" in row]
+    clipped = [row["clipped"] for row in rows if "clipped" in row]
+    return {
+        "clipped": float(np.mean(clipped)) if clipped else None,
+        "saturated": float(np.mean(late)) if late else None,
+    }

@@ -1,0 +1,1 @@
+"""A sweep: which runs, which programs, training, evaluation, files."""

@@ -1,0 +1,111 @@
+"""One network for all beta (Bae 2022, 2212.03905): trained over the range of a grid, read at each of its values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_jax.devices import processes
+from vae_jax.runs.build import Material, Run, build, weighed
+from vae_jax.runs.evaluate import read_at
+from vae_jax.runs.loop import train_and_save
+from vae_jax.runs.results import evaluate, make_instruments
+from vae_jax.runs.run import shares
+from vae_jax.runs.settings import resolve
+from vae_jax.runs.sweep.finishing import factor_scores, flags_of
+from vae_jax.runs.sweep.grid import run_name
+from vae_jax.runs.sweep.plan import Job
+from vae_jax.runs.sweep.training import Interrupted
+from vae_jax.runs.workdir import Workdir, inside
+from vae_jax.runtime.files import read_object, write_json
+from vae_jax.types import UserError
+
+
+class Network(NamedTuple):
+    """A network, and the runs of the grid that it stands for.
+
+    Attributes:
+      name: of its folder below ``runs/``.
+      run: its pieces; its configuration has a ``beta_range``.
+      jobs: the runs with one beta each, whose place it takes.
+    """
+
+    name: str
+    run: Run
+    jobs: list[Job]
+
+
+def networks(jobs: list[Job]) -> list[Network]:
+    """One network for all runs that differ in beta only.
+
+    Raises:
+      UserError: there are not two betas, or the flags cannot be combined with ``--beta_range``.
+    """
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        rest = {k: v for k, v in job.asked.items() if k not in ("beta", "beta_norm")}
+        groups.setdefault(run_name(rest, list(rest)), []).append(job)
+    found = []
+    for rest, group in groups.items():
+        betas = [job.run.weighting.beta for job in group]
+        if None in betas or min(betas) == max(betas):
+            raise UserError("--method=multi_rate reads one network at many beta: give at least two, --beta=0.1,1,10")
+        first = group[0].run
+        name = "multi_rate" + ("" if rest == "only" else f"_{rest}")
+        ends = f"{min(betas):.9g}:{max(betas):.9g}"
+        workdir = str(Path(first.config.workdir).parent / name)
+        config = dataclasses.replace(first.config, beta=None, beta_norm=None, beta_range=ends, workdir=workdir)
+        ready = resolve(config)
+        found.append(Network(name, build(*ready, Material(first.dataset, first.spectrum), first.spread), group))
+    return found
+
+
+def rows(
+    network: Network, workdir: Workdir, spent: Callable[..., None], stop: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Trains the network, or finds it trained, and reads it at each beta: a row for each; on the first process.
+
+    Args:
+      network: what to train.
+      workdir: the sweep's.
+      spent: told, without arguments, that some time has passed.
+      stop: whether somebody asked for a stop.
+
+    Raises:
+      Interrupted: what was done is saved.
+    """
+    r = network.run
+    own = inside(workdir, Path(r.config.workdir), r.config)
+    path = own.path / "curve.json"
+    remedy = "remove it, and the same command reads the network again"
+    read: dict[str, Any] = read_object(path, remedy) if path.exists() else {}
+    betas = {f"{job.run.weighting.beta:.9g}": job for job in network.jobs}
+    left = [text for text in betas if not processes.told_by_first(text in read)]
+    if left:
+        instruments = make_instruments(r)
+        print(f"training {network.name}: {weighed(r)}")
+        trained = train_and_save(r, own, instruments.scores)
+        spent()
+        if trained.stopped_by:
+            raise Interrupted(trained.stopped_by)
+        print(f"reading {network.name} at {len(betas)} values of beta")
+        for text in left:
+            at, there = read_at(r, trained.state, float(text))
+            results, codes = evaluate(at, there, trained.train, trained.test, instruments)
+            if processes.is_first():
+                results |= {"headline": weighed(at), "disentanglement": factor_scores(at, codes)}
+                read[text] = results | shares(own.path, r.config.num_steps)
+                write_json(path, read)
+            spent()
+            workdir.saved()
+            if stop():
+                raise Interrupted
+    return [_row(network, job, text, read[text]) for text, job in betas.items()] if processes.is_first() else []
+
+
+def _row(network: Network, job: Job, text: str, results: dict[str, Any]) -> dict[str, Any]:
+    head = {"run": network.name, "method": "multi_rate", "asked": job.asked}
+    ending = {"status": "done", "diverged_at": None}
+    return head | flags_of(network.run.config) | results | ending | {"beta": float(text)}

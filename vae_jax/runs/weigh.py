@@ -1,0 +1,196 @@
+"""What a loss really weighs, and what a weight will do to some data, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from vae_jax.conventions import Convention, Form, beta_from_norm, canonical, equivalents
+from vae_jax.likelihoods import PRECISIONS
+from vae_jax.linear_vae import predict
+from vae_jax.report.weigh import plate, text
+from vae_jax.runtime.config import option
+from vae_jax.runtime.files import write_json
+from vae_jax.theory import prospects
+from vae_jax.theory.known_losses import KNOWN
+from vae_jax.types import UserError
+
+RECON = ("squared_error", "half_squared_error", "bce")
+REDUCTIONS = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
+WRITTEN = ("recon_reduction", "kl_reduction", "weight", "recon_weight", "batch_size", "pixel_scale")
+KEPT = 2000  # eigenvalues written to weigh.json
+OWN = ("beta", "beta_norm", "sigma", "precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every flag."""
+
+    workdir: str | None = option(
+        None, "where weigh.json and the figure go (default: runs/weigh_DATASET with --dataset)"
+    )
+    known: bool = option(False, "the table of known implementations")
+    recon: str | None = option(None, "a loss as written: its error term", RECON)
+    recon_reduction: str | None = option(None, "over an example's values; +batch_sum: the batch is summed", REDUCTIONS)
+    kl_reduction: str | None = option(None, "the same over the latents", REDUCTIONS)
+    weight: float | None = option(None, "the factor before the KL, as written (default 1)")
+    recon_weight: float | None = option(None, "the factor before the error, as written (default 1)")
+    batch_size: int | None = option(None, "needed where one term is summed over the batch and the other averaged")
+    pixel_scale: float | None = option(None, "the loss saw this times [0, 1] pixels: 255, or 2 for [-1, 1] (default 1)")
+    data_dim: int | None = option(None, "D, channels counted; with --dataset it is known")
+    dataset: str | None = option(None, "what train takes: digits, sprites, a TFDS name, FILE.npz, a folder of images")
+    data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
+    pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
+    latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)", most=10**6)
+    beta: float | None = option(None, "a weight to mark, as train takes it")
+    beta_norm: float | None = option(None, "the same in Higgins' units, beta * latent_dim / data_dim")
+    sigma: float | None = option(None, "the sigma of --precision=fixed (default 0.1), in [0, 1] pixel units")
+    precision: str | None = option(None, "where a Gaussian's sigma comes from (default learned)", PRECISIONS)
+    target_kl: float | None = option(None, "a rate that is wanted, nats per example")
+    tolerance: float | None = option(None, "an error that is wanted: root mean square of a pixel, in [0, 1] units")
+    seed: int = option(0, "of --pixels=sampled and dequantised")
+
+
+def check(c: Config) -> Config:
+    """Refuses what cannot be and fills in the number of latents.
+
+    Raises:
+      UserError: naming the flags.
+    """
+    if not (c.recon or c.known or c.dataset):
+        raise UserError("nothing to weigh: give a loss (--recon=...), --known or --dataset=NAME (see --help)")
+    given = [name for name in WRITTEN if getattr(c, name) is not None]
+    if given and not c.recon:
+        raise UserError(f"--{given[0]} belongs to a loss as written; add --recon={'|'.join(RECON)}")
+    for name in ("recon_reduction", "kl_reduction"):
+        if c.recon and getattr(c, name) is None:
+            raise UserError(f"--recon={c.recon} needs --{name}: sum or mean, it makes all the difference")
+    for name in ("data_dim", "latent_dim"):
+        if c.recon and not c.dataset and getattr(c, name) is None:
+            raise UserError(f"--recon={c.recon} needs --{name} (or --dataset, which gives its own data_dim)")
+    batched = [bool(r and "batch_sum" in r) for r in (c.recon_reduction, c.kl_reduction)]
+    if c.recon and batched[0] != batched[1] and c.batch_size is None:
+        raise UserError("one term is summed over the batch and the other averaged: add --batch_size, it is a weight")
+    own = [name for name in (*OWN, "target_kl", "tolerance") if getattr(c, name) is not None]
+    if own and not c.dataset:
+        raise UserError(f"--{own[0]} is weighed against data; add --dataset=NAME")
+    if c.beta is not None and c.beta_norm is not None:
+        raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
+    for name, least in (("beta", 0.0), ("beta_norm", 0.0), ("latent_dim", 1), ("data_dim", 1), ("seed", 0)):
+        value = getattr(c, name)
+        if value is not None and not (math.isfinite(value) and value >= least):
+            raise UserError(f"--{name}={value} must be at least {least:g}")
+    for name in ("sigma", "target_kl", "tolerance"):
+        value = getattr(c, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise UserError(f"--{name}={value} must be positive")
+    return dataclasses.replace(c, latent_dim=c.latent_dim or 20)
+
+
+def written_loss(c: Config, data_dim: int) -> tuple[Convention, dict[str, Any]]:
+    """What the loss of the flags weighs, and the same loss elsewhere."""
+    form = Form(c.recon, c.recon_reduction, c.kl_reduction)
+    given = {name: getattr(c, name) for name in ("recon_weight", "batch_size", "pixel_scale")}
+    options = {name: 1 if value is None else value for name, value in given.items()}
+    weight = 1.0 if c.weight is None else c.weight
+    try:
+        found = canonical(*form, weight, data_dim, c.latent_dim, **options)
+    except ValueError as error:
+        raise UserError(f"this loss cannot be weighed: {error}") from None
+    others = equivalents(found, data_dim, c.latent_dim, options["batch_size"])
+    sizes = {"data_dim": data_dim, "latent_dim": c.latent_dim, "weight": weight}
+    factor = f"{c.recon_weight:g}" if c.recon_weight not in (None, 1) else ""
+    return found, {
+        "text": form.text(f"{weight:g}" if weight != 1 else "", factor),
+        **(form._asdict() | sizes | options | found._asdict()),
+        "equivalents": [{"text": e.form.text(), **e.form._asdict(), "weight": e.weight} for e in others],
+    }
+
+
+def own_weight(c: Config, eigenvalues) -> float | None:
+    """The water level of --beta and --sigma as train would take them; None where none of them was given."""
+    if all(getattr(c, name) is None for name in OWN):
+        return None
+    beta = beta_from_norm(c.beta_norm, len(eigenvalues), c.latent_dim) if c.beta_norm is not None else c.beta
+    sigma2 = (c.sigma or 0.1) ** 2 if c.precision == "fixed" else None
+    return predict(eigenvalues, 1.0 if beta is None else beta, sigma2, c.latent_dim).water_level
+
+
+def weigh_data(c: Config, answer: dict[str, Any]) -> None:
+    """Reads the data and adds what the weights would do to it to ``answer``."""
+    import jax
+
+    from vae_jax import data
+    from vae_jax.data.pixels import preprocess
+    from vae_jax.runs import placement
+    from vae_jax.runs.build import data_spectrum
+
+    dataset = data.load(c.dataset, c.data_dir, placement.held())
+    dim, examples = math.prod(dataset.event), len(dataset.train)
+    if c.data_dim not in (None, dim):
+        raise UserError(f"--data_dim={c.data_dim}, but {c.dataset} has {dim} values an example; leave the flag out")
+    values = data_spectrum(dataset, preprocess(c.pixels, dataset.levels), jax.random.key(c.seed))
+    if values[0] <= 0:
+        raise UserError(f"--dataset={c.dataset}: all training examples are equal, so there is nothing to encode")
+    named, convention = {}, None
+    if c.recon:
+        convention, answer["loss"] = written_loss(c, dim)
+        named["your loss"] = convention.water_level
+    named["your weight"] = own_weight(c, values)
+    if c.sigma is not None and c.precision != "fixed":
+        answer["warnings"].append(f"--sigma={c.sigma:g} is only where a learned sigma starts: add --precision=fixed")
+    if dataset.levels is None:
+        answer["warnings"].append(f"{c.dataset} holds floats: all errors and sigmas are in the data's own units")
+    if 0.0 in named.values():
+        answer["warnings"].append(
+            "a weight of 0 charges nothing for the rate, which then has no bound: it is not marked"
+        )
+    named = {name: level for name, level in named.items() if level}
+    answer["data"] = {
+        "dataset": c.dataset,
+        "pixels": c.pixels,
+        "examples": examples,
+        "data_dim": dim,
+        "latent_dim": c.latent_dim,
+        "trace": float(values.sum()),
+        "rms": math.sqrt(values.mean()),
+        "eigenvalues": [float(v) for v in values[:KEPT]],
+        "directions_above": [[s, int((values > s).sum())] for s in (1.0, 0.1, 0.01)],
+    }
+    answer.update(prospects.prospects(values, c.latent_dim, named, c.target_kl, c.tolerance))
+    if convention is not None and convention.water_level:
+        for weights in filter(None, (answer["collapse"], answer["calibrated_weights"])):
+            weights["yours"] = answer["loss"]["weight"] * weights["water_level"] / convention.water_level
+    elif convention is not None and convention.water_level is None:
+        answer["loss"]["directions_above_local"] = int((values > convention.beta / 4).sum())
+
+
+def main(config: Config) -> None:
+    """Prints the answer, and writes it where there is a place for it."""
+    c = check(config)
+    answer: dict[str, Any] = {"warnings": []}
+    if c.known:
+        answer["known"] = [
+            {**k._asdict(), **k.convention._asdict(), "form": k.form._asdict(), "text": k.text} for k in KNOWN
+        ]
+    if c.dataset:
+        weigh_data(c, answer)
+    elif c.recon:
+        answer["loss"] = written_loss(c, c.data_dim)[1]
+    print(text(answer))
+    if c.workdir or c.dataset:
+        folder = Path(c.workdir or f"runs/weigh_{Path(c.dataset).stem[:80]}")
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        write_json(folder / "weigh.json", answer)
+        print(f"\nwritten: {folder / 'weigh.json'}" + "".join(f", {path}" for path in draw_figures(answer, folder)))
+
+
+def draw_figures(answer: dict[str, Any], folder: Path) -> list[Path]:
+    """Draws what there is to draw; returns the files."""
+    if "data" not in answer:
+        return []
+    path = folder / "figures" / "weigh.png"
+    path.write_bytes(plate(answer).png)
+    return [path]

@@ -1,0 +1,239 @@
+"""The weightings by name: how a configuration chooses where beta comes from, and what can be said about it at once.
+
+To add a schedule, write a function of the step and give it a name by ``add_schedule``; a weight with state is a
+``KLWeight`` in ``vae_jax.weighting`` and two functions in ``WEIGHTINGS``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from vae_jax import objective, schedules, weighting
+from vae_jax.conventions import beta_from_norm
+from vae_jax.runtime.config import LARGEST
+from vae_jax.theory.forecast import Outlook, at_beta
+from vae_jax.theory.gains import GECO_SHARE, Held, fill, hold, time_constant, within
+from vae_jax.types import KLWeight, Objective, Schedule, UserError
+
+SCHEDULES = {  # (config, final beta) -> schedule
+    "constant": lambda c, beta: schedules.constant(beta),
+    "linear": lambda c, beta: schedules.linear(beta, c.warmup_steps),
+    # Bowman's logistic ramp, centred, from 0.2% to 99.8% of beta over the warm-up.
+    "sigmoid": lambda c, beta: schedules.sigmoid(beta, c.warmup_steps / 2, 12.5 / jnp.maximum(c.warmup_steps, 1)),
+    "cosine": lambda c, beta: schedules.cosine(beta, c.warmup_steps),
+    "cyclical": lambda c, beta: schedules.cyclical(beta, c.warmup_steps, c.cycles, c.ratio),
+}
+# The flags that mean something to some weightings only, and to which.
+USED_BY = {
+    "warmup_steps": ("linear", "sigmoid", "cosine", "cyclical", "capacity"),
+    "target_kl": ("pi", "capacity"),
+    "target_distortion": ("geco",),
+    "free_nats": ("free_bits",),
+    "gamma": ("capacity",),
+    "kp": ("pi",),
+    "ki": ("pi",),
+    "geco_rate": ("geco",),
+}
+NEEDS = {"pi": "target_kl", "capacity": "target_kl", "geco": "target_distortion"}
+CONTROLLED = ("capacity", "geco", "pi")  # beta is found by the run, not given
+CHANGES_LOSS = ("capacity", "free_bits")  # not only a weight in it
+
+
+class Weighting(NamedTuple):
+    """What a name means for one run.
+
+    Attributes:
+      weight: where beta comes from.
+      objective: ``all_mean -> Objective`` where the weighting changes the loss itself, else None.
+      beta: the final weight; for a controller that of a linear model with the same target, None where none is known.
+      said: what is done with the weight, for the headline.
+      warnings: what may not work out.
+    """
+
+    weight: KLWeight
+    objective: Callable[[Callable], Objective] | None
+    beta: float | None
+    said: str
+    warnings: list[str]
+
+
+def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weighting]:
+    """The weighting of a configuration, and the configuration with what it left to the theory: gains, a start.
+
+    Args:
+      config: resolved.
+      outlook: what the linear theory asks of this run; None for a family it does not know.
+      data_dim: D.
+
+    Raises:
+      UserError: a flag that the weighting needs is missing.
+    """
+    needed = NEEDS.get(config.weighting)
+    if needed and getattr(config, needed) is None:
+        hint = f"; python -m experiments.weigh --dataset={config.dataset} says what is within reach"
+        raise UserError(
+            f"--weighting={config.weighting} needs --{needed}, in nats per example"
+            + ("" if config.likelihood == "tokens" else hint)  # a text has no spectrum to weigh
+        )
+    given = given_beta(config, data_dim)
+    if given is not None and given > LARGEST:
+        raise UserError(f"--beta_norm={config.beta_norm:g} is a beta of {given:.3g} here, which no float32 holds")
+    config, beta, said, warnings = WEIGHTINGS[config.weighting].settle(config, outlook, given)
+    return config, Weighting(*make_weight(config, data_dim), beta, said, warnings)
+
+
+def given_beta(config, data_dim: int):
+    """The weight that the flags name, in either unit; None where they name none."""
+    if config.beta_norm is not None:
+        return beta_from_norm(config.beta_norm, data_dim, config.latent_dim)
+    return config.beta
+
+
+def make_weight(config, data_dim: int) -> tuple[KLWeight, Callable[[Callable], Objective] | None]:
+    """Where beta comes from, and the objective where the weighting changes the loss itself, else None.
+
+    Args:
+      config: as ``choose`` returned it. Its numbers may be traced, as in a sweep: names decide here, numbers do not.
+      data_dim: D.
+    """
+    return WEIGHTINGS[config.weighting].make(config, given_beta(config, data_dim))
+
+
+class _Named(NamedTuple):
+    """What stands behind a name.
+
+    Attributes:
+      settle: ``(config, outlook, beta or None) -> (config, final beta, said, warnings)``, of plain numbers.
+      make: ``(config, beta) -> (KLWeight, objective or None)``; the numbers may be traced.
+    """
+
+    settle: Callable
+    make: Callable
+
+
+def _settle_schedule(config, outlook, beta):
+    said = f"beta = {beta:g}"
+    if config.beta_range is not None:
+        said = f"every beta in {config.beta_range} in one network, read at beta = {beta:g}"
+        return config, beta, said, _ends(config, 1.0, SCHEDULES[config.weighting](config, 1.0))
+    return config, beta, said, _ends(config, beta, SCHEDULES[config.weighting](config, beta))
+
+
+def _make_schedule(config, beta):
+    # With a range each example has a beta of its own, which the schedule multiplies.
+    stop = beta if config.beta_range is None else 1.0
+    return weighting.from_schedule(SCHEDULES[config.weighting](config, stop)), None
+
+
+def _ends(config, beta, schedule) -> list[str]:
+    """Warnings about a schedule that does not reach its end."""
+    warnings = []
+    last = float(schedule(config.num_steps - 1))
+    if config.weighting not in ("constant", "cyclical") and config.warmup_steps > config.num_steps:
+        warnings.append(
+            f"the warm-up of {config.warmup_steps} steps ends after the last step {config.num_steps}: beta will reach "
+            f"{last:.3g}, never {beta:.3g}"
+        )
+    elif abs(last - beta) > 0.01 * beta:
+        warnings.append(f"beta is {last:.3g} at the last step, not {beta:.3g}")
+    if config.weighting == "cyclical" and config.warmup_steps % config.cycles:
+        warnings.append(
+            f"{config.cycles} cycles do not divide {config.warmup_steps} steps: the last one is shorter than the others"
+        )
+    if beta != 1 and config.objective == "iwae":
+        warnings.append("with a beta other than 1 the importance-weighted objective bounds nothing")
+    return warnings
+
+
+def _settle_free_bits(config, outlook, beta):
+    floor, warnings = config.free_nats, []
+    free = floor * config.latent_dim
+    rate = math.inf if outlook is None else at_beta(outlook, beta).rate
+    if free > rate:
+        warnings.append(
+            f"the free nats of {config.latent_dim} latents are {free:.3g} together and a linear model would pay "
+            f"{rate:.3g} without them: the floor, not the data, will decide the rate"
+        )
+    return config, beta, f"beta = {beta:g} above {floor:g} free nats for each latent", warnings
+
+
+def _make_free_bits(config, beta):
+    change = lambda all_mean: objective.free_bits(config.free_nats, all_mean)  # noqa: E731
+    return weighting.from_schedule(schedules.constant(beta)), change
+
+
+def _said(config, held: Held, how: str) -> str:
+    said = f"the {held.what} held at {held.target:g} nats by {how}"
+    return said if held.beta is None else f"{said}, for which a linear model needs beta = {held.beta:.3g}"
+
+
+def _settle_pi(config, outlook, start):
+    held = hold(config, outlook, "rate", config.target_kl, 1 / 30)
+    gain = (held.beta or 1.0) / (held.time * held.slope)
+    c = fill(config, start, held, ki=gain, kp=10 * gain)
+    return c, held.beta, _said(c, held, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), within(c, held)
+
+
+def _make_pi(c, start):
+    return weighting.pi(c.target_kl, c.kp, c.ki, c.beta_min, c.beta_max, start), None
+
+
+def _settle_geco(config, outlook, start):
+    held = hold(config, outlook, "distortion", config.target_distortion, GECO_SHARE)
+    c = fill(config, start, held, geco_rate=1 / (held.time * held.slope))
+    return c, held.beta, _said(c, held, f"GECO (rate = {c.geco_rate:g})"), within(c, held)
+
+
+def _make_geco(c, start):
+    # Before the network has learned anything the violation is large and no multiplier would mend it: slowly, then.
+    low, slow = jnp.maximum(c.beta_min, 1e-6), 0.5 / time_constant(c, GECO_SHARE)
+    return weighting.geco(c.target_distortion, c.geco_rate, c.geco_decay, low, c.beta_max, start, slow), None
+
+
+def _settle_capacity(config, outlook, start):
+    held = hold(config, outlook, "rate", config.target_kl, 1 / 30)
+    c, warnings = fill(config, start, held, gamma=3 * (held.beta or 1.0)), list(held.warnings)
+    if held.beta is not None and c.gamma < held.beta:
+        warnings.append(
+            f"--gamma={c.gamma:g} is below the weight of {held.beta:.3g} that holds a linear model at "
+            f"{c.target_kl:g} nats: the rate will stay above it, as with --beta={c.gamma:g}"
+        )
+    if c.warmup_steps > c.num_steps:
+        warnings.append(
+            f"the capacity rises for {c.warmup_steps} steps and the run has {c.num_steps}: it will reach "
+            f"{float(_capacity_ramp(c)(c.num_steps - 1)):.3g} nats, never {c.target_kl:g}"
+        )
+    return c, held.beta, _said(c, held, f"a capacity with gamma = {c.gamma:g}"), warnings
+
+
+def _capacity_ramp(c):
+    return schedules.linear(c.target_kl, c.warmup_steps)
+
+
+def _make_capacity(c, start):
+    change = lambda all_mean: objective.capacity(c.gamma, all_mean)  # noqa: E731
+    return weighting.capacity(_capacity_ramp(c), c.gamma), change
+
+
+WEIGHTINGS = {
+    **{name: _Named(_settle_schedule, _make_schedule) for name in SCHEDULES},
+    "capacity": _Named(_settle_capacity, _make_capacity),
+    "free_bits": _Named(_settle_free_bits, _make_free_bits),
+    "geco": _Named(_settle_geco, _make_geco),
+    "pi": _Named(_settle_pi, _make_pi),
+}
+
+
+def add_schedule(name: str, make: Callable[..., Schedule]) -> None:
+    """Gives a schedule a name on the command line.
+
+    Args:
+      name: of ``--weighting``.
+      make: ``(config, beta) -> schedule``, beta the final weight; the flags are its other numbers.
+    """
+    SCHEDULES[name] = make
+    WEIGHTINGS[name] = _Named(_settle_schedule, _make_schedule)

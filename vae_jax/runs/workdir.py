@@ -1,0 +1,99 @@
+"""The folder of a run: claimed for its flags, locked against other runs, mirrored where it is in an object store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from vae_jax.devices import processes
+from vae_jax.runtime import lock
+from vae_jax.runtime.config import claim_workdir
+from vae_jax.types import UserError
+
+DYING = 20.0  # seconds that processes of a run that lost one of them may take to end
+
+
+class Workdir(NamedTuple):
+    """Where a run lives.
+
+    Attributes:
+      path: the folder it works in.
+      saved: to be called after each save: brings what is new to the object store, if there is one.
+      ended: the same when all is done; it raises a ``UserError`` where the store does not answer.
+    """
+
+    path: Path
+    saved: Callable[[], None]
+    ended: Callable[[], None]
+
+
+def local(workdir: str) -> Path:
+    """The folder that a run works in: ``workdir`` itself, or the staging folder of a URL."""
+    mirror = _mirror(workdir)
+    return Path(workdir) if mirror is None else mirror.local
+
+
+def _mirror(workdir: str) -> Any:
+    from vae_jax.runtime.remote import is_remote, open_mirror
+
+    if not is_remote(workdir):
+        return None
+    if processes.count() > 1:
+        raise UserError(
+            f"--workdir={workdir}: several processes need one folder that all of them see; mount the store, or use a "
+            "shared file system"
+        )
+    return open_mirror(workdir)
+
+
+@contextlib.contextmanager
+def opened(config: Any) -> Iterator[Workdir]:
+    """This configuration's workdir, held until the end; on every process of the run.
+
+    Raises:
+      UserError: another run holds it, it was made with other flags, or it cannot be used.
+    """
+    mirror = _mirror(config.workdir)
+    path = Path(config.workdir) if mirror is None else mirror.local
+    with contextlib.ExitStack() as held:
+        processes.first_does(lambda: held.enter_context(_lock(path)))
+        if not processes.is_first():
+            held.enter_context(lock.join(path))
+        if mirror is not None:
+            mirror.pull()
+        processes.first_does(lambda: claim_workdir(path, config))
+        if mirror is None:
+            yield Workdir(path, lambda: None, lambda: None)
+        else:
+            yield Workdir(path, lambda: mirror.push() and None, lambda: mirror.push(final=True) and None)
+
+
+@contextlib.contextmanager
+def visited(workdir: str) -> Iterator[Path]:
+    """The folder of a run that is there already; of a URL its copy here, which is brought back when all went well."""
+    mirror = _mirror(workdir)
+    if mirror is None:
+        yield Path(workdir)
+        return
+    with lock.take(mirror.local):
+        mirror.pull()
+        yield mirror.local
+        mirror.push(final=True)
+
+
+def inside(workdir: Workdir, path: Path, config: Any) -> Workdir:
+    """A run of a sweep in its folder below the sweep's, whose lock holds for it.
+
+    Raises:
+      UserError: it was made with other flags.
+    """
+    processes.first_does(lambda: claim_workdir(path, config))
+    return workdir._replace(path=path)
+
+
+def _lock(path: Path) -> lock.Lock:
+    # The members of an earlier run of several processes may outlive the one that was killed.
+    several = processes.count() > 1 or len(lock.holders(path)) > 1
+    return (lock.take_first if processes.count() > 1 else lock.take)(path, DYING if several else 0.0)

@@ -1,0 +1,186 @@
+"""What a run writes while it trains: metrics.jsonl, TensorBoard events, and a bar or lines for a person."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_jax.runtime.files import finite
+
+SHARES = {"clipped", "saturated", "skipped"}  # metrics whose line says how often, over the whole chunk
+COUNTS = {"skipped_in_a_row", "skipped_total"}  # for whoever watches the run, and in no line
+
+
+class MetricsLog:
+    """metrics.jsonl and TensorBoard events of one run; a context manager.
+
+    Args:
+      workdir: the run's folder.
+      step: where the run (re)starts: lines of later work that was lost are dropped, so no step appears twice.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self.path = workdir / "metrics.jsonl"
+        self._evaluated = rewind(self.path, step)
+        self._file = self.path.open("a")
+        self._events = _event_writer(workdir, step)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """One line ``{"step", "split", ...}``, and one scalar for each number; an evaluation is written once."""
+        if (step, split) in self._evaluated:
+            return  # the run was stopped between this evaluation and its results
+        self._file.write(line(step, split, values))
+        self._file.flush()
+        if self._events is None:
+            return
+        for name, value in values.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                self._events.add_scalar(f"{split}/{name}", value, step)
+
+
+def _event_writer(workdir: Path, step: int):
+    """What writes TensorBoard events; None, said in a line, in an environment of others that lacks tensorboardX."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+        print("warning: no tensorboardX here, so no TensorBoard events; metrics.jsonl has all of them", file=sys.stderr)
+        return None
+    return SummaryWriter(str(workdir), purge_step=step or None)
+
+
+def line(step: int, split: str, values: dict[str, Any]) -> str:
+    """One line of metrics.jsonl; a number that is not finite is null, because JSON has no word for it."""
+    return json.dumps({"step": step, "split": split, **finite(values)}, allow_nan=False) + "\n"
+
+
+def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[tuple[int, dict[str, float]]]:
+    """The updates of a chunk that metrics.jsonl shows, as (step, values).
+
+    The first update of each chunk, and the run's last: each line is one update, so its identities hold. What is 0 or 1
+    in an update (``SHARES``) is said as a share of the whole chunk.
+
+    Args:
+      first: the step of the chunk's first update.
+      metrics: name -> ``[length]``.
+      last: whether the chunk ends the run.
+      rates: the learning rates, functions of the step.
+    """
+    length = len(metrics["loss"])
+    shares = {k: float(np.mean(metrics[k])) for k in SHARES & metrics.keys()}
+    rows = []
+    for i in sorted({0, length - 1}) if last else [0]:
+        values = {k: float(v[i]) for k, v in metrics.items() if k not in COUNTS}
+        made = first + i - int(metrics["skipped_total"][i] - metrics["skipped"][i])  # what the optimiser has counted
+        rows.append((first + i, values | {"learning_rate": float(rates.model(made))} | shares))
+    return rows
+
+
+def rewind(path: Path, step: int) -> set[tuple[int, str]]:
+    """Keeps what the state of ``step`` already contains: updates before it, evaluations up to it.
+
+    Returns:
+      Step and split of each evaluation at ``step`` itself that is kept.
+    """
+    if not path.exists():
+        return set()
+    kept, evaluated = [], set()
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            key = int(row["step"]), str(row["split"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            continue  # a line torn by a kill, or none of ours
+        if key[0] < step or (key[0] == step and key[1] != "train"):
+            kept.append(line + "\n")
+            evaluated |= {key} if key[0] == step else set()
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text("".join(kept))
+    os.replace(temporary, path)
+    return evaluated
+
+
+class Progress:
+    """A bar on a terminal, a plain line now and then elsewhere; a context manager.
+
+    Args:
+      step: where it begins.
+      num_steps: where it ends.
+      unit: what is counted.
+    """
+
+    def __init__(self, step: int, num_steps: int, unit: str = "step"):
+        from tqdm import tqdm
+
+        self.num_steps, self.unit = num_steps, unit
+        self.terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=num_steps,
+            initial=step,
+            unit=f" {unit}",
+            disable=not self.terminal,
+            dynamic_ncols=True,
+            leave=True,
+        )
+        self._next_line = 0
+        self._initial = self._done = step
+        self._began = time.perf_counter()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._bar.close()
+
+    def update(self, step: int, values: dict[str, float]) -> None:
+        """``step`` updates are done, the last with these values."""
+        keys = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
+        self.show(step, {k: f"{values[k]:.4g}" for k in keys if k in values})
+
+    def show(self, step: int, shown: dict[str, str]) -> None:
+        """``step`` of what is counted are done, and this is to be said of them."""
+        if self.terminal:
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif step >= self._next_line or step == self.num_steps:
+            # About twenty lines a run, whatever its length.
+            self._next_line = step + self.num_steps / 20
+            print(
+                f"{self.unit} {step}/{self.num_steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()),
+                flush=True,
+            )
+
+    def advance(self, count: int, shown: dict[str, str]) -> None:
+        """``count`` more are done; on lines the time that is left is said as well, which a bar shows by itself."""
+        self._done += count
+        new = self._done - self._initial
+        if not self.terminal and new:
+            left = (time.perf_counter() - self._began) * (self.num_steps - self._done) / new
+            shown = shown | {"left": f"{max(left, 0.0):.0f} s"}
+        self.show(self._done, shown)
+
+    def skip(self, count: int) -> None:
+        """``count`` more need not be done any more: another time did them, or nobody wants them now."""
+        self._done += count
+        self._initial += count
+        if self.terminal:
+            self._bar.initial += count
+            self._bar.update(count)
+
+    def say(self, text: str) -> None:
+        """A line that does not tear the bar."""
+        self._bar.write(text) if self.terminal else print(text, flush=True)

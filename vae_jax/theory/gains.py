@@ -1,0 +1,84 @@
+"""What the linear theory asks of a controller: the weight that holds a target, and how fast the loop may be."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import suppress
+from typing import NamedTuple
+
+from vae_jax.theory.forecast import beta_for_distortion, beta_for_rate, slopes
+
+GECO_SHARE = 1 / 10  # of the run, the time constant of its loop
+
+
+class Held(NamedTuple):
+    """What the linear theory says about holding a target.
+
+    Attributes:
+      what: "rate" or "distortion".
+      target: nats per example.
+      beta: the weight at which a linear model, of more latents if need be, has it; None where no theory applies.
+      time: the time constant that the controller should have, steps: slower than the network that it steers, done
+        well before the run is.
+      slope: |d what / d log beta| there, nats.
+      warnings: where the target is out of reach.
+    """
+
+    what: str
+    target: float
+    beta: float | None
+    time: float
+    slope: float
+    warnings: list[str]
+
+
+def hold(config, outlook, what, target, share) -> Held:
+    """Computes what the linear theory says about holding a target.
+
+    Args:
+      config: with ``latent_dim`` and ``num_steps``.
+      outlook: the forecast of the run; None for a family that the linear theory does not know.
+      what: "rate" or "distortion".
+      target: nats per example.
+      share: of the run, the time constant of the loop.
+    """
+    beta, warnings = None, []
+    # Half the latents at work, at beta = 1: what a family without a linear theory is taken for.
+    slope = config.latent_dim / 4
+    inverse = beta_for_rate if what == "rate" else beta_for_distortion
+    if outlook is not None:
+        try:
+            beta = inverse(outlook, target) or None
+        except ValueError as error:
+            warnings.append(f"no linear model has a {what} of {target:g} nats ({error}); a deep one may differ")
+            # What a linear model lacks in latents, a deep one makes up for by its curves.
+            outlook = outlook._replace(latent_dim=len(outlook.eigenvalues))
+            with suppress(ValueError):
+                beta = inverse(outlook, target) or None
+        if beta is not None:
+            slope = max(0.5, slopes(outlook, beta)[what == "distortion"])
+    return Held(what, target, beta, time_constant(config, share), slope, warnings)
+
+
+def time_constant(config, share: float) -> float:
+    """Returns the time constant of a controller in steps: a share of the run, and never below 100."""
+    return max(100.0, share * config.num_steps)
+
+
+def within(config, held: Held) -> list[str]:
+    """Returns the warnings of a held target, and one more where its weight is outside of the controller's bounds."""
+    if held.beta is None or config.beta_min <= held.beta <= config.beta_max:
+        return held.warnings
+    return [
+        *held.warnings,
+        f"a linear model needs beta = {held.beta:.3g} for a {held.what} of {held.target:g} nats, outside "
+        f"--beta_min={config.beta_min:g} and --beta_max={config.beta_max:g}: the target may be out of reach",
+    ]
+
+
+def fill(config, start, held: Held, **fitted):
+    """Sets the flags that were not given. To two digits: they do not depend on the last bit of an eigenvalue."""
+    if start is None:
+        fitted["beta"] = held.beta or 1.0
+    open_ones = {k: float(f"{v:.2g}") for k, v in fitted.items() if getattr(config, k) is None}
+    return dataclasses.replace(config, **open_ones)
