@@ -14,7 +14,7 @@ import sys
 import traceback
 import typing
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +44,11 @@ def define_flags(cls: type, values: Any = None) -> None:
     define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float}
     for field, (kind, _) in zip(dataclasses.fields(cls), kinds(cls).values()):
         help, choices = field.metadata["help"], field.metadata["choices"]
-        if choices:
+        if not field.metadata["flag"]:
+            continue
+        if field.metadata["extensible"]:
+            flags.DEFINE_string(field.name, field.default, f"{help}: {', '.join(choices)}", flag_values=values)
+        elif choices:
             flags.DEFINE_enum(field.name, field.default, list(choices), help, flag_values=values)
         else:
             define.get(kind, flags.DEFINE_string)(field.name, field.default, help, flag_values=values)
@@ -69,7 +73,7 @@ def parse(cls: type[C], argv: Sequence[str], values: Any) -> C:
         raise UserError(" ".join(str(error).removeprefix("flag ").split()) + " (see --help)") from None
     if len(rest) > 1:
         raise UserError(f"not a flag: {' '.join(rest[1:])}; flags are written --name=value (see --help)")
-    config = cls(**{field.name: getattr(values, field.name) for field in dataclasses.fields(cls)})
+    config = cls(**{f.name: getattr(values, f.name) for f in dataclasses.fields(cls) if f.metadata["flag"]})
     check_values(config)
     return config
 
@@ -199,19 +203,32 @@ C = TypeVar("C")
 
 
 def option(
-    default: Any, help: str, choices: Sequence[str] | None = None, identity: bool = True, most: int = MOST
+    default: Any,
+    help: str,
+    choices: Iterable[str] | None = None,
+    identity: bool = True,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    extensible: bool = False,
+    flag: bool = True,
 ) -> Any:
-    """A field of a configuration.
+    """Returns a field of a configuration.
 
     Args:
       default: its value where the flag is not given.
       help: one line for ``--help``.
       choices: the names that a string may have.
       identity: False for what says where things are and not what the run is: it may differ when a run is continued.
-      most: the largest whole number.
+      least, above, most, below: bounds of a number; ``above`` and ``below`` are themselves excluded.
+      extensible: whether there may be more names than ``choices``; who knows them all has to check.
+      flag: False for what the configuration records and nobody types.
     """
-    metadata = {"help": help, "choices": choices, "identity": identity, "most": most}
-    return dataclasses.field(default=default, metadata=metadata)
+    bounds = {"least": least, "above": above, "most": most, "below": below}
+    metadata = {"help": help, "choices": choices, "identity": identity, "extensible": extensible, "flag": flag}
+    return dataclasses.field(default=default, metadata=metadata | bounds)
 
 
 def kinds(cls: type) -> dict[str, tuple[type, bool]]:
@@ -269,18 +286,38 @@ def _wrong(field: dataclasses.Field, kind: type, optional: bool, value: Any) -> 
         return None if optional else f"must be {_KINDS[kind]}"
     if not isinstance(value, (int, float) if kind is float else kind) or (isinstance(value, bool) and kind is not bool):
         return f"must be {_KINDS[kind]}"
-    choices, most = field.metadata["choices"], field.metadata["most"]
-    if choices and value not in choices:
+    choices, most = field.metadata["choices"], field.metadata["most"] or MOST
+    if choices and not field.metadata["extensible"] and value not in choices:
         return f"must be one of {', '.join(choices)}"
     if kind is int and not -most <= value <= most:
         return f"must be at most {most}" if value > 0 else f"must be at least {-most}"
     if kind is float and value != 0 and not SMALLEST <= abs(value) <= LARGEST:  # nor is NaN
         return f"must be a number between {SMALLEST:g} and {LARGEST:g}, or 0: single precision holds no other"
+    if kind in (int, float) and not _within(field.metadata, value):
+        return f"must be {_range(field.metadata)}"
     if kind is str and not value:
         return "is empty: give it a value, or leave the flag out for its default"
     if kind is str and any(unicodedata.category(letter) in _NO_NAME for letter in value):
         return "holds a line break, a control character or bytes that are no UTF-8"
     return None
+
+
+def _within(bounds: Mapping[str, Any], value: float) -> bool:
+    """Whether a number is within the bounds of its field."""
+    least, above, most, below = (bounds[name] for name in ("least", "above", "most", "below"))
+    low = (least is None or value >= least) and (above is None or value > above)
+    return low and (most is None or value <= most) and (below is None or value < below)
+
+
+def _range(bounds: Mapping[str, Any]) -> str:
+    """The bounds of a field in words, to be read after "must be"."""
+    least, above, most, below = (bounds[name] for name in ("least", "above", "most", "below"))
+    low, high = (above if least is None else least), (below if most is None else most)
+    if low is not None and high is not None:
+        return f"in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
+    if high is not None:
+        return f"at most {high:g}" if below is None else f"below {high:g}"
+    return "positive" if above == 0 else f"at least {low:g}" if above is None else f"above {low:g}"
 
 
 def _shown(value: Any) -> str:
