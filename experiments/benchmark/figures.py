@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 
 _TICKS = [m * 10.0**e for e in range(-3, 7) for m in (1, 2, 5)]
 
 
-def plates(found: dict[str, Any]) -> list[Plate]:
+def plates(found: dict[str, Any]) -> list[Figure]:
     """The figures of what benchmark.json holds: ``benchmark.png``, and ``growth.png`` where growth was measured."""
     drawn = [_rows(found)] if found["rows"] else []
     return drawn + ([_growth(found["growth"])] if found.get("growth") else [])
@@ -24,7 +24,7 @@ def label(row: dict[str, Any]) -> str:
     return f"{row['model']} {row['mode']}{runs}{samples}"
 
 
-def _rows(found: dict[str, Any]) -> Plate:
+def _rows(found: dict[str, Any]) -> Figure:
     rows = found["rows"]
     compared = [(i, peer) for i, row in enumerate(rows) for peer in row.get("peers", ()) if "ratio" in peer]
     names = sorted({f"{peer['peer']} {peer['variant']}" for _, peer in compared})
@@ -54,7 +54,7 @@ def _rows(found: dict[str, Any]) -> Plate:
 
     caption = f"Speed on {found['device']}: operations a second as a share of the rate of matrix products"
     caption += ", and examples a second over a peer's, median and range." if compared else "."
-    return Plate("benchmark.png", caption, draw(paint, height=0.9 + 0.28 * len(rows)))
+    return Figure("benchmark.png", caption, draw(paint, height=0.9 + 0.28 * len(rows)))
 
 
 def _plain_logarithm(axis: Any, values: np.ndarray) -> None:
@@ -67,7 +67,7 @@ def _plain_logarithm(axis: Any, values: np.ndarray) -> None:
     axis.set_ticks(inside[:: 1 + len(inside) // 6], [f"{n:g}" for n in inside[:: 1 + len(inside) // 6]])
 
 
-def _growth(axes: list[dict[str, Any]]) -> Plate:
+def _growth(axes: list[dict[str, Any]]) -> Figure:
     def paint(figure):
         panels = figure.subplots(2, len(axes), squeeze=False)
         for column, axis in enumerate(axes):
@@ -88,4 +88,4 @@ def _growth(axes: list[dict[str, Any]]) -> Plate:
             panels[1, column].set_xlabel(axis["name"])
 
     caption = "How cost grows: measured (dots), and the theoretical exponent through their middle (dashes)."
-    return Plate("growth.png", caption, draw(paint, height=3.6, width=1.6 * len(axes) + 0.6))
+    return Figure("growth.png", caption, draw(paint, height=3.6, width=1.6 * len(axes) + 0.6))

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 
 import vae_jax
-from vae_jax.report.style import Plate
+from vae_jax.report.figure import Figure
 from vae_jax.runtime.files import write_atomic, write_json
 from vae_jax.types import UserError, one_line
 
@@ -57,7 +57,7 @@ class Measured(NamedTuple):
     value: float
     spread: float | None = None
     detail: str = ""
-    plate: Plate | None = None
+    plate: Figure | None = None
 
 
 class Claim(NamedTuple):
@@ -101,7 +101,7 @@ def excess(claim: Claim, value: float) -> float:
     return max(0.0, off - claim.tolerance)
 
 
-def check(claim: Claim, settings: Settings) -> tuple[dict[str, Any], Plate | None]:
+def check(claim: Claim, settings: Settings) -> tuple[dict[str, Any], Figure | None]:
     """Runs one claim; its entry of the ledger, and its figure.
 
     ``holds`` is None where the claim was skipped, and False where it raised, with the error's first line. An exit that

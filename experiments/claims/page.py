@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.claims.ledger import TIERS, figure_of, word
-from vae_jax.report import html as page
+from vae_jax.report import Finding, page
+from vae_jax.report.figure import Figure
 from vae_jax.report.formatting import MISSING, duration, number
-from vae_jax.report.style import Plate
 from vae_jax.runtime.files import write_atomic
 
 _TITLES = {
@@ -51,20 +50,24 @@ def table_lines(entries: Sequence[dict[str, Any]]) -> list[str]:
 
 def write_page(workdir: Path, entries: Sequence[dict[str, Any]]) -> Path:
     """Writes ``claims.html`` of ``entries`` with their figures inside it; returns its path."""
-    title = "What this project claims, and what was measured"
     about = (
         "Each line compares one number with what it should be. A table of golden numbers is one line, its largest "
         "misfit in units of what each number's printed digits allow. A claim that does not hold is shown as such."
     )
-    parts = [f"<h1>{html.escape(title)}</h1>", page.paragraph(about, "under")]
+    sections = []
     for tier in TIERS:
         here = [entry for entry in entries if entry["tier"] == tier]
-        table = page.table(HEADS, [cells(e) for e in here], ["name", *["value"] * 5], "numbers")
-        words = [page.remark(e["name"], _about(e), e["holds"] is not True) for e in here]
-        shown = [Plate(path.name, e["caption"], path.read_bytes()) for e in here if (path := _figure(workdir, e))]
-        parts.append(page.section(_TITLES[tier], "\n".join([table, page.plates(shown), *words]) if here else ""))
-    path = workdir / "claims.html"
-    write_atomic(path, page.document(title, "\n".join(part for part in parts if part)))
+        figures = [Figure(path.name, e["caption"], path.read_bytes()) for e in here if (path := _figure(workdir, e))]
+        sections.append(
+            {
+                "title": _TITLES[tier],
+                "table": page.Table(HEADS, ["name", *["value"] * 5], [cells(e) for e in here]),
+                "figures": figures,
+                "findings": [Finding(e["name"], e["holds"] is not True, _about(e)) for e in here],
+            }
+        )
+    path, title = workdir / "claims.html", "What this project claims, and what was measured"
+    write_atomic(path, page.render("sections.html", title=title, about=about, sections=sections))
     return path
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 
 
-def normalizer_plate(logits: np.ndarray, integrated: np.ndarray, formula: np.ndarray) -> Plate:
+def normalizer_plate(logits: np.ndarray, integrated: np.ndarray, formula: np.ndarray) -> Figure:
     """log C over the logit, by its formula and by the integral of the unnormalised density."""
 
     def paint(figure):
@@ -26,10 +26,10 @@ def normalizer_plate(logits: np.ndarray, integrated: np.ndarray, formula: np.nda
         "The normaliser of the continuous Bernoulli: what a cross-entropy on grey pixels leaves out of each pixel, "
         "at least log 2 (dotted)."
     )
-    return Plate("normaliser.png", caption, draw(paint, 2.4))
+    return Figure("normaliser.png", caption, draw(paint, 2.4))
 
 
-def frontier_plate(curve: Sequence[tuple[float, float]], trained: Sequence[tuple[float, float]]) -> Plate:
+def frontier_plate(curve: Sequence[tuple[float, float]], trained: Sequence[tuple[float, float]]) -> Figure:
     """Squared error over rate: reverse water-filling as a line, trained optima as points; ``(rate, error)`` each."""
 
     def paint(figure):
@@ -42,10 +42,10 @@ def frontier_plate(curve: Sequence[tuple[float, float]], trained: Sequence[tuple
         axes.legend()
 
     caption = "Rate and distortion of a linear VAE: where training ends at seven water levels, and the closed form."
-    return Plate("frontier.png", caption, draw(paint, 2.6))
+    return Figure("frontier.png", caption, draw(paint, 2.6))
 
 
-def bounds_plate(counts: Sequence[int], bounds: Sequence[float], log_p: float) -> Plate:
+def bounds_plate(counts: Sequence[int], bounds: Sequence[float], log_p: float) -> Figure:
     """The importance-weighted bound over its number of samples, below log p(x)."""
 
     def paint(figure):
@@ -58,10 +58,10 @@ def bounds_plate(counts: Sequence[int], bounds: Sequence[float], log_p: float) -
         axes.set_ylabel("bound $L_K$, nats")
 
     caption = "The importance-weighted bound rises with K towards log p(x): expectations by exact enumeration."
-    return Plate("bounds.png", caption, draw(paint, 2.2))
+    return Figure("bounds.png", caption, draw(paint, 2.2))
 
 
-def paths_plate(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float) -> Plate:
+def paths_plate(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float) -> Figure:
     """The weight and the rate of each schedule, ``name -> (beta [steps], rate [steps])``, and the rate they end at."""
 
     def paint(figure):
@@ -77,10 +77,10 @@ def paths_plate(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float)
         left.legend(fontsize=7)
 
     caption = "Schedules that end at weight 1: other paths (left), one optimum (right; dashed, the closed form)."
-    return Plate("schedules.png", caption, draw(paint, 2.4))
+    return Figure("schedules.png", caption, draw(paint, 2.4))
 
 
-def arms_plate(name: str, caption: str, label: str, values: dict[str, Sequence[float]]) -> Plate:
+def arms_plate(name: str, caption: str, label: str, values: dict[str, Sequence[float]]) -> Figure:
     """One number of each arm of a comparison, a point a seed: ``arm -> values``."""
 
     def paint(figure):
@@ -93,10 +93,10 @@ def arms_plate(name: str, caption: str, label: str, values: dict[str, Sequence[f
         axes.invert_yaxis()
         axes.set_xlabel(label)
 
-    return Plate(f"{name}.png", caption, draw(paint, 0.8 + 0.3 * len(values)))
+    return Figure(f"{name}.png", caption, draw(paint, 0.8 + 0.3 * len(values)))
 
 
-def curve_plate(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any, spread: Any, log: bool) -> Plate:
+def curve_plate(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any, spread: Any, log: bool) -> Figure:
     """The mean over seeds of one number over another, with bars of one standard deviation."""
 
     def paint(figure):
@@ -110,4 +110,4 @@ def curve_plate(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
 
-    return Plate(f"{name}.png", caption, draw(paint, 2.4))
+    return Figure(f"{name}.png", caption, draw(paint, 2.4))

@@ -9,7 +9,7 @@ import numpy as np
 
 from vae_jax.report.formatting import number
 from vae_jax.report.run_files import series
-from vae_jax.report.style import FAINT, MARK, TRAIN, Plate, draw, label_of, step_axis
+from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, label_of, step_axis
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = {
@@ -50,7 +50,7 @@ def _mean(key: str, value: float) -> str:
     return f"{value:.1f}" if key in ("calibrated_elbo", "rate", "calibrated_distortion") else number(value, 3)
 
 
-def comparison(rows: Rows) -> Plate:
+def comparison(rows: Rows) -> Figure:
     """The recalibrated ELBO of every run, and where the runs lie in the plane of rate and error."""
     found = groups(rows)
 
@@ -83,7 +83,7 @@ def comparison(rows: Rows) -> Plate:
         "sigma recalibrated on the training split, is behind the best mean, a dot a seed; (b) rate and error of the "
         "same runs, numbered as in (a)."
     )
-    return Plate("figure.png", caption, draw(paint, height=0.6 + 0.22 * max(len(found), 8)))
+    return Figure("figure.png", caption, draw(paint, height=0.6 + 0.22 * max(len(found), 8)))
 
 
 def _labels(points: np.ndarray) -> list[tuple[str, np.ndarray, tuple[float, float]]]:
@@ -123,7 +123,7 @@ def _ranges(numbers: list[int]) -> str:
 Lines = Sequence[Mapping[str, Any]]
 
 
-def annealing(arms: Mapping[str, Sequence[Lines]]) -> Plate:
+def annealing(arms: Mapping[str, Sequence[Lines]]) -> Figure:
     """A panel for each arm: the rate of every seed, nats per example and not weighted, and the weight beside it.
 
     Args:
@@ -159,4 +159,4 @@ def annealing(arms: Mapping[str, Sequence[Lines]]) -> Plate:
         "The KL of each seed (solid, nats per example, not weighted, single updates) and the weight that was applied "
         "(dashed), over the steps of training."
     )
-    return Plate("annealing.png", caption, draw(paint, height=2.6))
+    return Figure("annealing.png", caption, draw(paint, height=2.6))

@@ -20,9 +20,8 @@ from test_report import config, metrics, results, write_run
 from vae_jax import data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.text.dataset import read as read_text
-from vae_jax.report import html, load, read, tables
+from vae_jax.report import load, read, run_page
 from vae_jax.report.sweep.sweep_files import load_sweep
-from vae_jax.report.tables import evaluation, sentences
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.logs import rewind
 
@@ -256,11 +255,7 @@ SAID = {"reconstructions": [["a b", "a c"]], "samples": ["a"], "homotopies": [["
 
 def whole_page(workdir):
     """All of the page but the figures, whose numbers have been checked when they are drawn."""
-    run = load(workdir)
-    parts = [tables.main_numbers(run), tables.weight_numbers(run), tables.further_numbers(run)]
-    parts += [tables.configuration(run), tables.one_line(run), evaluation(run), sentences(run)]
-    parts += [html.remark(*f[:1], f.text, f.attention) for f in read(run.results, run.config, run.metrics)]
-    return html.document("title", "\n".join(parts))
+    return run_page.render(load(workdir), [])
 
 
 @pytest.mark.parametrize("name", ["results.json", "config.json", "evaluation.json", "sentences.json"])

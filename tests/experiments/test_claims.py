@@ -23,7 +23,7 @@ from vae_jax import objective, schedules
 from vae_jax.conventions import written_weight
 from vae_jax.gaussian import kl_divergence
 from vae_jax.linear_vae import predict
-from vae_jax.report.style import Plate, draw
+from vae_jax.report.figure import Figure, draw
 from vae_jax.types import UserError
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -114,7 +114,7 @@ def test_golden_numbers_are_as_exact_as_they_are_printed():
 
 def passes(settings):
     """Holds."""
-    return Measured(1.0, 0.01, "a detail", Plate("x.png", "What <is> drawn: more.", draw(lambda f: f.subplots(), 1.0)))
+    return Measured(1.0, 0.01, "a detail", Figure("x.png", "What <is> drawn: more.", draw(lambda f: f.subplots(), 1.0)))
 
 
 def fails(settings):

@@ -10,8 +10,8 @@ from test_report import config, metrics, results, write_run
 from test_sweep_report import plain
 
 from experiments.papers.figures import COLUMNS, annealing, comparison
-from vae_jax.report import html, summary_lines, write_report
-from vae_jax.report.style import draw, label_of
+from vae_jax.report import Finding, page, summary_lines, write_report
+from vae_jax.report.figure import Figure, draw, label_of
 from vae_jax.report.sweep import table_lines, write_sweep_report
 from vae_jax.types import UserError
 
@@ -124,13 +124,14 @@ def test_the_page_of_a_sweep_shows_every_word_and_obeys_none(tmp_path):
 
 @pytest.mark.parametrize("words", [MARKUP, "5'e9", '1"2', "1e" + "9" * 5000, "&lt;b&gt;", "\ud800", "</style>", "]]>"])
 def test_every_part_of_a_page_escapes(words):
-    body = [html.text(words), html.section(words, "x"), html.paragraph(words), html.remark(words, words, True)]
-    body += [html.table((words, "a", "b", "c"), [[words] * 4], ("value",) * 4), html.pairs([(words, words)])]
-    seen = harmless(html.document(words, "\n".join(body)).decode())
+    table = page.Table((words, "a", "b", "c"), ("value",) * 4, [[words] * 4])
+    section = {"title": words, "table": table, "figures": [Figure("f.png", words, None)]}
+    section["findings"] = [Finding(words, True, words)]
+    seen = harmless(page.render("sections.html", title=words, about=words, sections=[section]).decode())
     shown = "".join(seen.words)
     assert shown.count(words.encode("utf-8", "replace").decode()) >= 7 or "1e9" in words
     assert {tag for tag, _ in seen.tags} <= set(
-        "html head meta title style body h2 p b table thead tbody".split()
+        "html head meta title style body h1 h2 p b table thead tbody".split()
     ) | set("tr th td dl div dt dd sup".split())
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from experiments.papers.figures import comparison, table_lines
-from vae_jax.report import Run, html, load, read, summary_lines, write_report
-from vae_jax.report.curves import limits
+from vae_jax.report import Run, load, read, summary_lines, write_report
+from vae_jax.report.training_curves import limits
 from vae_jax.report.formatting import duration, number, setting
-from vae_jax.report.latents import THRESHOLD, embedding
-from vae_jax.report.pictures import interpolations, tempered, traversals
-from vae_jax.report.reliability import reliability
+from vae_jax.report.latent_figures import THRESHOLD, embedding
+from vae_jax.report.image_grids import interpolations, tempered, traversals
+from vae_jax.report.page import typeset
+from vae_jax.report.reliability_figure import reliability
 from vae_jax.types import UserError
 
 D, M, STEPS = 64, 16, 3000
@@ -429,7 +430,7 @@ def test_the_threshold_of_a_linear_latent():
 
 
 def test_letters_and_signs_are_set_but_never_names():
-    set_ = html.text("beta sigma^2 = -1.5e-6, --beta=1 --sigma=-2 beta_norm, the beta likelihood; -log p < 0, 2-3")
+    set_ = typeset("beta sigma^2 = -1.5e-6, --beta=1 --sigma=-2 beta_norm, the beta likelihood; -log p < 0, 2-3")
     assert set_ == (
         "β σ² = −1.5 × 10<sup>−6</sup>, --beta=1 --sigma=-2 beta_norm, the beta likelihood; −log p &lt; 0, 2-3"
     )

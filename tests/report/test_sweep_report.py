@@ -11,10 +11,10 @@ from test_browser import BROWSER, WIDTHS, faults, measured
 from test_report import Page
 
 from vae_jax.linear_vae import learned_variance, predict
-from vae_jax.report.style import label_of
+from vae_jax.report.figure import label_of
 from vae_jax.report.sweep import about_sweep
 from vae_jax.report.sweep import about_sweep as about_frontier
-from vae_jax.report.sweep import frontier as marks
+from vae_jax.report.sweep import frontier_figure as marks
 from vae_jax.report.sweep.about_sweep import read_sweep, summary_lines
 from vae_jax.report.sweep.analysis import (
     Onset,
@@ -28,13 +28,13 @@ from vae_jax.report.sweep.analysis import (
     predicted_collapse,
 )
 from vae_jax.report.sweep.beta_profile import beta_profile
-from vae_jax.report.sweep.frontier import calibrated as marked
-from vae_jax.report.sweep.frontier import columns, lines_of
-from vae_jax.report.sweep.frontier import frontier as draw_frontier
-from vae_jax.report.sweep.settings import along, distortion, elbo, groups, rms, settings
+from vae_jax.report.sweep.frontier_figure import calibrated as marked
+from vae_jax.report.sweep.frontier_figure import columns, lines_of
+from vae_jax.report.sweep.frontier_figure import frontier as draw_frontier
+from vae_jax.report.sweep.grouping import along, distortion, elbo, groups, rms, settings
 from vae_jax.report.sweep.sweep_files import load_sweep
 from vae_jax.report.sweep.sweep_page import write_sweep_report
-from vae_jax.report.sweep.tables import table_lines
+from vae_jax.report.sweep.sweep_tables import table_lines
 from vae_jax.theory.prospects import calibrated, frontier
 from vae_jax.types import UserError
 
@@ -504,7 +504,7 @@ def test_the_diagonals_run_through_the_right_points():
 
 def panel(rows, about, index=0):
     """The drawn axes of the frontier."""
-    from vae_jax.report.sweep import frontier as module
+    from vae_jax.report.sweep import frontier_figure as module
 
     kept = []
 

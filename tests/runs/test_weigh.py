@@ -15,7 +15,7 @@ from conftest import BED_EIGENVALUES, BED_LATENTS, golden
 from experiments import weigh
 from vae_jax.data.spectrum import eigenvalues
 from vae_jax.linear_vae import predict
-from vae_jax.report import weigh as tables
+from vae_jax.report import weigh_tables as tables
 from vae_jax.theory import prospects
 from vae_jax.theory.known_losses import KNOWN
 from vae_jax.types import UserError

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import html
+from collections.abc import Sequence
 from pathlib import Path
 
-from vae_jax.report import html as page
-from vae_jax.report import tables
-from vae_jax.report.curves import curves, weight
-from vae_jax.report.latents import embedding, kl_per_latent
-from vae_jax.report.pictures import interpolations, reconstructions, samples, tempered, traversals
+from vae_jax.report import image_grids, latent_figures, page, run_tables, training_curves
+from vae_jax.report.figure import Figure
 from vae_jax.report.reading import read
-from vae_jax.report.reliability import reliability
+from vae_jax.report.reliability_figure import reliability
 from vae_jax.report.run_files import Run, load
-from vae_jax.report.tables import evaluation, sentences
 from vae_jax.runtime.files import write_atomic
 
 _MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet", "recurrent": "Recurrent"}
 FIGURES = (
-    reconstructions,
-    samples,
-    tempered,
-    traversals,
-    interpolations,
-    kl_per_latent,
-    embedding,
+    image_grids.reconstructions,
+    image_grids.samples,
+    image_grids.tempered,
+    image_grids.traversals,
+    image_grids.interpolations,
+    latent_figures.kl_per_latent,
+    latent_figures.embedding,
     reliability,
-    curves,
-    weight,
+    training_curves.curves,
+    training_curves.weight,
 )
-
-
-OF_SENTENCES = (kl_per_latent, curves, weight)
+TEXT_FIGURES = (latent_figures.kl_per_latent, training_curves.curves, training_curves.weight)
 
 
 def _title(run: Run) -> str:
-    config = run.config
-    model, likelihood, dataset = (config.get(k) for k in ("model", "likelihood", "dataset"))
+    model, likelihood, dataset = (run.config.get(k) for k in ("model", "likelihood", "dataset"))
     title = f"{_MODELS.get(model, model)} VAE" if model else "VAE"
     if likelihood:
         family = str(likelihood).replace("_", " ").replace("gaussian", "Gaussian").replace("bernoulli", "Bernoulli")
@@ -44,12 +37,33 @@ def _title(run: Run) -> str:
     return f"{title} on {Path(str(dataset)).name}" if dataset else title
 
 
+def render(run: Run, figures: Sequence[Figure]) -> bytes:
+    """The page of a run, with ``figures`` inside it."""
+    # evaluation.json takes the rate apart with more samples than the run's own.
+    exact = {k: v for k, v in (run.evaluation or {}).items() if k == "rate_parts"}
+    return page.render(
+        "run.html",
+        title=_title(run),
+        summary=run_tables.one_line(run),
+        results={"headline": None, "protocol": None} | run.results,
+        main_numbers=run_tables.main_numbers(run),
+        weight_numbers=run_tables.weight_numbers(run),
+        findings=read(run.results | exact, run.config, run.metrics),
+        evaluation=run_tables.evaluation(run),
+        notes=run_tables.evaluation_notes(run),
+        figures=figures,
+        sentences=run_tables.sentences(run),
+        further_numbers=run_tables.further_numbers(run),
+        configuration=run_tables.flags(run.config),
+    )
+
+
 def write_report(workdir) -> Path:
     """Writes ``figures/*.png`` and ``report.html``, each of them all at once, and returns the page's path.
 
     Args:
       workdir: a run's directory with ``results.json`` and, if there, ``config.json``, ``metrics.jsonl``,
-        ``evaluation.json`` and ``pictures.npz``. What is missing is said on the page.
+        ``evaluation.json`` and ``pictures.npz``. The page says what is missing.
 
     Returns:
       The path of ``report.html``, which holds its images and needs no other file.
@@ -59,32 +73,7 @@ def write_report(workdir) -> Path:
     """
     workdir = Path(workdir)
     run = load(workdir)
-    plates = [figure(run) for figure in (FIGURES if run.sentences is None else OF_SENTENCES)]
-    for plate in plates:
-        target = workdir / "figures" / plate.name
-        if plate.png is not None:
-            write_atomic(target, plate.png)
-        else:
-            target.unlink(missing_ok=True)  # of an earlier report, and no longer true
-    results, title = run.results, _title(run)
-    exact = {k: v for k, v in (run.evaluation or {}).items() if k == "rate_parts"}  # of more samples than the run's own
-    found = read(results | exact, run.config, run.metrics)
-    under = tables.one_line(run)
-    about = "The bounds and their terms are in nats per example, at beta = 1 whatever weight was trained."
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        page.paragraph(under, "under") if under else "",
-        page.paragraph(results["headline"], "headline") if results.get("headline") else "",
-        page.section("Main numbers", page.paragraph(about, "under") + tables.main_numbers(run)),
-        page.section("Weight and data", tables.weight_numbers(run)),
-        page.section("Reading", "\n".join(page.remark(f.topic, f.text, f.attention) for f in found)),
-        page.section("Evaluation", evaluation(run)),
-        page.section("Figures", page.plates(plates)),
-        page.section("Sentences", sentences(run)),
-        page.section("Further numbers", tables.further_numbers(run)),
-        page.section("Configuration", tables.configuration(run) or page.paragraph("The run left no config.json.")),
-        page.section("Protocol", page.paragraph(results["protocol"]) if results.get("protocol") else ""),
-    ]
-    path = workdir / "report.html"
-    write_atomic(path, page.document(title, "\n".join(part for part in parts if part)))
-    return path
+    figures = [draw(run) for draw in (FIGURES if run.sentences is None else TEXT_FIGURES)]
+    page.write_figures(workdir / "figures", figures)
+    write_atomic(workdir / "report.html", render(run, figures))
+    return workdir / "report.html"

@@ -10,7 +10,7 @@ from typing import Any
 from vae_jax.conventions import Convention, Form, beta_from_norm, canonical, equivalents
 from vae_jax.likelihoods import PRECISIONS
 from vae_jax.linear_vae import predict
-from vae_jax.report.weigh import plate, text
+from vae_jax.report.weigh_tables import figure, text
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import write_json
 from vae_jax.theory import prospects
@@ -192,5 +192,5 @@ def draw_figures(answer: dict[str, Any], folder: Path) -> list[Path]:
     if "data" not in answer:
         return []
     path = folder / "figures" / "weigh.png"
-    path.write_bytes(plate(answer).png)
+    path.write_bytes(figure(answer).png)
     return [path]

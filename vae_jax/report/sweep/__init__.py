@@ -9,6 +9,6 @@ writing              the page
 
 from vae_jax.report.sweep.about_sweep import summary_lines
 from vae_jax.report.sweep.sweep_page import write_sweep_report
-from vae_jax.report.sweep.tables import table_lines
+from vae_jax.report.sweep.sweep_tables import table_lines
 
 __all__ = ["summary_lines", "table_lines", "write_sweep_report"]

@@ -14,7 +14,7 @@ from vae_jax.report.formatting import duration, number, setting
 from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding
 from vae_jax.report.sweep import analysis
 from vae_jax.report.sweep.analysis import predicted_collapse
-from vae_jax.report.sweep.settings import Group, Setting, along, at, done, elbo, groups, rate, rms, settings, varied
+from vae_jax.report.sweep.grouping import Group, Setting, along, at, done, elbo, groups, rate, rms, settings, varied
 from vae_jax.report.sweep.sweep_files import Row
 
 Summary = dict[str, Any]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.sweep.settings import Measure, Setting, at, elbo, groups, rate, rms, settings
+from vae_jax.report.sweep.grouping import Measure, Setting, at, elbo, groups, rate, rms, settings
 from vae_jax.report.sweep.sweep_files import Row
 
 SPREADS = 2.0  # combined standard deviations over seeds that a difference must pass to count

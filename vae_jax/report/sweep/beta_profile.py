@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.style import MARK, Plate, draw, label_of
+from vae_jax.report.figure import MARK, Figure, draw, label_of
 from vae_jax.report.sweep.analysis import gaussian_distortion, predicted_collapse, reference
-from vae_jax.report.sweep.frontier import DARK, LOOKS, Line, any_far, columns, lines_of, near
-from vae_jax.report.sweep.settings import (
+from vae_jax.report.sweep.frontier_figure import DARK, LOOKS, Line, any_far, columns, lines_of, near
+from vae_jax.report.sweep.grouping import (
     Group,
     Measure,
     Setting,
@@ -37,11 +37,11 @@ class Panel(NamedTuple):
     measures: dict[str, Measure]
 
 
-def beta_profile(rows: Sequence[Row], summary: dict[str, Any]) -> Plate:
+def beta_profile(rows: Sequence[Row], summary: dict[str, Any]) -> Figure:
     """Means over seeds with their spread, against beta_norm, or against the flag that was swept where beta was not."""
     name, finished = "beta_profile.png", done(rows)
     if not finished:
-        return Plate(name, "The profile: not drawn, because no run came to its end with finite numbers.", None)
+        return Figure(name, "The profile: not drawn, because no run came to its end with finite numbers.", None)
     flag = along(rows)
     lines = lines_of(rows, flag)
     axis = Axis.of(flag, lines, finished)
@@ -67,7 +67,7 @@ def beta_profile(rows: Sequence[Row], summary: dict[str, Any]) -> Plate:
         _legends(figure, grid, panels, lines)
 
     height = 0.7 + 1.75 * math.ceil(len(panels) / 2)
-    return Plate(name, _caption(axis, lines, panels, gaussian, rows), draw(paint, height=height))
+    return Figure(name, _caption(axis, lines, panels, gaussian, rows), draw(paint, height=height))
 
 
 def _panels(rows: Sequence[Row], groups: int) -> list[Panel]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 
-from vae_jax.report import html as page
-from vae_jax.report.sweep import tables
+from vae_jax.report import page
+from vae_jax.report.sweep import sweep_tables
 from vae_jax.report.sweep.about_sweep import read_sweep
 from vae_jax.report.sweep.beta_profile import beta_profile
-from vae_jax.report.sweep.frontier import frontier
-from vae_jax.report.sweep.settings import done
+from vae_jax.report.sweep.frontier_figure import frontier
+from vae_jax.report.sweep.grouping import done
 from vae_jax.report.sweep.sweep_files import Sweep, load_sweep
 from vae_jax.runtime.files import write_atomic
-
-FIGURES = (frontier, beta_profile)
 
 
 def _title(sweep: Sweep) -> str:
@@ -43,29 +40,20 @@ def write_sweep_report(workdir) -> Path:
     workdir = Path(workdir)
     sweep = load_sweep(workdir)
     rows, summary = sweep
-    plates = [figure(rows, summary) for figure in FIGURES]
-    for plate in plates:
-        if plate.png is not None:
-            write_atomic(workdir / plate.name, plate.png)
-        else:
-            (workdir / plate.name).unlink(missing_ok=True)  # of an earlier report, and no longer true
-    title, found = _title(sweep), read_sweep(rows, summary)
-    gaussian = any(row.get("calibrated_elbo") is not None for row in done(rows))
-    about = "Nats per example on the test split, at beta = 1 whatever weight was trained"
-    about += ", with sigma^2 the error of the training split." if gaussian else "."
-    many = len(rows) > tables.RUNS
-    about += " Means over the seeds that came to their end, ± one standard deviation." if many else ""
-    protocol = next((row["protocol"] for row in rows if row.get("protocol")), None)
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        page.paragraph(tables.one_line(rows, summary), "under"),
-        page.section("Reading", "\n".join(page.remark(f.topic, f.text, f.attention) for f in found)),
-        page.section("Figures", page.plates(plates)),
-        page.section("Runs", page.paragraph(about, "under") + tables.runs_table(rows)),
-        page.section("Time", tables.timings(rows, summary)),
-        page.section("Configuration", tables.configuration(rows, summary)),
-        page.section("Protocol", page.paragraph(f"Of the first run: {protocol}") if protocol else ""),
-    ]
-    path = workdir / "report.html"
-    write_atomic(path, page.document(title, "\n".join(part for part in parts if part)))
-    return path
+    figures = [frontier(rows, summary), beta_profile(rows, summary)]
+    page.write_figures(workdir, figures)
+    made = page.render(
+        "sweep.html",
+        title=_title(sweep),
+        summary=sweep_tables.one_line(rows, summary),
+        findings=read_sweep(rows, summary),
+        figures=figures,
+        gaussian=any(row.get("calibrated_elbo") is not None for row in done(rows)),
+        averaged=len(rows) > sweep_tables.SHOWN_ONE_BY_ONE,
+        runs=sweep_tables.runs_table(rows),
+        timings=sweep_tables.timings(rows, summary),
+        configuration=sweep_tables.configuration(rows, summary),
+        protocol=next((row["protocol"] for row in rows if row.get("protocol")), None),
+    )
+    write_atomic(workdir / "report.html", made)
+    return workdir / "report.html"

@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_jax.report.reading.weight import HELD
 from vae_jax.report.run_files import Run, series
-from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw, step_axis
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, step_axis
 
 SETTLED = 0.1  # the share of a run, at its start, that does not set the axes
 
@@ -43,12 +43,12 @@ def _negative(curve):
     return curve[0], -curve[1]
 
 
-def curves(run: Run) -> Plate:
+def curves(run: Run) -> Figure:
     """Rate, distortion and the negative ELBO over the steps, training and test, and the loss as minimised."""
     name = "curves.png"
     get = {s: {k: series(run.metrics, s, k) for k in ("rate", "distortion", "elbo", "loss")} for s in ("train", "test")}
     if not any(len(steps) for split in get.values() for steps, _ in split.values()):
-        return Plate(name, "Training curves: none, because metrics.jsonl holds no line that can be read.", None)
+        return Figure(name, "Training curves: none, because metrics.jsonl holds no line that can be read.", None)
     for split in get.values():
         split["elbo"] = _negative(split["elbo"])
     flag, held = HELD.get(run.config.get("weighting"), (None, None))
@@ -93,7 +93,7 @@ def curves(run: Run) -> Plate:
         "whatever was trained, (d) the loss as it was minimised, with its weight. The axes are set by what "
         f"comes after the first {SETTLED:.0%} of the steps; earlier values may lie outside.{missing}"
     )
-    return Plate(name, caption, draw(paint, height=4.6))
+    return Figure(name, caption, draw(paint, height=4.6))
 
 
 def _log_if_wide(axes, values) -> None:
@@ -105,13 +105,13 @@ def _log_if_wide(axes, values) -> None:
         axes.set_ylim(low, high + 0.15 * (high - low) if high > low else low + 1.0)
 
 
-def weight(run: Run) -> Plate:
+def weight(run: Run) -> Figure:
     """Beta as it was applied, sigma where there is one, and the water level beta sigma^2 against the data."""
     name = "weight.png"
     averaged = run.config.get("weighting") == "capacity"  # it applies +gamma or -gamma, whose mean is the weight
     steps, beta = series(run.metrics, "train", "multiplier" if averaged else "beta")
     if not len(steps):
-        return Plate(name, "The weight over the steps: none, because metrics.jsonl holds no training line.", None)
+        return Figure(name, "The weight over the steps: none, because metrics.jsonl holds no training line.", None)
     sigma_steps, sigma = series(run.metrics, "train", "sigma")
     fixed = run.results.get("sigma") if run.config.get("precision") == "fixed" else None
     if not len(sigma) and fixed is not None:
@@ -160,4 +160,4 @@ def weight(run: Run) -> Plate:
         parts.append("the decoder's standard deviation sigma, in the units of the data")
     if len(water):
         parts.append("the water level beta sigma^2, which alone decides what a squared-error model learns")
-    return Plate(name, "The weight over the steps: " + "; ".join(parts) + ".", draw(paint, height=0.5 + 1.35 * rows))
+    return Figure(name, "The weight over the steps: " + "; ".join(parts) + ".", draw(paint, height=0.5 + 1.35 * rows))

@@ -6,7 +6,7 @@ import numpy as np
 
 from vae_jax.report.formatting import number
 from vae_jax.report.run_files import Run
-from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 
 NAME = "reliability.png"
 _DISCRETE = ("bernoulli", "categorical", "discretized_logistic")
@@ -28,11 +28,11 @@ def _numbers(run: Run) -> dict[str, np.ndarray] | str:
     return arrays
 
 
-def reliability(run: Run) -> Plate:
+def reliability(run: Run) -> Figure:
     """Coverage against its nominal level, with the deviation between them, and the histogram behind it."""
     numbers = _numbers(run)
     if isinstance(numbers, str):
-        return Plate(NAME, f"Reliability: not drawn, because {numbers}.", None)
+        return Figure(NAME, f"Reliability: not drawn, because {numbers}.", None)
     levels, coverage, pit = (numbers[k] for k in ("levels", "coverage", "pit"))
     gap = coverage - levels
     # A pile at one end would flatten all the rest.
@@ -95,4 +95,4 @@ def reliability(run: Run) -> Plate:
                 f"; counted are the {number(100.0 * share, 3)}% of the values of which the decoder is not certain"
             )
         caption += "."
-    return Plate(NAME, caption, draw(paint, height=2.75))
+    return Figure(NAME, caption, draw(paint, height=2.75))

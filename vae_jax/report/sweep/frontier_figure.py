@@ -10,10 +10,11 @@ import numpy as np
 
 from vae_jax.report.formatting import number, setting
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.style import FAINT, MARK, Plate, draw, label_of
-from vae_jax.report.sweep import analysis, labelling
+from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of
+from vae_jax.report import label_placement as labelling
+from vae_jax.report.sweep import analysis
 from vae_jax.report.sweep.analysis import gaussian_distortion
-from vae_jax.report.sweep.settings import (
+from vae_jax.report.sweep.grouping import (
     SYMBOLS,
     Group,
     Measure,
@@ -57,11 +58,11 @@ def calibrated(rows: Sequence[Row]) -> tuple[Setting, str] | None:
     return found, f"calibrated, β = {at(found, 'beta'):.3g}"
 
 
-def frontier(rows: Sequence[Row], summary: dict[str, Any]) -> Plate:
+def frontier(rows: Sequence[Row], summary: dict[str, Any]) -> Figure:
     """Rate against distortion, with the diagonals of equal ELBO; rate against RMS error; the linear theory in both."""
     name, finished = "frontier.png", done(rows)
     if not finished:
-        return Plate(name, "The frontier: not drawn, because no run came to its end with finite numbers.", None)
+        return Figure(name, "The frontier: not drawn, because no run came to its end with finite numbers.", None)
     flag = along(rows, numeric=True)
     lines = lines_of(rows, flag, levels=True)
     gaussian = all(row.get("calibrated_elbo") is not None for row in finished)
@@ -92,7 +93,7 @@ def frontier(rows: Sequence[Row], summary: dict[str, Any]) -> Plate:
             if axes is left:
                 diagonals(room, finished)
 
-    return Plate(name, _caption(lines, marked, bool(theory), gaussian, rows), draw(paint, height=3.5))
+    return Figure(name, _caption(lines, marked, bool(theory), gaussian, rows), draw(paint, height=3.5))
 
 
 def _theory_x(values, measure: Measure, dim):

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from vae_jax.report import html
 from vae_jax.report.formatting import MISSING, duration, number, setting
-from vae_jax.report.sweep.settings import (
+from vae_jax.report.page import Table
+from vae_jax.report.run_tables import KNOWN, flags
+from vae_jax.report.sweep.grouping import (
     Measure,
     Setting,
     along,
@@ -22,10 +23,9 @@ from vae_jax.report.sweep.settings import (
     varied,
 )
 from vae_jax.report.sweep.sweep_files import Row
-from vae_jax.report.tables import KNOWN
-from vae_jax.report.weigh import aligned
+from vae_jax.report.weigh_tables import aligned
 
-RUNS = 24  # as many rows are shown one by one; more as means over seeds
+SHOWN_ONE_BY_ONE = 24  # rows of a page; where there are more, means over seeds are shown
 # Head of a column, its measure, and whether it is in nats: one decimal, with the spread beside it.
 _COLUMNS: tuple[tuple[str, Measure, bool], ...] = (
     ("rate", rate, True),
@@ -56,9 +56,9 @@ def table_lines(rows: Sequence[Row]) -> list[str]:
     return aligned(heads, cells, left=(0, 1, len(heads) - 1) if both else (0, len(heads) - 1)).split("\n")
 
 
-def runs_table(rows: Sequence[Row]) -> str:
+def runs_table(rows: Sequence[Row]) -> Table:
     """The page's table: every run where they are few, every setting where they are many."""
-    each = len(rows) <= RUNS
+    each = len(rows) <= SHOWN_ONE_BY_ONE
     lines = ordered(rows)
     if each:
         lines = [s._replace(runs=[row]) for s in lines for row in s.runs]
@@ -73,7 +73,7 @@ def runs_table(rows: Sequence[Row]) -> str:
     if any(row["status"] != "done" for row in rows):
         columns.append(("Status", "meaning", lambda s: _status(s.runs)))
     heads, kinds, cells = zip(*columns)
-    return html.table(heads, [[cell(s) for cell in cells] for s in lines], kinds, "numbers")
+    return Table(heads, kinds, [[cell(s) for cell in cells] for s in lines])
 
 
 def _name(s: Setting, seed: bool) -> str:
@@ -116,22 +116,21 @@ def _plain(name: str) -> str:
     return " ".join(name.split())
 
 
-def configuration(rows: Sequence[Row], summary: dict[str, Any]) -> str:
+def configuration(rows: Sequence[Row], summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Every flag that all runs share, as given where it was, and then those that were swept with their values."""
     asked, swept = summary.get("flags") or {}, varied(rows)
     results = KNOWN - set(asked) | set(_ABOUT_A_RUN) | set(swept)
     shared = {k: asked.get(k, v) for k, v in rows[0].items() if k not in results}
-    items = [
-        (f"--{k}", setting(v))
+    shown = {
+        k: v
         for k, v in shared.items()
         if k in asked or (isinstance(v, bool | int | float | str | None) and all(row.get(k) == v for row in rows))
-    ]
-    seeds = dict.fromkeys(row["asked"]["seed"] for row in rows if "seed" in row["asked"])
-    items += [(f"--{k}", setting(v)) for k, v in swept.items()]
-    return html.pairs(items + ([("--seed", setting(list(seeds)))] if seeds else []))
+    }
+    seeds = list(dict.fromkeys(row["asked"]["seed"] for row in rows if "seed" in row["asked"]))
+    return flags({**shown, **swept} | ({"seed": seeds} if seeds else {}))
 
 
-def timings(rows: Sequence[Row], summary: dict[str, Any]) -> str:
+def timings(rows: Sequence[Row], summary: dict[str, Any]) -> list[tuple[str, str]]:
     """How long the sweep took and what of it was training."""
     whole, training, runs = summary.get("seconds"), summary.get("training_seconds"), len(rows)
     items = [("runs", str(runs))]
@@ -144,7 +143,7 @@ def timings(rows: Sequence[Row], summary: dict[str, Any]) -> str:
     cut = summary.get("halving") or {}
     if cut.get("saved_seconds") is not None:
         items.append(("saved by halving", duration(cut["saved_seconds"])))
-    return html.pairs(items)
+    return items
 
 
 def one_line(rows: Sequence[Row], summary: dict[str, Any]) -> str:

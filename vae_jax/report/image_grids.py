@@ -7,19 +7,19 @@ from collections.abc import Callable
 import numpy as np
 
 from vae_jax.report.run_files import Run
-from vae_jax.report.style import DPI, TEST, TRAIN, WIDTH, Plate, draw
+from vae_jax.report.figure import DPI, TEST, TRAIN, WIDTH, Figure, draw
 
 
-def reconstructions(run: Run) -> Plate:
+def reconstructions(run: Run) -> Figure:
     """Inputs of the test split with E[x|z] right below each."""
     name, what = "reconstructions.png", "Reconstructions"
     inputs, outputs = run.pictures.get("inputs"), run.pictures.get("reconstructions")
-    skipped = skipped_plate(name, what, inputs) or skipped_plate(name, what, outputs)
+    skipped = skipped_figure(name, what, inputs) or skipped_figure(name, what, outputs)
     if skipped:
         return skipped
     if not is_image(inputs):
         png = draw(lambda figure: profiles(figure, [inputs, outputs], ["input", "reconstruction"]), height=3.4)
-        return Plate(name, "Reconstructions: rows of the test split (solid) and E[x|z] (dashed).", png)
+        return Figure(name, "Reconstructions: rows of the test split (solid) and E[x|z] (dashed).", png)
     columns = min(COLUMNS, len(inputs))
     rows, labels = [], []
     for start in range(0, min(3, len(inputs) // columns) * columns, columns):
@@ -27,25 +27,25 @@ def reconstructions(run: Run) -> Plate:
         rows += [inputs[part], outputs[part]]
         labels += ["input", "E[x|z]"]
     png = sheet(rows, labels, extra_gaps=range(2, len(rows), 2))
-    return Plate(name, "Reconstructions: examples of the test split, each with E[x|z] right below it.", png)
+    return Figure(name, "Reconstructions: examples of the test split, each with E[x|z] right below it.", png)
 
 
-def samples(run: Run) -> Plate:
+def samples(run: Run) -> Figure:
     """The decoder's means at draws from the prior."""
     name, what = "samples.png", "Samples"
     drawn = run.pictures.get("samples")
-    skipped = skipped_plate(name, what, drawn)
+    skipped = skipped_figure(name, what, drawn)
     if skipped:
         return skipped
     caption = "Samples: the decoder's mean at z drawn from the prior N(0, I), without the noise of p(x|z)."
     if not is_image(drawn):
-        return Plate(name, caption, draw(lambda figure: profiles(figure, [drawn], [None]), height=3.2))
+        return Figure(name, caption, draw(lambda figure: profiles(figure, [drawn], [None]), height=3.2))
     columns = min(COLUMNS, len(drawn))
     rows = [drawn[r * columns : (r + 1) * columns] for r in range(min(6, len(drawn) // columns))]
-    return Plate(name, caption, sheet(rows, [""] * len(rows)))
+    return Figure(name, caption, sheet(rows, [""] * len(rows)))
 
 
-def tempered(run: Run) -> Plate:
+def tempered(run: Run) -> Figure:
     """The same draws from the prior at several temperatures."""
     values, at = run.pictures.get("tempered"), run.pictures.get("temperatures")
     labels = [f"T = {t:.2g}" for t in at] if at is not None else []
@@ -56,7 +56,7 @@ def tempered(run: Run) -> Plate:
     return drawn_groups("temperatures.png", "Samples at several temperatures", caption, values, labels)
 
 
-def traversals(run: Run) -> Plate:
+def traversals(run: Run) -> Figure:
     """One latent moved along the prior, the others at an example's posterior mean; the most informative first."""
     held = run.pictures
     values, latents, kl, z = (held.get(k) for k in ("traversals", *(f"traversal_{k}" for k in ("latents", "kl", "z"))))
@@ -70,7 +70,7 @@ def traversals(run: Run) -> Plate:
     return drawn_groups("traversals.png", "Latent traversals", caption, values, labels)
 
 
-def interpolations(run: Run) -> Plate:
+def interpolations(run: Run) -> Figure:
     """From one test example to another along the straight line between their posterior means."""
     values, ends = run.pictures.get("interpolations"), run.pictures.get("interpolation_ends")
     caption = (
@@ -100,13 +100,13 @@ def is_image(x) -> bool:
     return x.ndim == 4 and x.shape[-1] in (1, 3)
 
 
-def skipped_plate(name: str, what: str, x) -> Plate | None:
-    """A plate that says why ``x [n, *event]`` cannot be drawn; None where it can."""
+def skipped_figure(name: str, what: str, x) -> Figure | None:
+    """A figure that says why ``x [n, *event]`` cannot be drawn; None where it can."""
     if x is None or not len(x):
-        return Plate(name, f"{what}: none, because the run left no pictures.npz with them.", None)
+        return Figure(name, f"{what}: none, because the run left no pictures.npz with them.", None)
     if not is_image(x) and x.ndim != 2:
         shape = " x ".join(map(str, x.shape[1:])) or "()"
-        return Plate(name, f"{what}: not drawn, because data of shape {shape} is neither an image nor a row.", None)
+        return Figure(name, f"{what}: not drawn, because data of shape {shape} is neither an image nor a row.", None)
     return None
 
 
@@ -202,15 +202,15 @@ def bundles(figure, groups, titles) -> None:
             axes.tick_params(labelbottom=True)
 
 
-def drawn_groups(name: str, what: str, caption: str, values, labels, layout: Callable = sheet) -> Plate:
+def drawn_groups(name: str, what: str, caption: str, values, labels, layout: Callable = sheet) -> Figure:
     """Groups of pictures or rows ``[g, t, *event]``, each with its label."""
     if values is None or not values.size:
-        return skipped_plate(name, what, None)
-    skipped = skipped_plate(name, what, values[0])
+        return skipped_figure(name, what, None)
+    skipped = skipped_figure(name, what, values[0])
     if skipped:
         return skipped
     labels = labels if len(labels) == len(values) else [""] * len(values)
     if is_image(values[0]):
-        return Plate(name, caption, layout(list(values), labels))
+        return Figure(name, caption, layout(list(values), labels))
     bundle = draw(lambda figure: bundles(figure, values, [label.replace("\n", ", ") for label in labels]), height=3.4)
-    return Plate(name, f"{caption} Lines go from blue (first) to orange (last).", bundle)
+    return Figure(name, f"{caption} Lines go from blue (first) to orange (last).", bundle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vae_jax.report.run_files import Run
-from vae_jax.report.style import FAINT, MARK, TRAIN, WIDTH, Plate, draw, label_of
+from vae_jax.report.figure import FAINT, MARK, TRAIN, WIDTH, Figure, draw, label_of
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
 # latent whose mean has that variance costs -log(1 - 0.01) / 2 nats.
@@ -13,12 +13,12 @@ THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
 
 
-def kl_per_latent(run: Run) -> Plate:
+def kl_per_latent(run: Run) -> Figure:
     """The KL of each latent, largest first, on a linear and on a log axis."""
     name = "kl_per_latent.png"
     kl = np.asarray([v or 0.0 for v in run.results.get("kl_per_latent") or []], float)
     if not kl.size:
-        return Plate(name, "KL of each latent: none, because results.json does not list it.", None)
+        return Figure(name, "KL of each latent: none, because results.json does not list it.", None)
     order = np.argsort(-kl, kind="stable")
     kl = kl[order]
     active = run.results.get("active_units")
@@ -67,7 +67,7 @@ def kl_per_latent(run: Run) -> Plate:
         f"is what a linear latent of just that variance costs, {THRESHOLD:.3f} nats. Values below {FLOOR:g} "
         f"nats are drawn at {FLOOR:g}."
     )
-    return Plate(name, caption, draw(paint, height=2.6))
+    return Figure(name, caption, draw(paint, height=2.6))
 
 
 _CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
@@ -112,15 +112,15 @@ def _scatter(figure, axes, points, values, title) -> None:
     axes.set_title(label_of(title))
 
 
-def embedding(run: Run) -> Plate:
+def embedding(run: Run) -> Figure:
     """The posterior means of test examples in two dimensions, a panel for each known factor."""
     name, what = "embedding.png", "Map of the code"
     points, names = run.pictures.get("embedding"), run.pictures.get("embedding_axes")
     if points is None or names is None or not len(points):
-        return Plate(name, f"{what}: none, because the run left no pictures.npz with it.", None)
+        return Figure(name, f"{what}: none, because the run left no pictures.npz with it.", None)
     points = np.asarray(points, float)
     if not np.isfinite(points).all() or not (np.ptp(points, axis=0) > 1e-6).all():
-        return Plate(name, f"{what}: not drawn, because the posterior means hardly differ.", None)
+        return Figure(name, f"{what}: not drawn, because the posterior means hardly differ.", None)
     factors, titles = run.pictures.get("factors"), run.pictures.get("factor_names")
     panels = [(None, "")]
     if factors is not None and titles is not None:
@@ -147,4 +147,4 @@ def embedding(run: Run) -> Plate:
     on = f"{names[0]} and {names[1]}"
     caption = f"{what}: the posterior means of {len(points)} test examples on {on}{colour}."
     height = {1: 3.8, 2: 3.0}.get(columns, 2.3 * rows)
-    return Plate(name, caption, draw(paint, height=height, width=4.8 if columns == 1 else WIDTH))
+    return Figure(name, caption, draw(paint, height=height, width=4.8 if columns == 1 else WIDTH))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.report.formatting import number, setting
-from vae_jax.report.style import FAINT, MARK, TEST, TRAIN, Plate, draw
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 
 HEAD = 8  # eigenvalues shown
 WIDTH = 110
@@ -176,7 +176,7 @@ def _weights(w: dict[str, Any]) -> str:
 _MARKERS = ("o", "s", "^", "D", "v")
 
 
-def plate(answer: dict[str, Any]) -> Plate:
+def figure(answer: dict[str, Any]) -> Figure:
     """The two panels, from what ``weigh.json`` holds.
 
     (a) the eigenvalues of the data's covariance and the water level of every marked weight; (b) the least rate of a
@@ -199,7 +199,7 @@ def plate(answer: dict[str, Any]) -> Plate:
         f"{data['latent_dim']} latents), by the linear theory. (a) Eigenvalues of the covariance; a latent is active "
         "where its eigenvalue is above the water level s = beta sigma^2. (b) Rate against the error of one pixel."
     )
-    return Plate("weigh.png", caption, draw(paint, height=3.0))
+    return Figure("weigh.png", caption, draw(paint, height=3.0))
 
 
 def _color(name):

@@ -1,10 +1,12 @@
-"""The tables of the report: the main numbers with a line of meaning each, and the configuration."""
+"""The tables of a run's page: its numbers with a line of meaning each, its evaluation, its flags."""
 
 from __future__ import annotations
 
-from vae_jax.report import html
+from collections.abc import Mapping
+from typing import Any
+
 from vae_jax.report.formatting import duration, number, setting
-from vae_jax.report.html import pairs, table
+from vae_jax.report.page import Table
 from vae_jax.report.run_files import Run
 
 # Key of results.json, its name, its unit and meaning. A key that is null is left out.
@@ -56,7 +58,22 @@ _ELSEWHERE = (
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE)
 
 
-def _rows(run: Run, entries, training: bool):
+# Of evaluation.json, with rate_parts and gaps laid out flat.
+_EVALUATED = (
+    ("elbo", "ELBO", "nats; lower bound of log p(x)"),
+    ("iw_nll", "IW bound", "nats; upper bound of -log p(x), {iw_samples} samples of z"),
+    ("calibrated_elbo", "ELBO, recalibrated", "nats; with sigma^2 = the training error"),
+    ("bits_per_dim", "Bits per dimension", "bits; from the ELBO"),
+    ("iw_bits_per_dim", "by the IW bound", "bits"),
+    ("mutual_information", "Mutual information", "nats; part of the rate{cap}"),
+    ("total_correlation", "Total correlation", "nats; part of the rate"),
+    ("dimension_wise_kl", "Dimension-wise KL", "nats; part of the rate"),
+    ("approximation_gap", "Approximation gap", "nats; {effective_samples} effective samples"),
+    ("amortisation_gap", "Amortisation gap", "nats"),
+)
+
+
+def _rows(run: Run, entries, training: bool) -> list[list[str]]:
     results, train = run.results, run.results.get("train") or {}
     count = results.get("iw_samples")
     words = {
@@ -74,27 +91,25 @@ def _rows(run: Run, entries, training: bool):
     return rows
 
 
-def main_numbers(run: Run) -> str:
+def main_numbers(run: Run) -> Table:
     """What was measured: name, test, training, meaning with its unit."""
-    heads, kinds = ["", "Test", "Training", "Unit and meaning"], ["name", "value", "value", "meaning"]
-    return table(heads, _rows(run, _MEASURED, training=True), kinds, "numbers")
+    heads, kinds = ("", "Test", "Training", "Unit and meaning"), ("name", "value", "value", "meaning")
+    return Table(heads, kinds, _rows(run, _MEASURED, training=True))
 
 
-def weight_numbers(run: Run) -> str:
+def weight_numbers(run: Run) -> Table:
     """The weight, the noise and the data that they are weighed against."""
-    heads, kinds = ["", "Value", "Unit and meaning"], ["name", "value", "meaning"]
-    return table(heads, _rows(run, _GIVEN, training=False), kinds, "numbers")
+    return Table(("", "Value", "Unit and meaning"), ("name", "value", "meaning"), _rows(run, _GIVEN, training=False))
 
 
-def further_numbers(run: Run) -> str:
+def further_numbers(run: Run) -> list[tuple[str, str]]:
     """Every other single number or word that the results hold."""
-    items = [(k, v) for k, v in run.results.items() if k not in KNOWN and isinstance(v, int | float | str)]
-    return pairs([(key, number(value)) for key, value in items])
+    return [(k, number(v)) for k, v in run.results.items() if k not in KNOWN and isinstance(v, int | float | str)]
 
 
-def configuration(run: Run) -> str:
-    """Every flag, as run."""
-    return pairs([(f"--{key}", setting(value)) for key, value in run.config.items()])
+def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Flags as somebody would type them."""
+    return [(f"--{key}", setting(value)) for key, value in values.items()]
 
 
 def one_line(run: Run) -> str:
@@ -110,69 +125,51 @@ def one_line(run: Run) -> str:
     return "; ".join(parts)
 
 
-_PARTS = (
-    ("mutual_information", "Mutual information"),
-    ("total_correlation", "Total correlation"),
-    ("dimension_wise_kl", "Dimension-wise KL"),
-)
-_GAPS = (("approximation_gap", "Approximation gap"), ("amortisation_gap", "Amortisation gap"))
+def _scores(run: Run) -> dict[str, Any]:
+    scores = (run.evaluation or {}).get("disentanglement")
+    return scores if isinstance(scores, dict) else {}
 
 
-def evaluation(run: Run) -> str:
-    """The section's body; empty where the run has not been evaluated."""
-    found = run.evaluation
-    if not found:
-        return ""
-    heads, kinds = ["", "Value", "Standard error", "Unit and meaning"], ["name", "value", "value", "meaning"]
-    body = html.table(heads, _evaluation_table_rows(found), kinds, "numbers")
-    notes = [found.get("protocol")]
-    scores = found.get("disentanglement")
-    if isinstance(scores, dict):
-        notes += [scores.get("protocol"), *(scores.get("left_out") or [])]
-    older = found.get("step") is not None and found["step"] != run.results.get("step")
-    if older:
-        notes.insert(0, f"Of step {found['step']}, not of the state that the rest of this page is about.")
-    return body + "\n" + "\n".join(html.paragraph(str(note), "under") for note in notes if note)
-
-
-def _evaluation_table_rows(found) -> list[list[str]]:
-    rows = []
-
-    def add(name, value, meaning, error=None):
-        if isinstance(value, int | float):
-            rows.append([name, number(value), "" if error is None else number(error), meaning])
-
-    samples = found.get("iw_samples")
-    add("ELBO", found.get("elbo"), "nats; lower bound of log p(x)")
-    add("IW bound", found.get("iw_nll"), f"nats; upper bound of -log p(x), {samples} samples of z")
-    add("ELBO, recalibrated", found.get("calibrated_elbo"), "nats; with sigma^2 = the training error")
-    add("Bits per dimension", found.get("bits_per_dim"), "bits; from the ELBO")
-    add("by the IW bound", found.get("iw_bits_per_dim"), "bits")
+def evaluation(run: Run) -> Table:
+    """The numbers of evaluation.json with their standard errors."""
+    found = run.evaluation or {}
     parts, gaps = found.get("rate_parts") or {}, found.get("gaps") or {}
     cap = parts.get("cap")
-    for key, name in _PARTS:
-        part = parts.get(key) or {}
-        limit = f"; at most log N = {number(cap)}" if key == "mutual_information" and cap is not None else ""
-        add(name, part.get("value"), f"nats; part of the rate{limit}", part.get("error"))
-    for key, name in _GAPS:
-        few = f"; {number(gaps.get('effective_samples'))} effective samples" if key == "approximation_gap" else ""
-        add(name, gaps.get(key), f"nats{few}", gaps.get(f"{key}_error"))
-    scores = found.get("disentanglement")
-    for key, value in scores.items() if isinstance(scores, dict) else ():
+    values = {**gaps, **found}
+    for name in ("mutual_information", "total_correlation", "dimension_wise_kl"):
+        part = parts.get(name) or {}
+        values |= {name: part.get("value"), f"{name}_error": part.get("error")}
+    words = {
+        "iw_samples": found.get("iw_samples"),
+        "cap": "" if cap is None else f"; at most log N = {number(cap)}",
+        "effective_samples": number(gaps.get("effective_samples")),
+    }
+    entries = [(name, values.get(key), values.get(f"{key}_error"), meaning) for key, name, meaning in _EVALUATED]
+    for key, value in _scores(run).items():
         if not isinstance(value, bool) and not key.endswith("seconds"):
-            add(key.replace("_", " "), value, "disentanglement score")
-    return rows
+            entries.append((key.replace("_", " "), value, None, "disentanglement score"))
+    rows = [
+        [name, number(value), "" if error is None else number(error), meaning.format(**words)]
+        for name, value, error, meaning in entries
+        if isinstance(value, int | float)
+    ]
+    return Table(("", "Value", "Standard error", "Unit and meaning"), ("name", "value", "value", "meaning"), rows)
 
 
-def sentences(run: Run) -> str:
-    """Tables of sentences from ``sentences.json``; empty for a run that wrote none."""
-    said = run.sentences
-    if not said:
-        return ""
+def evaluation_notes(run: Run) -> list[str]:
+    """What has to be known about the numbers of ``evaluation``."""
+    found, scores = run.evaluation or {}, _scores(run)
+    notes = [found.get("protocol"), scores.get("protocol"), *(scores.get("left_out") or [])]
+    if found.get("step") is not None and found["step"] != run.results.get("step"):
+        notes.insert(0, f"Of step {found['step']}, not of the state that the rest of this page is about.")
+    return [str(note) for note in notes if note]
+
+
+def sentences(run: Run) -> list[Table]:
+    """The tables of ``sentences.json``; none for a run that wrote none."""
+    found = run.sentences or {}
     heads = ("Sentence of the test split", "The most probable words of its code")
-    parts = [html.table(heads, said.get("reconstructions") or [], ("name", "meaning"))]
-    parts.append(html.table(("Drawn from the prior",), [[s] for s in said.get("samples") or []], ("name",)))
-    for way in said.get("homotopies") or []:
-        head = ("On a straight line between two codes",)
-        parts.append(html.table(head, [[s] for s in way], ("name",)))
-    return "\n".join(part for part in parts if part)
+    tables = [Table(heads, ("name", "meaning"), found.get("reconstructions") or [])]
+    lists = [("Drawn from the prior", found.get("samples") or [])]
+    lists += [("On a straight line between two codes", line) for line in found.get("homotopies") or []]
+    return tables + [Table((head,), ("name",), [[s] for s in lines]) for head, lines in lists]

@@ -38,12 +38,17 @@ _RC = {
 }
 
 
-class Plate(NamedTuple):
+class Figure(NamedTuple):
     """A figure of the report: its file's ``name``, its ``caption``, its ``png`` (None: nothing to draw)."""
 
     name: str
     caption: str
     png: bytes | None
+
+    @property
+    def alt(self) -> str:
+        """The text in place of the image: the caption up to its first colon or full stop."""
+        return self.caption.split(":")[0].split(".")[0]
 
 
 def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | None = "constrained") -> bytes:

@@ -1,0 +1,69 @@
+"""Pages from the templates: one HTML file each, which needs no network and no script. All that is shown is escaped."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from vae_jax.report.figure import Figure
+from vae_jax.runtime.files import write_atomic
+
+
+class Table(NamedTuple):
+    """A table of a page; of no rows it is not shown.
+
+    Attributes:
+      heads: of the columns.
+      kinds: the CSS class of each column: "name", "value" (aligned right) or "meaning".
+      rows: of cells, one for each column.
+    """
+
+    heads: Sequence[str]
+    kinds: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+# The words that stand for a letter: not in a flag (--beta=1), a name (beta_norm) or a family (the beta likelihood).
+_LETTERS = {"beta": "β", "sigma": "σ", "mu^2": "μ^2", "tau^2": "τ^2"}
+_LETTER = re.compile(r"(?<![\w=/.\-])(beta|sigma|mu\^2|tau\^2)(?![\w/]|\.\w| likelihood)")
+
+
+def typeset(value):
+    """``value`` as markup, escaped: Greek letters, squares, minus signs and powers of ten as they are printed."""
+    from markupsafe import Markup, escape
+
+    text = _LETTER.sub(lambda m: _LETTERS[m[1]], str(escape(str(value)))).replace("^2", "²")
+    text = re.sub(r"(?<=\d)e(-?)(\d{1,4})\b", lambda m: f" × 10<sup>{'−' if m[1] else ''}{int(m[2])}</sup>", text)
+    return Markup(re.sub(r"(?<![\w.\-=/])-(?=\d|log\b)| - ", lambda m: m[0].replace("-", "−"), text))
+
+
+@functools.cache
+def _templates():
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("vae_jax.report")
+    made = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["typeset"] = typeset
+    made.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
+    return made
+
+
+def render(template: str, **values) -> bytes:
+    """The page that ``template``, a file of the folder templates, makes of ``values``, in UTF-8."""
+    page = _templates().get_template(template).render(values)
+    return page.encode("utf-8", "replace")  # half a letter, in the name of a file, has no UTF-8
+
+
+def write_figures(folder: Path, figures: Iterable[Figure]) -> None:
+    """Writes each figure into ``folder``; an earlier file of one that could not be drawn is no longer true and goes."""
+    for figure in figures:
+        if figure.png is not None:
+            write_atomic(folder / figure.name, figure.png)
+        else:
+            (folder / figure.name).unlink(missing_ok=True)
