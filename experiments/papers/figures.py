@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, label_of, step_axis
 from vae_jax.report.formatting import number
 from vae_jax.report.run_files import series
-from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, label_of, step_axis
 
 Rows = Sequence[Mapping[str, Any]]
 COLUMNS = {

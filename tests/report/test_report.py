@@ -14,12 +14,12 @@ import pytest
 
 from experiments.papers.figures import comparison, table_lines
 from vae_jax.report import Run, load, read, summary_lines, write_report
-from vae_jax.report.training_curves import limits
 from vae_jax.report.formatting import duration, number, setting
-from vae_jax.report.latent_figures import THRESHOLD, embedding
 from vae_jax.report.image_grids import interpolations, tempered, traversals
+from vae_jax.report.latent_figures import THRESHOLD, embedding
 from vae_jax.report.page import typeset
 from vae_jax.report.reliability_figure import reliability
+from vae_jax.report.training_curves import limits
 from vae_jax.types import UserError
 
 D, M, STEPS = 64, 16, 3000

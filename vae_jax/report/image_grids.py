@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vae_jax.report.run_files import Run
 from vae_jax.report.figure import DPI, TEST, TRAIN, WIDTH, Figure, draw
+from vae_jax.report.run_files import Run
 
 
 def reconstructions(run: Run) -> Figure:

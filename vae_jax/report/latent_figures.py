@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.run_files import Run
 from vae_jax.report.figure import FAINT, MARK, TRAIN, WIDTH, Figure, draw, label_of
+from vae_jax.report.run_files import Run
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
 # latent whose mean has that variance costs -log(1 - 0.01) / 2 nats.

@@ -46,9 +46,7 @@ def _templates():
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("vae_jax.report")
-    made = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters["typeset"] = typeset
     made.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     return made

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 from vae_jax.report.formatting import number
 from vae_jax.report.run_files import Run
-from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 
 NAME = "reliability.png"
 _DISCRETE = ("bernoulli", "categorical", "discretized_logistic")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, step_axis
 from vae_jax.report.reading.weight import HELD
 from vae_jax.report.run_files import Run, series
-from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, step_axis
 
 SETTLED = 0.1  # the share of a run, at its start, that does not set the axes
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.report.formatting import number, setting
 from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
+from vae_jax.report.formatting import number, setting
 
 HEAD = 8  # eigenvalues shown
 WIDTH = 110

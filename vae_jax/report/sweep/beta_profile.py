@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.report.reading.finding import is_collapsed
 from vae_jax.report.figure import MARK, Figure, draw, label_of
+from vae_jax.report.reading.finding import is_collapsed
 from vae_jax.report.sweep.analysis import gaussian_distortion, predicted_collapse, reference
 from vae_jax.report.sweep.frontier_figure import DARK, LOOKS, Line, any_far, columns, lines_of, near
 from vae_jax.report.sweep.grouping import (

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax.report import label_placement as labelling
+from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of
 from vae_jax.report.formatting import number, setting
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of
-from vae_jax.report import label_placement as labelling
 from vae_jax.report.sweep import analysis
 from vae_jax.report.sweep.analysis import gaussian_distortion
 from vae_jax.report.sweep.grouping import (
