@@ -9,6 +9,8 @@ from absl import flags
 
 from experiments import evaluate, sweep, train
 from vae_jax.runs import build
+from vae_jax.runs.checks import check
+from vae_jax.runs.names import names_of
 from vae_jax.runtime.config import claim_workdir, define_flags, kinds, parse
 from vae_jax.types import LONGEST, UserError
 
@@ -263,13 +265,14 @@ _MATERIAL: dict[str, build.Material] = {}
 
 def up_to_training(argv: list[str], cls: type = train.Config) -> build.Run:
     """All that ``train`` does with a command line before it trains: parse, resolve, read, build, claim the folder."""
-    config, warnings = train.resolve(asked(argv, cls))
+    config = asked(argv, cls)
+    check(config, names_of(config))
     shared = None
     if config.dataset == "digits":  # read once for all cases
         shared = _MATERIAL.get(config.pixels) or build.material(config)
         _MATERIAL[config.pixels] = shared
-    r = build.build(config, warnings, shared)
-    claim_workdir(Path(r.config.workdir), r.config)
+    r = build.build(config, shared)
+    claim_workdir(Path(r.config.workdir), r.config.flags)
     return r
 
 
@@ -281,7 +284,10 @@ def runs_of_sweep(argv: list[str]) -> list[train.Config]:
     sweep.check(config)
     settings = expand(sweep.asked(config), config.random_runs, config.search_seed)
     shared = {name: getattr(config, name) for name in sweep.SHARED}
-    return [train.resolve(train.Config(**shared | setting, workdir="runs/x"))[0] for setting in settings[:3]]
+    configs = [train.Config(**shared | setting, workdir="runs/x") for setting in settings[:3]]
+    for each in configs:
+        check(each, names_of(each))
+    return configs
 
 
 def refusal(function, *arguments) -> str | None:

@@ -13,7 +13,6 @@ from vae_jax.devices.parallel import parallel
 from vae_jax.runs import settings
 from vae_jax.runs.build import Material, Run, build
 from vae_jax.runs.names import MODELS
-from vae_jax.runs.settings import resolve, widths
 
 BERNOULLI = {"likelihood": "bernoulli", "batch_size": 128}
 # name -> flags of ``train``, the shape of an image (None: the grammar), and updates of a chunk: about a second of each.
@@ -64,9 +63,9 @@ def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: in
     """
     flags, own, length = CASES[name]
     flags = flags | (changes or {}) | {"workdir": "unused"}
-    config, said = resolve((settings if own else text).Config(**flags))
+    config = (settings if own else text).Config(**flags)
     spread = parallel("jit", config.batch_size, jax.devices()[:1])  # what one device does; scaling.py has many
-    return Case(name, build(config, said, noise(shape or own, count) if own else None, spread), length)
+    return Case(name, build(config, noise(shape or own, count) if own else None, spread), length)
 
 
 def spec(case: Case, compiled: bool, samples: int, folder, threads: int, device: str) -> dict[str, Any]:
@@ -82,7 +81,7 @@ def spec(case: Case, compiled: bool, samples: int, folder, threads: int, device:
     told = {
         "model": case.name,
         "event": channels_first,
-        "hidden": widths(r.config.hidden),
+        "hidden": r.config.hidden,
         "latent_dim": r.config.latent_dim,
         "batch_size": r.config.batch_size,
         "samples": samples,

@@ -14,7 +14,6 @@ from flax.training.train_state import TrainState
 from experiments.benchmark.cases import AT_ONCE, Case
 from experiments.benchmark.timing import Timer, seconds_of, stepper
 from vae_jax.models.convolutional import CHANNELS, num_levels
-from vae_jax.runs.settings import widths
 
 
 class PlainVAE(nn.Module):
@@ -63,7 +62,7 @@ def timers(case: Case) -> dict[str, Timer]:
     r = case.run
     event, size = r.dataset.event, r.config.batch_size
     levels = num_levels(event) if case.name == "conv" else 0
-    model = PlainVAE(event, widths(r.config.hidden), r.config.latent_dim, levels)
+    model = PlainVAE(event, r.config.hidden, r.config.latent_dim, levels)
     params = model.init(r.key, jnp.zeros((1, *event)), r.key)["params"]
     state = TrainState.create(apply_fn=model.apply, params=params, tx=optax.adam(1e-3, b2=0.99))
     data = jnp.asarray(r.dataset.train, jnp.float32)

@@ -18,7 +18,6 @@ from experiments.benchmark.timing import Timer, stepper
 from vae_jax.devices.run_mesh import run_mesh
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs.build import Material, Run, build, first_state, training_chunk, training_step
-from vae_jax.runs.settings import resolve
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.runs.sweep.training import compiled, first_sweep_state
 
@@ -119,8 +118,8 @@ def together(r: Run, runs: int, side_by_side: int | None = None) -> tuple[Callab
     """``(chunk, state, data)`` of as many runs as one program, each at a weight of its own."""
     jobs, shared = [], Material(r.dataset, r.spectrum)
     for i, beta in enumerate(np.geomspace(0.1, 10.0, runs)):
-        config = dataclasses.replace(r.config, beta=float(beta))
-        jobs.append(Job(str(i), {}, build(*resolve(config), shared, r.spread)))
+        config = dataclasses.replace(r.config.flags, beta=float(beta))
+        jobs.append(Job(str(i), {}, build(config, shared, r.spread)))
     program = Program(Path(), jobs)
     mesh = run_mesh(runs, r.config.batch_size, jax.devices()[:1])
     return (

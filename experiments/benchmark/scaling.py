@@ -29,7 +29,6 @@ from vae_jax.devices.memory import state_bytes
 from vae_jax.devices.parallel import parallel
 from vae_jax.runs.build import Material, build, first_state, training_chunk
 from vae_jax.runs.settings import Config as TrainConfig
-from vae_jax.runs.settings import resolve
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 
@@ -74,7 +73,7 @@ def _timed(config: Config, count: int, devices: int):
     flags = {name: getattr(config, name) for name in ("model", "hidden", "latent_dim")}
     size = count * config.batch_size
     spread = parallel("jit", size, jax.devices()[:devices])
-    r = build(*resolve(TrainConfig(**flags, batch_size=size, workdir="unused")), shared, spread)
+    r = build(TrainConfig(**flags, batch_size=size, workdir="unused"), shared, spread)
     chunk = spread.compile(training_chunk(r, r.config, spread.all_mean, spread.split))
     state, data = spread.begin(lambda: first_state(r, r.config, r.key)), spread.lay(images)
     gradients = state_bytes(state.params)

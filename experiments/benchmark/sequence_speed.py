@@ -21,7 +21,6 @@ from experiments.benchmark.timing import Timer, alternate, products, ratio, step
 from vae_jax.data.text import padding_share, propose_widths, words_of
 from vae_jax.models.autoregressive import GATES
 from vae_jax.runs.build import Run, build, first_state, training_chunk
-from vae_jax.runs.settings import resolve, widths
 from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
 
@@ -47,7 +46,7 @@ class Config:
 def operations(r: Run) -> float:
     """Floating-point operations of the matrix products of one update."""
     c, (length, vocabulary) = r.config, r.likelihood.theta_shape(r.event)
-    hidden = widths(c.hidden)[0]
+    hidden = c.hidden[0]
     gates = GATES[c.cell] * hidden * (c.embedding + hidden)  # of a step, of either network
     each = length * (2 * gates + hidden * vocabulary)
     once = c.latent_dim * (GATES[c.cell] * hidden + hidden) + 2 * hidden * c.latent_dim
@@ -59,7 +58,7 @@ def main(config: Config) -> None:
     if config.steps < 1 or config.repeats < 1:
         raise UserError("--steps and --repeats must be at least 1")
     flags = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("steps", "repeats", "hidden")}
-    r = build(*resolve(text.Config(**flags, hidden=str(config.hidden), workdir="unused")))
+    r = build(text.Config(**flags, hidden=str(config.hidden), workdir="unused"))
     chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
     state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
     timers = {"steps": Timer(stepper(chunk, state, data, config.steps), config.steps), "products": products(SIDE)}

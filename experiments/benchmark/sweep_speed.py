@@ -24,7 +24,6 @@ from vae_jax.devices.run_mesh import run_mesh
 from vae_jax.runs.build import Material, build, first_state, training_chunk
 from vae_jax.runs.names import MODELS
 from vae_jax.runs.settings import Config as TrainConfig
-from vae_jax.runs.settings import resolve
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.runs.sweep.training import compiled, first_sweep_state
 from vae_jax.runtime.config import launch, option
@@ -55,8 +54,8 @@ def _program(config: Config, count: int) -> Program:
     flags = {name: getattr(config, name) for name in ("model", "hidden", "latent_dim", "batch_size")}
     spread, jobs = parallel("jit", jax.device_count()), []
     for i, beta in enumerate(np.geomspace(0.1, 10.0, count)):
-        ready = resolve(TrainConfig(**flags, beta=float(beta), workdir="unused"))
-        jobs.append(Job(str(i), {}, build(*ready, shared, spread)))
+        flags_of_run = TrainConfig(**flags, beta=float(beta), workdir="unused")
+        jobs.append(Job(str(i), {}, build(flags_of_run, shared, spread)))
     return Program(Path(), jobs)
 
 

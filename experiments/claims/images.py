@@ -201,12 +201,11 @@ def _root(s: float, dim: int) -> float:
 def _collapse(settings: Settings, size: Size, share: float, sigma_of: Callable[[float, int], float]) -> np.ndarray:
     """The rates, one a seed, at a water level of ``share`` times the largest eigenvalue."""
     from vae_jax.runs.build import material
-    from vae_jax.runs.settings import Config, resolve
+    from vae_jax.runs.settings import Config
 
     small = {"latent_dim": 50, "hidden": "512,512", "num_steps": 2000, "iw_samples": 8}
     flags = _flags(settings, small, {"num_steps": 50_000}, size)
-    resolved, _ = resolve(Config(dataset=flags["dataset"], data_dir=settings.data_dir))
-    spectrum = material(resolved).spectrum
+    spectrum = material(Config(dataset=flags["dataset"], data_dir=settings.data_dir)).spectrum
     sigmas = {of_it: f"{sigma_of(of_it * float(spectrum[0]), len(spectrum)):.9g}" for of_it in _SHARES}
     rows = sweep_rows(settings, "lucas2019", flags | {"precision": "fixed", "sigma": ",".join(sigmas.values())})
     return of([row for row in rows if _near(row["asked"]["sigma"], float(sigmas[share]))], "rate")

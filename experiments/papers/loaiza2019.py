@@ -22,7 +22,6 @@ from vae_jax.runs.build import build
 from vae_jax.runs.loop import trained
 from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
-from vae_jax.runs.settings import resolve
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 from vae_jax.types import Likelihood
@@ -59,9 +58,9 @@ def main(config: Config) -> None:
     shared = dataclasses.asdict(config) | {"pixels": "dequantised", "lr_schedule": "cosine"}
     for name in ("continuous_bernoulli", "bernoulli"):
         flags = shared | {"likelihood": name, "soft_targets": name == "bernoulli", "workdir": str(root / name)}
-        resolved, warnings = resolve(TrainConfig(**flags))
-        run(resolved, warnings)
-        r = build(resolved, warnings)
+        config = TrainConfig(**flags)
+        run(config)
+        r = build(config)
         params = trained(r).params
         ways = {"continuous Bernoulli": likelihoods.continuous_bernoulli()}
         if name == "bernoulli":

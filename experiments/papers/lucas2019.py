@@ -18,7 +18,6 @@ from vae_jax.linear_vae import predict
 from vae_jax.runs.build import material
 from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
-from vae_jax.runs.settings import resolve
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
@@ -54,13 +53,12 @@ def main(config: Config) -> None:
     """Trains at every level, writes table.json and prints it."""
     levels, root, rows = water_levels(config.levels), Path(config.workdir), []
     flags = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("levels", "workdir")}
-    resolved, _ = resolve(TrainConfig(**flags, workdir=str(root)))
-    shared = material(resolved)
+    shared = material(TrainConfig(**flags, workdir=str(root)))
     for s in levels:
         workdir = root / f"s_{s:g}"
         print(f"\n=== s = {s:g}")
         fixed = {"precision": "fixed", "sigma": math.sqrt(s), "workdir": str(workdir)}
-        run(*resolve(TrainConfig(**flags | fixed)), shared)
+        run(TrainConfig(**flags | fixed), shared)
         found = json.loads((workdir / "results.json").read_text())
         linear = predict(shared.spectrum, 1.0, s, config.latent_dim)
         error = math.sqrt(linear.distortion / len(shared.spectrum))

@@ -19,7 +19,6 @@ from pathlib import Path
 from vae_jax.runs.build import material
 from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
-from vae_jax.runs.settings import resolve
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
@@ -92,15 +91,13 @@ def main(config: Config) -> None:
     root = Path(config.workdir)
     names = ("dataset", "data_dir", "num_steps", "latent_dim", "hidden", "iw_samples")
     shared_flags = {name: getattr(config, name) for name in names}
-    resolved, _ = resolve(TrainConfig(**shared_flags, workdir=str(root)))
-    shared = material(resolved)
+    shared = material(TrainConfig(**shared_flags, workdir=str(root)))
     rows = []
     for seed in range(config.seeds):
         for name, flags in arms(config, math.prod(shared.dataset.event)).items():
             workdir = root / f"{name.replace(' ', '_')}_{seed}"
             print(f"\n=== {name}, seed {seed}")
-            ready = resolve(TrainConfig(**shared_flags, **flags, seed=seed, workdir=str(workdir)))
-            run(*ready, shared)
+            run(TrainConfig(**shared_flags, **flags, seed=seed, workdir=str(workdir)), shared)
             results = json.loads((workdir / "results.json").read_text())
             distortion = -(results["calibrated_elbo"] + results["rate"])
             results |= {"calibrated_distortion": distortion, "rmse": math.sqrt(results["mse"])}

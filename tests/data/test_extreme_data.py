@@ -55,7 +55,7 @@ def made(tmp_path, x, **flags):
     path = tmp_path / "mine.npz"
     np.savez(path, train=x, test=x[:2])
     config = dataclasses.replace(train.Config(), dataset=str(path), workdir=str(tmp_path / "run"), **SMALL | flags)
-    return build.build(*train.resolve(config))
+    return build.build(config)
 
 
 def first_updates(r):
@@ -117,7 +117,7 @@ def test_too_few_examples_are_refused_or_train(tmp_path):
     spread = made(tmp_path, IMAGES["black"]).spread
     np.savez(tmp_path / "two.npz", train=LIT[:2], test=LIT[2:4])
     config = dataclasses.replace(train.Config(), dataset=str(tmp_path / "two.npz"), **SMALL | {"batch_size": 2})
-    r = build.build(*train.resolve(config), None, spread)
+    r = build.build(config, None, spread)
     assert np.isfinite(first_updates(r)["loss"]).all()
 
 

@@ -1,6 +1,5 @@
 """What a device has, and what a run needs of it: the system's own numbers, and arithmetic that can be done by hand."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -8,9 +7,9 @@ import jax.numpy as jnp
 import malformed as m
 import pytest
 
-from experiments import train
 from vae_jax.devices import memory
 from vae_jax.runs import build, memory_check
+from vae_jax.runs.settings import Config, Settings, flat
 
 
 def made(folder, **files):
@@ -75,20 +74,21 @@ def test_a_cpu_has_its_share_and_an_accelerator_what_it_says(monkeypatch):
         assert memory.total(SimpleNamespace(platform="tpu", memory_stats=silent)) == memory.UNKNOWN
 
 
-def ready(**flags):
-    return dataclasses.replace(train.Config(hidden="512,512", sigma=0.1, batch_size=8), **flags)
+def ready(event, levels=None, hidden=(512, 512), **flags):
+    """Settings of a run on data of this shape."""
+    config = Config(hidden=",".join(map(str, hidden)), sigma=0.1, batch_size=8, **flags)
+    return Settings(**flat(config) | {"hidden": hidden}, event=event, levels=levels, flags=config)
 
 
 def test_what_a_run_needs_is_what_one_counts_by_hand():
-    config, event = ready(hidden="10", latent_dim=3), (100,)
     weights = 100 * 10 + 10 + 2 * (10 * 3 + 3) + 3 * 10 + 10 + 10 * 100 + 100
-    needed = memory_check.needed(config, None, event, build.make_vae)
+    needed = memory_check.needed(ready((100,), hidden=(10,), latent_dim=3), build.make_vae)
     assert sum(needed.values()) == pytest.approx(memory_check.SAVING * 4 * weights)  # on a CPU a save is the largest
     assert needed["a batch"] == 4 * 8 * (100 + 100 + 3) / jax.device_count()
     assert needed["the order of a chunk"] == 4 * 8 * 100
-    half = memory_check.needed(ready(hidden="10", latent_dim=3, microbatches=2), None, event, build.make_vae)
+    half = memory_check.needed(ready((100,), hidden=(10,), latent_dim=3, microbatches=2), build.make_vae)
     assert half["a batch"] == needed["a batch"] / 2
-    divided = memory_check.needed(ready(hidden="10", latent_dim=3, shard_params=True), None, event, build.make_vae)
+    divided = memory_check.needed(ready((100,), hidden=(10,), latent_dim=3, shard_params=True), build.make_vae)
     assert divided["the model and its optimiser"] == memory_check.TRAINING * 4 * weights / jax.device_count()
 
 
@@ -98,19 +98,19 @@ def test_what_a_run_needs_is_what_one_counts_by_hand():
         ({}, None, (10**6,), "--hidden=512,512 needs 2"),  # more than 20 GB: the columns are what they are
         ({"num_samples": 10**6}, 256, (784,), "--num_samples=1000000"),
         ({"likelihood": "categorical", "batch_size": 10**6}, 256, (28, 28, 1), "--batch_size=1000000"),
-        ({"likelihood": "tokens", "model": "recurrent", "hidden": "64"}, 10**8, (2, 30), "--embedding=128"),
+        ({"likelihood": "tokens", "model": "recurrent", "hidden": (64,)}, 10**8, (2, 30), "--embedding=128"),
         ({"latent_dim": 10**8}, 256, (64,), "--latent_dim=100000000"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_the_flag_that_asks_for_most(flags, levels, event, match):
-    said = m.refusal(memory_check.check, ready(**flags), levels, event, build.make_vae, 2e9)
+    said = m.refusal(memory_check.check, ready(event, levels, **flags), build.make_vae, 2e9)
     assert said is not None and match in said and "there are 2 GB" in said, said
 
 
 def test_what_fits_is_taken():
-    for flags in ({}, {"model": "conv", "hidden": "256,256"}, {"likelihood": "categorical"}):
-        assert m.refusal(memory_check.check, ready(**flags), 256, (28, 28, 1), build.make_vae, 4e9) is None
+    for flags in ({}, {"model": "conv", "hidden": (256, 256)}, {"likelihood": "categorical"}):
+        assert m.refusal(memory_check.check, ready((28, 28, 1), 256, **flags), build.make_vae, 4e9) is None
     # Exactly what it needs is enough.
-    whole = sum(memory_check.needed(ready(), 256, (64,), build.make_vae).values())
-    assert m.refusal(memory_check.check, ready(), 256, (64,), build.make_vae, whole) is None
+    whole = sum(memory_check.needed(ready((64,), 256), build.make_vae).values())
+    assert m.refusal(memory_check.check, ready((64,), 256), build.make_vae, whole) is None
     assert m.refusal(memory_check.check, ready(), 256, (64,), build.make_vae, 0.999 * whole) is not None

@@ -24,7 +24,7 @@ from vae_jax.models.resampling import conv_down, conv_same, conv_up, matrix_down
 from vae_jax.randomness import example_keys
 from vae_jax.runs.build import build, first_state
 from vae_jax.runs.feeding import fed
-from vae_jax.runs.settings import Config, resolve
+from vae_jax.runs.settings import Config
 from vae_jax.train.many_runs import run_of
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def gpu():
 
 
 def small_run(shared, **flags):  # noqa: F811
-    return build(*resolve(Config(**(SMALL | flags))), shared)
+    return build(Config(**(SMALL | flags)), shared)
 
 
 @pytest.mark.gpu

@@ -14,8 +14,8 @@ from vae_jax.likelihoods import bernoulli, gaussian
 from vae_jax.models.resampling import conv_same, matrix_same, plain_same
 from vae_jax.models.residual import BLOCKS
 from vae_jax.runs.names import MODELS
-from vae_jax.runs.settings import HIDDEN, Config, resolve
-from vae_jax.runs.settings import widths as widths_of
+from vae_jax.runs.parsing import parse_widths
+from vae_jax.runs.settings import HIDDEN
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import UserError
@@ -200,6 +200,4 @@ def test_it_learns_digits_and_every_parameter_moves():
 
 
 def test_the_flag_names_it_with_widths_of_its_own():
-    config = resolve(Config(model="resnet", workdir="unused"))[0]
-    widths = widths_of(config.hidden or HIDDEN[config.model](64))
-    assert MODELS[config.model] is models.resnet and widths == (32, 64)
+    assert MODELS["resnet"] is models.resnet and parse_widths(HIDDEN["resnet"](64)) == (32, 64)

@@ -38,6 +38,8 @@ from vae_jax.likelihoods.shared import between
 from vae_jax.models.convolutional import pixels_to_theta
 from vae_jax.report.reading.model import bits
 from vae_jax.runs import families
+from vae_jax.runs.settings import Config
+from vae_jax.runtime.config import check_values
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.types import UserError
 
@@ -650,7 +652,7 @@ def refused(function, *args) -> str:
 def test_every_name_makes_its_family():
     columns = "gaussian:1,beta:1,categorical(4):2,discretized_logistic(17):1"
     for name, make in families.LIKELIHOODS.items():
-        flags = families.resolve(Flags(likelihood=name, columns=columns if name == "columns" else None))
+        flags = Flags(likelihood=name, columns=families.parse_columns(columns) if name == "columns" else None)
         likelihood = make(flags, 17)
         assert likelihood.theta_shape((5,))
         if name in ("categorical", "discretized_logistic"):
@@ -678,12 +680,9 @@ def test_sigma_is_a_standard_deviation_whatever_the_family():
 def test_columns_are_read():
     text = "gaussian:3, bernoulli:2,categorical(4):1"
     assert families.parse_columns(text) == [("gaussian", None, 3), ("bernoulli", None, 2), ("categorical", 4, 1)]
-    flags = families.resolve(Flags(columns=text))
-    assert flags.likelihood == "columns"
-    likelihood = families.LIKELIHOODS["columns"](flags, None)
+    likelihood = families.LIKELIHOODS["columns"](Flags(columns=families.parse_columns(text)), None)
     assert likelihood.support == (("real", 3), ("binary", 2), (Grid(4, 1.0), 1))
     assert likelihood.theta_shape((6,)) == (3 + 2 + 4,)
-    assert families.resolve(Flags()) == Flags() and families.resolve(flags) == flags
 
 
 @pytest.mark.parametrize(
@@ -706,14 +705,23 @@ def test_columns_are_read():
         ({"columns": "laplace:1", "precision": "predicted"}, "the scale of laplace is learned or fixed"),
         ({"likelihood": "student_t", "precision": "optimal"}, "the scale of student_t is learned or fixed"),
         ({"likelihood": "laplace", "sigma": 1e-3}, "--sigma=0.001 must be above its lower bound"),
+    ],
+)
+def test_flags_that_are_refused(flags, said):
+    assert said in refused(families.check, Flags(**flags))
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
         ({"df": 2.0}, "--df=2.0 must be above 2"),
         ({"squeeze": 0.5}, "--squeeze=0.5 must be in (0, 0.5)"),
         ({"squeeze": 0.0}, "--squeeze=0.0 must be in (0, 0.5)"),
         ({"components": 0}, "--components=0 must be at least 1"),
     ],
 )
-def test_flags_that_are_refused(flags, said):
-    assert said in refused(families.resolve, Flags(**flags))
+def test_numbers_outside_of_their_bounds_are_refused(flags, said):
+    assert said in refused(check_values, Config(**flags))
 
 
 def test_what_the_report_says_of_bits():

@@ -10,7 +10,7 @@ import pytest
 
 from vae_jax.devices.parallel import parallel
 from vae_jax.runs.build import build, first_state, material, training_chunk
-from vae_jax.runs.settings import Config, resolve
+from vae_jax.runs.settings import Config
 from vae_jax.runs.skipped_updates import STRETCH, explain, is_sound, watch_skipped
 from vae_jax.runs.sweep import finishing
 from vae_jax.runs.sweep.plan import Job
@@ -34,13 +34,12 @@ def strict(text):
 
 @pytest.fixture(scope="module")
 def shared():
-    return material(resolve(Config(**SMALL))[0])
+    return material(Config(**SMALL))
 
 
 def spoiled(shared, rows, **flags):
     """A run whose training finds no pixels in these rows, and its data as training takes them."""
-    ready = resolve(Config(**SMALL | flags))
-    r = build(*ready, shared, parallel("jit", 64, jax.devices()[:1]))
+    r = build(Config(**SMALL | flags), shared, parallel("jit", 64, jax.devices()[:1]))
     view, bad = r.training_preprocess, np.asarray(shared.dataset.train[rows])
 
     def preprocess(key, raw):

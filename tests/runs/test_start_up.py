@@ -32,8 +32,8 @@ def test_the_digits_read_from_the_file_are_scikit_learns(monkeypatch):
 
 def test_a_run_is_built_without_what_only_its_end_needs():
     program = (
-        "import sys\nfrom experiments import run, build, train as t\n"
-        "build.build(*t.resolve(t.Config(workdir='unused')))\n"
+        "import sys\nfrom vae_jax.runs import build, run, settings\n"
+        "build.build(settings.Config(workdir='unused'))\n"
         "print([n for n in ('sklearn', 'scipy.stats', 'matplotlib', 'orbax', 'tensorflow_datasets', 'grain', 'fsspec') "
         "if n in sys.modules])"
     )

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,10 @@ import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden
 
 from vae_jax.evaluation.bounds import calibrated_elbo
-from vae_jax.runs.settings import Config, resolve
-from vae_jax.runs.weightings import WEIGHTINGS, choose
+from vae_jax.runs.checks import check
+from vae_jax.runs.names import BUILT_IN
+from vae_jax.runs.settings import Config, without_data
+from vae_jax.runs.weightings import WEIGHTINGS, given_beta, settle
 from vae_jax.theory.forecast import (
     Outlook,
     at_beta,
@@ -21,17 +25,30 @@ from vae_jax.theory.forecast import (
     headline,
     slopes,
 )
-from vae_jax.types import UserError
+from vae_jax.types import KLWeight, UserError
 
 FIXED = Outlook(BED_EIGENVALUES, BED_LATENTS, 0.1)
 LEARNED = Outlook(BED_EIGENVALUES, BED_LATENTS, None)
+
+
+class Chosen(NamedTuple):
+    beta: float | None
+    headline: str
+    warnings: list[str]
+    weight: KLWeight
+    objective: Callable | None
+
+
 NEEDED = {"pi": ["target_kl"], "capacity": ["target_kl"], "geco": ["target_distortion"]}
 
 
 def chosen(outlook=FIXED, **flags):
-    config, said = resolve(Config(latent_dim=BED_LATENTS, **flags))
-    config, weighting = choose(config, outlook, len(BED_EIGENVALUES))
-    return config, weighting, said + weighting.warnings
+    """The settled flags, the weight's own choice and its function, and all warnings."""
+    config, dim = Config(latent_dim=BED_LATENTS, **flags), len(BED_EIGENVALUES)
+    warnings = check(config, BUILT_IN)
+    config, choice = settle(without_data(config, BUILT_IN), WEIGHTINGS, outlook, dim)
+    made = WEIGHTINGS[config.weighting].make(config, given_beta(config, dim))
+    return config, Chosen(*choice, *made), warnings + choice.warnings
 
 
 def test_distortion_in_nats_is_the_tables_loss():
@@ -78,7 +95,7 @@ def test_every_weighting_can_be_chosen_and_started():
         state = weighting.weight.init()
         assert jnp.isfinite(weighting.weight.value(state, 0))
         assert all(v.size == 1 for v in jax.tree.leaves(state))
-        assert dataclasses.asdict(config)["weighting"] == name and weighting.said
+        assert dataclasses.asdict(config)["weighting"] == name and weighting.headline
 
 
 def test_gains_come_from_the_theory_and_become_flags():
@@ -88,7 +105,7 @@ def test_gains_come_from_the_theory_and_become_flags():
     # The loop's time constant, 1 / (ki |dR / dbeta|), is a thirtieth of the run.
     assert 1 / (config.ki * slopes(FIXED, 4.0)[0] / 4.0) == pytest.approx(3000 / 30, rel=0.05)
     assert float(weighting.weight.value(weighting.weight.init(), 0)) == pytest.approx(4.0, rel=1e-6)
-    assert "a linear model needs beta = 4" in weighting.said
+    assert "a linear model needs beta = 4" in weighting.headline
     kept, _, _ = chosen(weighting="pi", target_kl=4.0, ki=0.5, kp=0.0)
     assert (kept.ki, kept.kp) == (0.5, 0.0)
     config, weighting, _ = chosen(weighting="geco", target_distortion=distortion_at(FIXED, 4.0), beta=2.0)
@@ -141,13 +158,13 @@ def test_what_cannot_be_is_refused_in_one_line(flags, words):
 def test_a_family_without_a_theory_still_gets_a_controller():
     config, weighting, said = chosen(None, weighting="pi", target_kl=4.0)
     assert weighting.beta is None and config.ki > 0 and not said
-    line = headline(BED_EIGENVALUES, BED_LATENTS, weighting.said, weighting.beta, "bernoulli")
+    line = headline(BED_EIGENVALUES, BED_LATENTS, weighting.headline, weighting.beta, "bernoulli")
     assert "the rate held at 4 nats by PI" in line and "no sigma to weigh" in line
 
 
 def test_the_headline_of_a_controller_says_what_a_linear_model_needs():
     _, weighting, _ = chosen(weighting="pi", target_kl=4.023594781)
-    line = headline(BED_EIGENVALUES, BED_LATENTS, weighting.said, weighting.beta, "gaussian", "fixed", 0.1**0.5)
+    line = headline(BED_EIGENVALUES, BED_LATENTS, weighting.headline, weighting.beta, "gaussian", "fixed", 0.1**0.5)
     assert "needs beta = 4 (beta_norm = 2.4)" in line and "water level s = beta sigma^2 = 0.4" in line
     assert "about 5 of the 6 latents" in line
     assert np.isclose(at_beta(FIXED, weighting.beta).water_level, 0.4)

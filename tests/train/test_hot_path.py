@@ -9,7 +9,7 @@ import pytest
 from vae_jax.devices.parallel import parallel
 from vae_jax.runs.build import build, first_state, material, training_chunk
 from vae_jax.runs.feeding import fed
-from vae_jax.runs.settings import Config, resolve
+from vae_jax.runs.settings import Config
 from vae_jax.train.loop import Every, Hooks, fit
 
 EVERY = Every(log=4, evaluate=6, checkpoint=8)
@@ -18,7 +18,7 @@ LENGTHS = [4, 2, 2, 4, 4, 2, 2, 1]  # of the chunks of 21 steps
 
 @pytest.fixture(scope="module")
 def shared():
-    return material(resolve(Config(workdir="unused"))[0])
+    return material(Config(workdir="unused"))
 
 
 @pytest.fixture
@@ -36,10 +36,8 @@ def compiled():
 
 
 def make(shared, mode="jit", devices=1):
-    config, warnings = resolve(
-        Config(hidden="8", latent_dim=2, batch_size=32, num_steps=21, workdir="unused", parallel=mode)
-    )
-    return build(config, warnings, shared, parallel(mode, 32, jax.devices()[:devices]))
+    config = Config(hidden="8", latent_dim=2, batch_size=32, num_steps=21, workdir="unused", parallel=mode)
+    return build(config, shared, parallel(mode, 32, jax.devices()[:devices]))
 
 
 @pytest.mark.parametrize(("mode", "devices"), [("jit", 1), ("jit", 8)])

@@ -10,7 +10,7 @@ import pytest
 from vae_jax.devices.parallel import parallel
 from vae_jax.devices.run_mesh import mesh_shape, run_mesh
 from vae_jax.runs.build import build, first_state, material, training_chunk
-from vae_jax.runs.settings import Config, resolve
+from vae_jax.runs.settings import Config
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.train.guard import MAX_SKIPPED
 from vae_jax.train.many_runs import FINITE, init_sweep, make_sweep_chunk, run_of, take
@@ -22,7 +22,7 @@ SMALL = {"hidden": "16", "latent_dim": 3, "batch_size": 32, "num_steps": STEPS, 
 
 @pytest.fixture(scope="module")
 def shared():
-    return material(resolve(Config(**SMALL))[0])
+    return material(Config(**SMALL))
 
 
 def program(shared, settings, **flags):
@@ -30,8 +30,8 @@ def program(shared, settings, **flags):
     spread = parallel("jit", 1, ONE)
     jobs = []
     for setting in settings:
-        ready = resolve(Config(**(SMALL | flags | setting)))
-        jobs.append(Job(str(setting), setting, build(*ready, shared, spread)))
+        config = Config(**(SMALL | flags | setting))
+        jobs.append(Job(str(setting), setting, build(config, shared, spread)))
     return Program(None, jobs)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from vae_jax import data
-from vae_jax.data.check import check
+from vae_jax.data.check import check as check_data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
@@ -23,29 +21,29 @@ from vae_jax.devices.parallel import Parallel, parallel
 from vae_jax.models import mixed
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement
-from vae_jax.runs.families import LIKELIHOODS, half_a_level
-from vae_jax.runs.names import MODELS, OBJECTIVES
-from vae_jax.runs.settings import beta_range, default_hidden, initial_sigma
-from vae_jax.runs.settings import widths as widths_of
-from vae_jax.runs.weightings import Weighting, choose, given_beta, make_weight
+from vae_jax.runs.checks import check
+from vae_jax.runs.names import load_dataset, names_of
+from vae_jax.runs.settings import Config, Settings, settle
+from vae_jax.runs.weightings import Choice, given_beta, make_weight
 from vae_jax.theory.forecast import Outlook, headline
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.step import init_state, make_chunk, make_train_step
-from vae_jax.types import VAE, KLWeight, Likelihood, Objective, TrainState, UserError
+from vae_jax.types import VAE, Event, KLWeight, Likelihood, Objective, TrainState, UserError
 from vae_jax.weighting.multi_rate import at_beta, respond
 
 
 class Run(NamedTuple):
     """Everything that a configuration and its data decide, before anything is computed or written."""
 
-    config: Any
+    config: Settings
     dataset: Dataset
     vae: VAE
     likelihood: Likelihood
     preprocess: Callable  # of evaluation
     training_preprocess: Callable
-    weighting: Weighting
+    weight: KLWeight
+    choice: Choice
     outlook: Outlook | None
     rates: Rates
     spectrum: np.ndarray | None
@@ -71,12 +69,12 @@ class Run(NamedTuple):
     @property
     def event(self) -> tuple[int, ...]:
         """The shape of x: of a sentence its targets and what the decoder reads."""
-        return (2, *self.dataset.event) if self.is_text else self.dataset.event
+        return self.config.event
 
     @property
     def data_dim(self) -> int:
         """D, channels counted."""
-        return math.prod(self.dataset.event)
+        return self.config.data_dim
 
 
 class Pieces(NamedTuple):
@@ -94,22 +92,16 @@ class Pieces(NamedTuple):
     optimizer: optax.GradientTransformation
 
 
-def pieces(config, levels: int | None, data_dim: int) -> Pieces:
-    """The pieces of an update.
-
-    Args:
-      config: settled, as ``Run.config``. Its numbers may be traced, as in a sweep; names and shapes may not.
-      levels: of the data.
-      data_dim: D.
-    """
-    likelihood = LIKELIHOODS[config.likelihood](config, levels)
-    if config.beta_range is not None:
-        likelihood = respond(likelihood, beta_range(config))
-    weight, changed = make_weight(config, data_dim)
-    rates = learning_rates(config.lr_schedule, config.learning_rate, config.num_steps)
-    objective = changed or (lambda all_mean: OBJECTIVES[config.objective])
-    ahead = Aggressive(config.encoder_steps + 1, config.aggressive_steps) if config.encoder_steps else None
-    return Pieces(likelihood, weight, objective, rates, adam(rates, likelihood, config.clip_norm, ahead))
+def pieces(s: Settings) -> Pieces:
+    """Makes the pieces of an update; the numbers of ``s`` may be traced, as in a sweep."""
+    likelihood = s.names.likelihoods[s.likelihood](s, s.levels)
+    if s.beta_range is not None:
+        likelihood = respond(likelihood, s.beta_range)
+    weight, changed = make_weight(s)
+    rates = learning_rates(s.lr_schedule, s.learning_rate, s.num_steps)
+    objective = changed or (lambda all_mean: s.names.objectives[s.objective])
+    ahead = Aggressive(s.encoder_steps + 1, s.aggressive_steps) if s.encoder_steps else None
+    return Pieces(likelihood, weight, objective, rates, adam(rates, likelihood, s.clip_norm, ahead))
 
 
 class Material(NamedTuple):
@@ -119,72 +111,63 @@ class Material(NamedTuple):
     spectrum: np.ndarray | None
 
 
-def material(config, known: Dataset | None = None, keep: int | None = None) -> Material:
+def material(config: Config, known: Dataset | None = None, keep: int | None = None) -> Material:
     """Loads a configuration's data (unless they are ``known``), and the eigenvalues of its covariance.
 
     Args:
-      config: resolved.
+      config: the flags.
       known: data that have been loaded before.
       keep: as for ``data.load``: larger splits are read when they are asked for.
     """
-    if is_text(config.dataset):
+    names = names_of(config)
+    if config.dataset not in names.datasets and is_text(config.dataset):
         return Material(known or read_text(config.dataset, config.data_dir, config.max_length, config.max_words), None)
-    dataset = known or data.load(config.dataset, config.data_dir, keep)
+    dataset = known or load_dataset(names, config.dataset, config.data_dir, keep)
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
 
 
-def build(config, warnings: list[str], shared: Material | None = None, spread: Parallel | None = None) -> Run:
-    """Loads the data, checks it against the likelihood, and makes the pieces.
+def build(config: Config, shared: Material | None = None, spread: Parallel | None = None) -> Run:
+    """Loads the data, settles the configuration, and makes the pieces of the run.
 
     Args:
-      config: resolved.
-      warnings: said so far.
+      config: the flags, as asked for or as config.json has them.
       shared: data of the same --dataset and --pixels, loaded before.
       spread: how the devices are used (default: as --parallel says).
 
     Raises:
       UserError: what was asked cannot be done.
     """
+    names = names_of(config)
+    warnings = check(config, names)
     dataset, spectrum = shared or material(config, keep=0 if config.placement == "streamed" else placement.held())
-    event = dataset.event
-    config = dataclasses.replace(config, order=placement.order(config, dataset))
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
     _check_kind(config, dataset)
-    if config.sigma is None and spectrum is not None:
-        config = dataclasses.replace(config, sigma=initial_sigma(config, spectrum))
-    if config.likelihood == "beta" and config.squeeze is None:
-        config = dataclasses.replace(config, squeeze=half_a_level(dataset.levels))
-    likelihood = LIKELIHOODS[config.likelihood](config, dataset.levels)
+    settings, outlook, choice = settle(config, names, dataset, spectrum)
+    made = pieces(settings)
     if dataset.words:
-        said, view, training = [], word_dropout.prepare(), word_dropout.prepare(config.word_dropout)
-        event = (2, *event)  # targets, and what the decoder reads
+        notes, view, training = [], word_dropout.prepare(), word_dropout.prepare(settings.word_dropout)
     else:
-        said = check(dataset, config.pixels, config.likelihood, likelihood.support, config.soft_targets)
-        view = training = preprocess(config.pixels, dataset.levels)
-    config = dataclasses.replace(config, hidden=config.hidden or default_hidden(config.model, math.prod(event)))
-    memory_check.check(config, dataset.levels, event, make_vae)
-    outlook = None
-    if config.likelihood == "gaussian":
-        outlook = Outlook(spectrum, config.latent_dim, config.sigma**2 if config.precision == "fixed" else None)
-    dim = math.prod(dataset.event)
-    config, weighting = choose(config, outlook, dim)
-    made = pieces(config, dataset.levels, dim)
+        support = made.likelihood.support
+        notes = check_data(dataset, settings.pixels, settings.likelihood, support, settings.soft_targets)
+        view = training = preprocess(settings.pixels, dataset.levels)
+    memory_check.check(settings, make_vae)
     return Run(
-        config=config,
+        config=settings,
         dataset=dataset,
-        vae=make_vae(config, event, likelihood.theta_shape(event)),
+        vae=make_vae(settings, made.likelihood.theta_shape(settings.event)),
         likelihood=made.likelihood,
         preprocess=view,
         training_preprocess=training,
-        weighting=weighting,
+        weight=made.weight,
+        choice=choice,
         outlook=outlook,
         rates=made.rates,
         spectrum=spectrum,
         optimizer=made.optimizer,
-        spread=spread or _spread(config, dataset),
-        warnings=[*warnings, *said, *weighting.warnings],
+        spread=spread or _spread(settings, dataset),
+        warnings=[*warnings, *notes, *choice.warnings],
     )
 
 
@@ -204,19 +187,17 @@ def _spread(config, dataset: Dataset) -> Parallel:
     return spread
 
 
-def make_vae(config, event, theta_shape, batched_kernels: bool = False) -> VAE:
-    """The encoder and decoder of a settled configuration.
+def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False) -> VAE:
+    """Makes the encoder and decoder.
 
     Args:
-      config: as ``Run.config``.
-      event, theta_shape: of the data and the likelihood.
+      s: the settings.
+      theta_shape: of the likelihood.
       batched_kernels: whether many models will be computed side by side; the parameters are the same.
     """
-    make, widths = MODELS[config.model], widths_of(config.hidden)
-    shapes = (event, theta_shape, config.latent_dim, widths, beta_range(config), batched_kernels)
-    if config.model == "recurrent":
-        return make(*shapes, config.cell, config.embedding)
-    return make(*shapes)
+    shapes = (s.event, theta_shape, s.latent_dim, s.hidden, s.beta_range, batched_kernels)
+    own = (s.cell, s.embedding) if s.model == "recurrent" else ()
+    return s.names.models[s.model](*shapes, *own)
 
 
 def _check_kind(config, dataset: Dataset) -> None:
@@ -238,7 +219,7 @@ def training_step(r: Run, config, all_mean: Callable) -> Callable:
       config: its configuration, or one whose numbers are traced.
       all_mean: of the way in which devices are used.
     """
-    made = pieces(config, r.dataset.levels, r.data_dim)
+    made = pieces(config)
     # Among several devices each part would end with an exchange of its own.
     cached = parts_in_cache(r.vae.largest_map * config.num_samples, config.batch_size) if r.spread.devices == 1 else 1
     return make_train_step(
@@ -251,7 +232,7 @@ def training_step(r: Run, config, all_mean: Callable) -> Callable:
         r.training_preprocess,
         all_mean,
         config.clip_norm,
-        beta_range(config),
+        config.beta_range,
         config.microbatches,
         cached,
     )
@@ -266,11 +247,11 @@ def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Calla
 
 def first_state(r: Run, config, key: jax.Array) -> TrainState:
     """The state before the first update, not placed on any device; ``config`` may be traced, as above."""
-    made = pieces(config, r.dataset.levels, r.data_dim)
+    made = pieces(config)
     state = init_state(r.vae, made.likelihood, made.optimizer, made.weight, r.dataset.event, key)
     if config.beta_range is None:
         return state
-    return state._replace(params=at_beta(state.params, given_beta(config, r.data_dim)))  # where it will be read
+    return state._replace(params=at_beta(state.params, given_beta(config, config.data_dim)))  # where it will be read
 
 
 def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
@@ -290,12 +271,12 @@ def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
 
 def weighed(r: Run) -> str:
     """The line that says what is really weighed."""
-    c, w = r.config, r.weighting
+    c, w = r.config, r.choice
     if r.is_text:
         dropped = f", {100 * c.word_dropout:g}% of the words not read in training" if c.word_dropout else ""
         return (
-            f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: {w.said} "
-            f"on nats summed over the words of a sentence, its end included{dropped}"
+            f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: "
+            f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
         )
     gaussian = (c.precision, c.sigma) if c.likelihood == "gaussian" else ()
-    return headline(r.spectrum, c.latent_dim, w.said, w.beta, c.likelihood, *gaussian)
+    return headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)

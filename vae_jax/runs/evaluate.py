@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import data
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.rows import first
@@ -24,9 +23,9 @@ from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
 from vae_jax.runs import placement
 from vae_jax.runs.build import Run, build
 from vae_jax.runs.loop import trained
+from vae_jax.runs.names import load_dataset
 from vae_jax.runs.results import bits_per_dim, make_instruments, rate_parts
 from vae_jax.runs.settings import Config as TrainConfig
-from vae_jax.runs.settings import beta_range, resolve
 from vae_jax.runs.workdir import visited
 from vae_jax.runtime.config import option
 from vae_jax.runtime.config import read_config as read_config_file
@@ -44,6 +43,7 @@ class Config:
     workdir: str | None = option(None, "a run that has been trained")
     dataset: str | None = option(None, "other data of the same shape, as for train (default: the run's own)")
     data_dir: str | None = option(None, "where prepared TFDS data sets are")
+    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
     beta: float | None = option(None, "where to read a network for all beta (default: as it was trained to be read)")
     split: str = option("test", "which split", ("test", "train"))
     limit: int | None = option(None, "only the first so many examples of it (default: all)")
@@ -58,17 +58,18 @@ class Config:
     seed: int = option(0, "of the evaluation's own noise", most=2**32 - 1)
 
 
-def read_config(workdir: str, data_dir: str | None) -> TrainConfig:
-    """The configuration of a trained run.
+def read_config(config: Config) -> TrainConfig:
+    """Reads the configuration of the trained run in ``config.workdir``, with the places that ``config`` gives anew.
 
     Raises:
       UserError: there is none, or it is not what train writes.
     """
-    path = Path(workdir) / "config.json"
+    path = Path(config.workdir) / "config.json"
     if not os.path.exists(path):
-        raise UserError(f"--workdir={workdir} holds no run: there is no config.json; train it first")
-    found = read_config_file(TrainConfig, path, "--workdir must be a run that train made")
-    return dataclasses.replace(found, workdir=workdir, **({} if data_dir is None else {"data_dir": data_dir}))
+        raise UserError(f"--workdir={config.workdir} holds no run: there is no config.json; train it first")
+    trained_with = read_config_file(TrainConfig, path, "--workdir must be a run that train made")
+    anew = {name: getattr(config, name) for name in ("data_dir", "plugin") if getattr(config, name) is not None}
+    return dataclasses.replace(trained_with, workdir=config.workdir, **anew)
 
 
 def read_at(r: Run, state: TrainState, beta: float) -> tuple[Run, TrainState]:
@@ -77,12 +78,12 @@ def read_at(r: Run, state: TrainState, beta: float) -> tuple[Run, TrainState]:
     Raises:
       UserError: it was trained at one beta only, or not at this one.
     """
-    found = beta_range(r.config)
+    found = r.config.beta_range
     if found is None or not found[0] <= beta <= found[1]:
-        what = "was trained at one beta" if found is None else f"was trained for beta in {r.config.beta_range}"
+        what = "was trained at one beta" if found is None else f"was trained for beta in {r.config.flags.beta_range}"
         raise UserError(f"--beta={beta:g}: the run in {r.config.workdir} {what}")
-    config, weighting = dataclasses.replace(r.config, beta=beta), r.weighting._replace(beta=beta)
-    return r._replace(config=config, weighting=weighting), state._replace(params=at_beta(state.params, beta))
+    config, choice = dataclasses.replace(r.config, beta=beta), r.choice._replace(beta=beta)
+    return r._replace(config=config, choice=choice), state._replace(params=at_beta(state.params, beta))
 
 
 def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
@@ -93,7 +94,7 @@ def other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     """
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
-    dataset = data.load(name, data_dir or r.config.data_dir, placement.held())
+    dataset = load_dataset(r.config.names, name, data_dir or r.config.data_dir, placement.held())
     if dataset.event != r.dataset.event or dataset.levels != r.dataset.levels:
         shape = "x".join(map(str, r.dataset.event))
         raise UserError(
@@ -120,8 +121,7 @@ def main(config: Config) -> None:
 
 def _evaluate(config: Config) -> None:
     started = time.perf_counter()
-    ready, _ = resolve(read_config(config.workdir, config.data_dir))
-    r = build(ready, [])
+    r = build(read_config(config))
     state = trained(r)
     if config.beta is not None:
         r, state = read_at(r, state, config.beta)

@@ -5,7 +5,6 @@ To add a family, write it in a file of its own in ``vae_jax/likelihoods`` and gi
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from typing import Any, NamedTuple
@@ -38,7 +37,7 @@ COLUMN_FAMILIES = ONE_FOR_ALL | {"categorical": lambda c, classes: likelihoods.c
 LIKELIHOODS = ONE_FOR_ALL | {
     "tokens": lambda c, levels: likelihoods.tokens(levels),  # of a text, whose levels are the words
     "columns": lambda c, levels: likelihoods.blocks(
-        [(COLUMN_FAMILIES[column.family](c, column.values), column.count) for column in parse_columns(c.columns)]
+        [(COLUMN_FAMILIES[column.family](c, column.values), column.count) for column in c.columns]
     ),
 }
 LONGEST_COUNT = 7  # digits: no table has more columns, and no column more classes
@@ -98,18 +97,17 @@ def parse_columns(text: str) -> list[Column]:
     return columns
 
 
-def resolve(config):
-    """The configuration with its family settled: ``likelihood`` is "columns" where --columns names several.
+def check(config: Any) -> None:
+    """Refuses flags of the family that contradict each other or make no density.
 
     Raises:
-      UserError: the flags of the family contradict each other or make no density.
+      UserError: naming them.
     """
     if config.columns is not None:
         if config.likelihood not in ("gaussian", "columns"):  # gaussian is what --likelihood is where it is not given
             raise UserError(
                 f"--likelihood={config.likelihood} and --columns={config.columns} both name families; give one of them"
             )
-        config = dataclasses.replace(config, likelihood="columns")
     elif config.likelihood == "columns":
         raise UserError("--likelihood=columns needs the families: --columns=gaussian:3,bernoulli:2,categorical(4):1")
     named = {c.family for c in parse_columns(config.columns)} if config.columns is not None else {config.likelihood}
@@ -125,10 +123,3 @@ def resolve(config):
             )
         if config.precision == "learned" and (config.sigma or math.inf) <= config.min_sigma:
             raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
-    if not (math.isfinite(config.df) and config.df > 2):
-        raise UserError(f"--df={config.df} must be above 2, or a Student-t has no variance")
-    if config.squeeze is not None and not 0 < config.squeeze < 0.5:
-        raise UserError(f"--squeeze={config.squeeze} must be in (0, 0.5): a Beta density is 0 or infinite at 0 and 1")
-    if config.components < 1:
-        raise UserError(f"--components={config.components} must be at least 1")
-    return config

@@ -119,7 +119,7 @@ def _watch_saturation(c, bar):
 
 def checkpoints_of(r: Run, workdir: Path) -> Checkpoints:
     """The checkpoints of a run, with a note of what its numbers mean."""
-    beta = None if r.config.weighting in CONTROLLED else r.weighting.beta  # a controller's is in the state
+    beta = None if r.config.weighting in CONTROLLED else r.choice.beta  # a controller's is in the state
     note = {"convention": CONVENTION, **r.dataset.fingerprints, "beta": beta}
     return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, note)
 

@@ -6,18 +6,16 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from vae_jax.devices.memory import available, state_bytes
-from vae_jax.runs.families import LIKELIHOODS
-from vae_jax.runs.settings import Config
+from vae_jax.runs.settings import Settings
 from vae_jax.types import Event, UserError
 
 # The flags that memory grows with, and the least that each may be: the one whose least frees most is named.
 LEAST = {
-    "hidden": "1",
+    "hidden": (1,),
     "latent_dim": 1,
     "embedding": 1,
     "components": 1,
@@ -31,60 +29,61 @@ TRAINING = 4.0  # times the parameters: themselves, their gradients, Adam's two 
 SAVING = 5.8  # the same on a CPU, where a checkpoint is copied into the memory that training is in; measured
 
 
-def check(config: Any, levels: int | None, event: Event, make_vae: Callable, left: float | None = None) -> None:
+def check(settings: Settings, make_vae: Callable, left: float | None = None) -> None:
     """Refuses what needs more memory than there is, by a lower bound: what trains is never refused.
 
     Args:
-      config: with ``hidden`` settled.
-      levels: of the data.
-      event: the shape of x.
-      make_vae: ``(config, event, theta_shape) -> VAE``.
+      settings: of the run.
+      make_vae: ``(settings, theta_shape) -> VAE``.
       left: bytes of a device; None to ask it.
 
     Raises:
       UserError: naming the flag that asks for most.
     """
     left = available(jax.local_devices()[0]) if left is None else left
-    parts = needed(config, levels, event, make_vae)
+    parts = needed(settings, make_vae)
     whole = sum(parts.values())
     if whole <= left:
         return
 
     def without(flag):
-        return sum(needed(dataclasses.replace(config, **{flag: LEAST[flag]}), levels, event, make_vae).values())
+        return sum(needed(dataclasses.replace(settings, **{flag: LEAST[flag]}), make_vae).values())
 
     flag = min(LEAST, key=without)
     most = sorted(((what, size) for what, size in parts.items() if size > 0.01 * whole), key=lambda item: -item[1])
-    said = ", ".join(f"{what} {_size(size)}" for what, size in most)
+    listed = ", ".join(f"{what} {_size(size)}" for what, size in most)
     raise UserError(
-        f"--{flag}={getattr(config, flag)} needs {_size(whole)} of memory or more with these data "
-        f"({said}), and there are {_size(left)}; lower it, or use a device with more memory"
+        f"--{flag}={getattr(settings.flags, flag)} needs {_size(whole)} of memory or more with these data "
+        f"({listed}), and there are {_size(left)}; lower it, or use a device with more memory"
     )
 
 
-def needed(config: Any, levels: int | None, event: Event, make_vae: Callable) -> dict[str, float]:
-    """What one device must hold while a run trains, in bytes, a lower bound: what for -> how much."""
-    theta = LIKELIHOODS[config.likelihood](config, levels).theta_shape(event)
-    shape = dataclasses.replace(Config(), **{name: getattr(config, name) for name in _SHAPES})
-    each = math.prod(event) + config.num_samples * (math.prod(theta) + config.latent_dim)
+def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
+    """Returns what one device must hold while a run trains, in bytes, a lower bound: what for -> how much."""
+    s = settings
+    theta = s.names.likelihoods[s.likelihood](s, s.levels).theta_shape(s.event)
+    shape = Settings(**{name: getattr(s, name) for name in _SHAPES})
+    each = math.prod(s.event) + s.num_samples * (math.prod(theta) + s.latent_dim)
     devices = jax.device_count()
-    chunk = min(config.log_every, config.eval_every, config.checkpoint_every, config.num_steps)
-    batch = BYTES[config.dtype] * each * config.batch_size / config.microbatches / devices
-    order = INDEX * config.batch_size * chunk
+    chunk = min(s.log_every, s.eval_every, s.checkpoint_every, s.num_steps)
+    batch = BYTES[s.dtype] * each * s.batch_size / s.microbatches / devices
+    order = INDEX * s.batch_size * chunk
     # Of divided parameters not every leaf is: a little more than this.
-    parameters = _parameters(make_vae, shape, event, theta) / (devices if config.shard_params else 1)
+    parameters = _parameters(make_vae, shape, theta) / (devices if s.shard_params else 1)
     model = TRAINING * parameters
+    # On a CPU a checkpoint is copied into the memory that training is in; not while a batch is there.
     if jax.default_backend() == "cpu":
-        model = max(model, SAVING * parameters - batch - order)  # not both at once
+        model = max(model, SAVING * parameters - batch - order)
     return {"the model and its optimiser": model, "a batch": batch, "the order of a chunk": order}
 
 
-_SHAPES = ("model", "latent_dim", "hidden", "cell", "embedding", "beta_range")
+# What the number of parameters depends on.
+_SHAPES = ("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names")
 
 
 @functools.lru_cache(maxsize=256)  # a sweep asks for every run, and most have the same shape
-def _parameters(make_vae: Callable, config: Any, event: Event, theta: Event) -> int:
-    return state_bytes(jax.eval_shape(make_vae(config, event, theta).init, jax.random.key(0)))
+def _parameters(make_vae: Callable, shape: Settings, theta: Event) -> int:
+    return state_bytes(jax.eval_shape(make_vae(shape, theta).init, jax.random.key(0)))
 
 
 def _size(count: float) -> str:

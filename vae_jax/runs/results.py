@@ -196,10 +196,10 @@ def _no_density(r: Run) -> bool:
 def _final_beta(r: Run, state: TrainState) -> float:
     """The KL weight that the run ended with; for a controller what its state amounts to."""
     if r.config.beta_range is not None:
-        return r.weighting.beta  # where it is read; it was trained at all
-    weight, last = r.weighting.weight, r.config.num_steps - 1
+        return r.choice.beta  # where it is read; it was trained at all
+    weight, last = r.weight, r.config.num_steps - 1
     beta = float((weight.beta or weight.value)(state.weight_state, last))
-    given = r.weighting.beta
+    given = r.choice.beta
     close = given is not None and r.config.weighting not in CONTROLLED and math.isclose(beta, given, rel_tol=1e-6)
     return given if close else beta
 

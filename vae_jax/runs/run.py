@@ -18,7 +18,6 @@ from vae_jax.runs import placement, profiling
 from vae_jax.runs.build import Material, Run, build, weighed
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import evaluate, make_instruments
-from vae_jax.runs.settings import resolve
 from vae_jax.runs.workdir import Workdir, opened
 from vae_jax.runtime.files import read_object, write_json
 from vae_jax.types import TrainState
@@ -26,16 +25,15 @@ from vae_jax.types import TrainState
 
 def train(config) -> None:
     """Trains, or continues, evaluates and reports one run."""
-    config, warnings = resolve(config)
     profiling.check(config, 0)
-    run(join(config), warnings)
+    run(join(config))
 
 
-def run(config, warnings: list[str], shared: Material | None = None) -> None:
+def run(config, shared: Material | None = None) -> None:
     """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
     started = time.perf_counter()
-    r = build(config, warnings, shared)
-    with opened(r.config) as workdir:
+    r = build(config, shared)
+    with opened(r.config.flags) as workdir:
         _run(r, workdir, started)
 
 

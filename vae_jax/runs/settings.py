@@ -1,22 +1,32 @@
-"""The configuration of a run: every flag of ``train``, and what is settled before anything is made of it."""
+"""The configuration of a run: every flag of ``train``, and how it is settled, once, into what everything else takes."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 
 from vae_jax import likelihoods
-from vae_jax.runs import families
-from vae_jax.runs.families import LIKELIHOODS
-from vae_jax.runs.names import MODELS, OBJECTIVES
-from vae_jax.runs.weightings import CHANGES_LOSS, CONTROLLED, USED_BY, WEIGHTINGS
-from vae_jax.runtime.config import check_values, option
-from vae_jax.types import UserError
+from vae_jax.data.dataset import Dataset
+from vae_jax.runs import placement, weightings
+from vae_jax.runs.families import Column, half_a_level, parse_columns
+from vae_jax.runs.names import BUILT_IN, Names
+from vae_jax.runs.parsing import parse_beta_range, parse_widths
+from vae_jax.runtime.config import option
+from vae_jax.theory.forecast import Outlook
+from vae_jax.types import Event
 
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
-HIDDEN = {"mlp": lambda dim: "512,512" if dim >= 256 else "128,128", "conv": lambda dim: "256,256"}
-HIDDEN |= {"resnet": lambda dim: "32,64", "recurrent": lambda dim: "256"}
-WIDEST, DEEPEST = 2**31 - 1, 100  # a width, and how many of them
+HIDDEN = {
+    "mlp": lambda dim: "512,512" if dim >= 256 else "128,128",
+    "conv": lambda dim: "256,256",
+    "resnet": lambda dim: "32,64",
+    "recurrent": lambda dim: "256",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +36,10 @@ class Config:
     workdir: str | None = option(
         None, "where the run lives; default: runs/ and a name made of the flags", identity=False
     )
+    plugin: str | None = option(
+        None, "FILE.py of one's own: names for likelihoods, schedules, objectives, models, data sets", identity=False
+    )
+    plugin_sha256: str | None = option(None, "the content of that file, which is part of what the run is", flag=False)
     dataset: str = option(
         "digits",
         "digits | sprites | a TFDS name | FILE.npz with train and test | a folder of images; or a text: grammar | "
@@ -38,12 +52,15 @@ class Config:
     )
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
-    likelihood: str = option("gaussian", "the family of p(x|z)", LIKELIHOODS)
+    likelihood: str = option("gaussian", "the family of p(x|z)", BUILT_IN.likelihoods, extensible=True)
     squeeze: float | None = option(
-        None, "how far a Beta's 0 and 1 are moved inwards (default: half a grey level, 1 / (2 levels))"
+        None,
+        "how far a Beta's 0 and 1 are moved inwards (default: half a grey level, 1 / (2 levels))",
+        above=0,
+        below=0.5,
     )
-    components: int = option(1, "components of the discretized_logistic mixture")
-    df: float = option(4.0, "degrees of freedom of the student_t, above 2")
+    components: int = option(1, "components of the discretized_logistic mixture", least=1)
+    df: float = option(4.0, "degrees of freedom of the student_t, above 2", above=2)
     columns: str | None = option(None, "a table's families from the left: gaussian:3,bernoulli:2,categorical(4):1")
     precision: str = option(
         "learned",
@@ -54,56 +71,66 @@ class Config:
         None,
         "the fixed (default 0.1) or initial standard deviation of a Gaussian, student_t or laplace, in [0, 1] pixel "
         "units (default: that of the data, the noise of a decoder that knows only the mean image)",
+        above=0,
     )
-    min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed")
-    weighting: str = option("constant", "where beta comes from", WEIGHTINGS)
+    min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed", above=0)
+    weighting: str = option("constant", "where beta comes from", BUILT_IN.weightings, extensible=True)
     beta: float | None = option(
-        None, "the final KL weight (default 1); where a controller starts (default: from the spectrum)"
+        None, "the final KL weight (default 1); where a controller starts (default: from the spectrum)", least=0
     )
-    beta_norm: float | None = option(None, "the final KL weight in Higgins' units, beta * latent_dim / data_dim")
+    beta_norm: float | None = option(
+        None, "the final KL weight in Higgins' units, beta * latent_dim / data_dim", least=0
+    )
     beta_range: str | None = option(
         None, "LOW:HIGH, one network for all beta between them (Bae 2022); --beta is then where it is read"
     )
     warmup_steps: int | None = option(
         None,
         "steps of a ramp (default: a fifth of the run; half of it for capacity), or of all cycles (default: the run)",
+        least=0,
     )
-    cycles: int = option(4, "cycles of the cyclical weighting")
-    ratio: float = option(0.5, "the share of a cycle that ramps")
-    target_kl: float | None = option(None, "the rate that pi and capacity hold, nats per example")
+    cycles: int = option(4, "cycles of the cyclical weighting", least=1)
+    ratio: float = option(0.5, "the share of a cycle that ramps", above=0, most=1)
+    target_kl: float | None = option(None, "the rate that pi and capacity hold, nats per example", least=0)
     target_distortion: float | None = option(None, "the distortion that geco holds, nats per example")
-    free_nats: float | None = option(None, "nats of each latent that free_bits does not charge (default 0.25)")
-    beta_min: float = option(0.0, "the lower end of a controller's beta")
-    beta_max: float = option(1000.0, "the upper end of a controller's beta")
-    kp: float | None = option(None, "pi's proportional gain (default: from the data's spectrum and num_steps)")
-    ki: float | None = option(None, "pi's integral gain, per nat and step (default: likewise)")
-    geco_rate: float | None = option(None, "the rate of geco's multiplier, per nat and step (default: likewise)")
-    geco_decay: float = option(0.99, "of geco's moving average of the violation")
-    gamma: float | None = option(None, "how strongly capacity holds the rate (default: 3 times a linear model's need)")
-    objective: str = option("elbo", "what is maximised", OBJECTIVES)
-    num_samples: int = option(1, "samples of z per example")
-    model: str = option("mlp", "the encoder and decoder", MODELS)
-    latent_dim: int = option(20, "the number of latents")
+    free_nats: float | None = option(None, "nats of each latent that free_bits does not charge (default 0.25)", least=0)
+    beta_min: float = option(0.0, "the lower end of a controller's beta", least=0)
+    beta_max: float = option(1000.0, "the upper end of a controller's beta", above=0)
+    kp: float | None = option(None, "pi's proportional gain (default: from the data's spectrum and num_steps)", least=0)
+    ki: float | None = option(None, "pi's integral gain, per nat and step (default: likewise)", above=0)
+    geco_rate: float | None = option(
+        None, "the rate of geco's multiplier, per nat and step (default: likewise)", above=0
+    )
+    geco_decay: float = option(0.99, "of geco's moving average of the violation", least=0, below=1)
+    gamma: float | None = option(
+        None, "how strongly capacity holds the rate (default: 3 times a linear model's need)", above=0
+    )
+    objective: str = option("elbo", "what is maximised", BUILT_IN.objectives, extensible=True)
+    num_samples: int = option(1, "samples of z per example", least=1)
+    model: str = option("mlp", "the encoder and decoder", BUILT_IN.models, extensible=True)
+    latent_dim: int = option(20, "the number of latents", least=1)
     hidden: str | None = option(
         None,
         "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv); "
         "channels of a resnet's stages, each of which halves the image (default: 32,64)",
     )
     cell: str = option("lstm", "of the recurrent model", ("lstm", "gru"))
-    embedding: int = option(128, "the width of a word's vector in the recurrent model")
-    word_dropout: float = option(0.0, "the share of a text's words that the decoder may not read while it is trained")
-    encoder_steps: int = option(0, "updates of the encoder alone before each of both (He 2019), at first")
-    aggressive_steps: int | None = option(None, "for how many steps (default: a quarter of the run)")
+    embedding: int = option(128, "the width of a word's vector in the recurrent model", least=1)
+    word_dropout: float = option(
+        0.0, "the share of a text's words that the decoder may not read while it is trained", least=0, most=1
+    )
+    encoder_steps: int = option(0, "updates of the encoder alone before each of both (He 2019), at first", least=0)
+    aggressive_steps: int | None = option(None, "for how many steps (default: a quarter of the run)", least=0)
     max_length: int = option(100, "of a text: longer sentences are cut to so many tokens, their end included")
     max_words: int = option(20_000, "of a text: so many different words, the most frequent ones")
-    num_steps: int = option(3000, "updates")
-    batch_size: int = option(128, "examples per update, over all devices")
-    learning_rate: float = option(1e-3, "Adam's, at its highest")
+    num_steps: int = option(3000, "updates", least=1)
+    batch_size: int = option(128, "examples per update, over all devices", least=1)
+    learning_rate: float = option(1e-3, "Adam's, at its highest", above=0)
     lr_schedule: str = option("cosine", "cosine falls to zero over the run", ("cosine", "constant"))
-    clip_norm: float | None = option(None, "clip the gradient to this global norm (default: no clipping)")
-    seed: int = option(0, "of everything random", most=2**32 - 1)  # a key takes no more bits
+    clip_norm: float | None = option(None, "clip the gradient to this global norm (default: no clipping)", above=0)
+    seed: int = option(0, "of everything random", most=2**32 - 1, least=0)  # a key takes no more bits
     parallel: str = option("jit", "how several devices are used", ("jit", "pmap"), identity=False)
-    microbatches: int = option(1, "cut each device's batch into so many parts, to save memory", identity=False)
+    microbatches: int = option(1, "cut each device's batch into so many parts, to save memory", identity=False, least=1)
     dtype: str = option("float32", "of the networks while they are trained", ("float32", "bfloat16"))
     shard_params: bool = option(
         False, "divide the parameters among the devices, for models that do not fit on one", identity=False
@@ -128,168 +155,125 @@ class Config:
     )
     num_processes: int | None = option(None, "how many processes there are", identity=False)
     process_id: int | None = option(None, "which of them this one is, from 0", identity=False)
-    log_every: int = option(100, "steps between lines of metrics.jsonl")
-    eval_every: int = option(1000, "steps between evaluations on the test split")
-    checkpoint_every: int = option(1000, "steps between checkpoints")
-    keep_checkpoints: int = option(3, "how many of the last checkpoints stay")
-    iw_samples: int = option(64, "importance samples of the final iw_nll", most=10**7)
+    log_every: int = option(100, "steps between lines of metrics.jsonl", least=1)
+    eval_every: int = option(1000, "steps between evaluations on the test split", least=1)
+    checkpoint_every: int = option(1000, "steps between checkpoints", least=1)
+    keep_checkpoints: int = option(3, "how many of the last checkpoints stay", least=1)
+    iw_samples: int = option(64, "importance samples of the final iw_nll", most=10**7, least=1)
 
 
-def resolve(config: Config) -> tuple[Config, list[str]]:
-    """Fills in the defaults that depend on other flags, and refuses what cannot be.
+@dataclasses.dataclass(frozen=True)
+class Settings(Config):
+    """A configuration in which nothing is open and nothing is text that has to be read: what all of a run takes.
+
+    Its numbers may be traced, one value for each run of a sweep; names and shapes may not.
+
+    Attributes:
+      hidden, beta_range, columns: as in ``Config``, parsed.
+      flags: the settled configuration as flags, which config.json holds.
+      names: the tables of names, those of --plugin among them.
+      event: the shape of one x; of a sentence its targets and what the decoder reads.
+      levels: of the data's values, None for floats.
+      data_dim: D, channels counted.
+    """
+
+    hidden: tuple[int, ...] = ()
+    beta_range: tuple[float, float] | None = None
+    columns: tuple[Column, ...] | None = None
+    flags: Config | None = dataclasses.field(default=None, repr=False)
+    names: Names = dataclasses.field(default=BUILT_IN, repr=False, hash=False)
+    event: Event = ()
+    levels: int | None = None
+    data_dim: int = 0
+
+
+def settle(
+    config: Config, names: Names, dataset: Dataset, spectrum: np.ndarray | None
+) -> tuple[Settings, Outlook | None, weightings.Choice]:
+    """Settles a configuration: every default is filled in, those that depend on the data included, and text is parsed.
+
+    Settling again what ``Settings.flags`` holds gives the same, so a config.json is read like a command line.
+
+    Args:
+      config: as asked for; ``checks.check`` has passed it.
+      names: of ``names.names_of``.
+      dataset: the data.
+      spectrum: the eigenvalues of its covariance; None for a text.
 
     Returns:
-      The configuration as it will run, and warnings.
+      The settings; what the linear theory asks of the run, None for a family that it does not know; and what was chosen
+      for the weight.
 
     Raises:
-      UserError: naming the flag.
+      UserError: a flag that the weighting needs is missing, or the data do not fit the flags.
     """
-    check_values(config)  # a sweep's come from lists
-    if not 0 <= config.word_dropout <= 1:
-        raise UserError(f"--word_dropout={config.word_dropout} must be in [0, 1]: the share of words not read")
-    _at_least(config, "embedding", 1)
-    _at_least(config, "encoder_steps", 0)
-    _at_least(config, "aggressive_steps", 0)
-    for name in ("batch_size", "microbatches"):
-        _at_least(config, name, 1)
-    _check_spreading(config)
-    if config.encoder_steps and config.beta_range is not None:
-        raise UserError("--encoder_steps trains the encoder ahead, which is not tried with --beta_range: drop one")
-    if config.encoder_steps and config.aggressive_steps is None:
-        config = dataclasses.replace(config, aggressive_steps=config.num_steps // 4)
-    for name in ("latent_dim", "num_steps", "num_samples", "cycles", "log_every", "eval_every"):
-        _at_least(config, name, 1)
-    for name in ("checkpoint_every", "keep_checkpoints", "iw_samples"):
-        _at_least(config, name, 1)
-    for name in ("beta", "beta_norm", "warmup_steps", "seed", "target_kl", "free_nats", "beta_min", "kp"):
-        _at_least(config, name, 0)
-    for name in ("learning_rate", "sigma", "min_sigma", "clip_norm", "ki", "geco_rate", "gamma", "beta_max"):
-        value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UserError(f"--{name}={value} must be positive")
-    if config.beta is not None and config.beta_norm is not None:
-        raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
-    sigma = 0.1 if config.sigma is None and config.precision == "fixed" else config.sigma
-    if config.likelihood == "gaussian" and config.precision != "fixed" and (sigma or math.inf) <= config.min_sigma:
-        raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
-    if not 0 < config.ratio <= 1:
-        raise UserError(f"--ratio={config.ratio} must be in (0, 1]: the share of a cycle that ramps")
-    if not config.beta_min < config.beta_max:
-        raise UserError(f"--beta_min={config.beta_min} must be below --beta_max={config.beta_max}")
-    if not 0 <= config.geco_decay < 1:
-        raise UserError(f"--geco_decay={config.geco_decay} must be in [0, 1)")
-    if config.target_distortion is not None and not math.isfinite(config.target_distortion):
-        raise UserError(f"--target_distortion={config.target_distortion} must be finite")
-    if config.weighting in CHANGES_LOSS and config.objective != "elbo":
-        raise UserError(f"--weighting={config.weighting} changes the ELBO's own KL term; use it with --objective=elbo")
-    _check_range(config)
-    warnings = [
-        f"--{name}={getattr(config, name):g} does nothing with --weighting={config.weighting}"
-        for name, users in USED_BY.items()
-        if getattr(config, name) is not None and config.weighting not in users
-    ]
-    given = config.beta is not None or config.beta_norm is not None
-    beta = config.beta if given or config.weighting in CONTROLLED else 1.0
-    if config.beta_range is not None and not given:
-        low, high = beta_range(config)
-        beta = min(max(beta, low), high)  # 1, or the nearest that was trained
-    whole = config.num_steps // {"cyclical": 1, "capacity": 2}.get(config.weighting, 5)
-    warmup = whole if config.warmup_steps is None else config.warmup_steps
-    free_nats = 0.25 if config.weighting == "free_bits" and config.free_nats is None else config.free_nats
-    if config.weighting == "cyclical" and warmup < config.cycles:
-        raise UserError(
-            f"{config.cycles} cycles do not fit into {warmup} steps; lower --cycles or raise --warmup_steps"
-        )
-    if config.hidden is not None:
-        widths(config.hidden)
-    config = dataclasses.replace(config, sigma=sigma, beta=beta, warmup_steps=warmup, free_nats=free_nats)
-    config = families.resolve(config)
-    return dataclasses.replace(config, workdir=config.workdir or _default_workdir(config)), warnings
+    dim = math.prod(dataset.event)
+    event = (2, *dataset.event) if dataset.words else dataset.event
+    flags = without_data(config, names)
+    flags = dataclasses.replace(flags, workdir=config.workdir or default_workdir(flags))
+    open_ones = {"order": placement.order(flags, dataset)}
+    if flags.sigma is None and spectrum is not None:
+        open_ones["sigma"] = initial_sigma(flags, spectrum)
+    if flags.likelihood == "beta" and flags.squeeze is None:
+        open_ones["squeeze"] = half_a_level(dataset.levels)
+    if flags.hidden is None:
+        open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
+    flags = dataclasses.replace(flags, **open_ones)
+    outlook = None
+    if flags.likelihood == "gaussian" and spectrum is not None:
+        outlook = Outlook(spectrum, flags.latent_dim, flags.sigma**2 if flags.precision == "fixed" else None)
+    flags, choice = weightings.settle(flags, names.weightings, outlook, dim)
+    parsed = {
+        "hidden": parse_widths(flags.hidden),
+        "beta_range": parse_beta_range(flags.beta_range),
+        "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
+    }
+    facts = {"event": event, "levels": dataset.levels, "data_dim": dim}
+    return Settings(**flat(flags) | parsed, **facts, flags=flags, names=names), outlook, choice
 
 
-def beta_range(config: Config) -> tuple[float, float] | None:
-    """``--beta_range=0.1:10 -> (0.1, 10.0)``; None where there is none."""
-    if config.beta_range is None:
-        return None
-    try:
-        low, high = (float(end) for end in config.beta_range.split(":"))
-    except ValueError:
-        low = high = 0.0
-    if not 0 < low < high < math.inf:
-        raise UserError(f"--beta_range={config.beta_range} must be LOW:HIGH with 0 < LOW < HIGH, such as 0.1:10")
-    return low, high
+def flat(config: Config) -> dict[str, object]:
+    """Returns the flags of a configuration, name -> value, without a copy of anything."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
 
 
-def _check_spreading(config: Config) -> None:
-    """Refuses ways of using memory and devices that do not go together."""
-    if config.batch_size % config.microbatches:
-        raise UserError(
-            f"--microbatches={config.microbatches} cannot cut --batch_size={config.batch_size} into equal parts"
-        )
-    if config.dtype != "float32" and config.beta_range is not None:
-        raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
-    if config.placement == "divided" and config.order == "shuffled":
-        raise UserError(
-            "--placement=divided needs --order=blocks: a device can only take examples that it holds; drop one of them"
-        )
+def without_data(config: Config, names: Names) -> Config:
+    """Fills in the defaults that depend on other flags only."""
+    # Absolute, so that the file is found again from another folder.
+    plugin = None if config.plugin is None else str(Path(config.plugin).absolute())
+    c = dataclasses.replace(config, plugin=plugin, plugin_sha256=names.sha256)
+    if c.columns is not None:
+        c = dataclasses.replace(c, likelihood="columns")
+    if c.encoder_steps and c.aggressive_steps is None:
+        c = dataclasses.replace(c, aggressive_steps=c.num_steps // 4)
+    sigma = 0.1 if c.sigma is None and c.precision == "fixed" else c.sigma
+    given = c.beta is not None or c.beta_norm is not None
+    beta = c.beta if given or c.weighting in weightings.CONTROLLED else 1.0
+    if c.beta_range is not None and not given:
+        low, high = parse_beta_range(c.beta_range)
+        # Where the network is read: at 1, or at the nearest weight that was trained.
+        beta = min(max(beta, low), high)
+    ramp = c.num_steps // {"cyclical": 1, "capacity": 2}.get(c.weighting, 5)
+    warmup = ramp if c.warmup_steps is None else c.warmup_steps
+    free_nats = 0.25 if c.weighting == "free_bits" and c.free_nats is None else c.free_nats
+    return dataclasses.replace(c, sigma=sigma, beta=beta, warmup_steps=warmup, free_nats=free_nats)
 
 
-def _check_range(config: Config) -> None:
-    """Refuses what one network for all beta cannot be combined with."""
-    found = beta_range(config)
-    if found is None:
-        return
-    if config.weighting in (*CONTROLLED, *CHANGES_LOSS) or config.objective != "elbo":
-        raise UserError(
-            "--beta_range trains a beta for each example, on the ELBO: use it with --objective=elbo and a constant, "
-            "linear, sigmoid, cosine or cyclical weighting"
-        )
-    if config.precision == "optimal" and config.likelihood == "gaussian":
-        raise UserError(
-            "--precision=optimal solves for one sigma in every batch, and a batch of --beta_range holds all beta; use "
-            "--precision=learned, which then depends on beta"
-        )
-    if config.beta_norm is not None:
-        raise UserError(
-            "--beta_range is in units of --beta; give --beta, where the network is read, and no --beta_norm"
-        )
-    if config.beta is not None and not found[0] <= config.beta <= found[1]:
-        raise UserError(f"--beta={config.beta:g} is outside --beta_range={config.beta_range}: nothing is learned there")
-
-
-def initial_sigma(config: Config, spectrum) -> float:
-    """The standard deviation of the data about their mean, averaged over dimensions: to three digits, as a flag."""
+def initial_sigma(config: Config, spectrum: Sequence[float]) -> float:
+    """Returns the standard deviation of the data about their mean, averaged over dimensions, to three digits."""
     return max(float(f"{math.sqrt(spectrum.mean()):.3g}"), 2 * config.min_sigma)
 
 
-def _at_least(config: Config, name: str, least: int) -> None:
-    value = getattr(config, name)
-    if value is not None and not (math.isfinite(value) and value >= least):
-        raise UserError(f"--{name}={value} must be at least {least}")
-
-
 def default_hidden(model: str, dim: int) -> str:
-    """The widths of ``--model`` for examples of ``dim`` numbers; a model that has none here takes those of an mlp."""
+    """Returns the widths of ``--model`` for examples of ``dim`` numbers; a model without an entry takes an mlp's."""
     return HIDDEN.get(model, HIDDEN["mlp"])(dim)
 
 
-def widths(hidden: str) -> tuple[int, ...]:
-    """``"512,512" -> (512, 512)``."""
-    try:
-        values = tuple(int(v) for v in hidden.split(","))
-    except ValueError:
-        values = ()
-    if not values or min(values) < 1 or max(values) > WIDEST:
-        raise UserError(f"--hidden={hidden} must be positive widths separated by commas, such as 512,512")
-    if len(values) > DEEPEST:
-        raise UserError(f"--hidden={hidden} names {len(values)} layers; the models here have at most {DEEPEST}")
-    return values
-
-
-def _default_workdir(config: Config) -> str:
-    import hashlib
-    from pathlib import Path
-
-    identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.metadata["identity"]}
+def default_workdir(config: Config) -> str:
+    """Returns ``runs/`` and a name made of the flags that say what the run is."""
+    identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config) if f.metadata["identity"]}
+    # A run without a plugin keeps the name that it had before there were any.
+    if identity["plugin_sha256"] is None:
+        del identity["plugin_sha256"]
     digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
     return f"runs/{Path(config.dataset).stem[:80]}_{config.model}_{config.likelihood}_{digest}"

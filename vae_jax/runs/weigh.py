@@ -42,6 +42,7 @@ class Config:
     data_dim: int | None = option(None, "D, channels counted; with --dataset it is known")
     dataset: str | None = option(None, "what train takes: digits, sprites, a TFDS name, FILE.npz, a folder of images")
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
+    plugin: str | None = option(None, "FILE.py of one's own that names data sets")
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)", most=10**6)
     beta: float | None = option(None, "a weight to mark, as train takes it")
@@ -122,12 +123,12 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     """Reads the data and adds what the weights would do to it to ``answer``."""
     import jax
 
-    from vae_jax import data
     from vae_jax.data.pixels import preprocess
     from vae_jax.runs import placement
     from vae_jax.runs.build import data_spectrum
+    from vae_jax.runs.names import load_dataset, names_of
 
-    dataset = data.load(c.dataset, c.data_dir, placement.held())
+    dataset = load_dataset(names_of(c), c.dataset, c.data_dir, placement.held())
     dim, examples = math.prod(dataset.event), len(dataset.train)
     if c.data_dim not in (None, dim):
         raise UserError(f"--data_dim={c.data_dim}, but {c.dataset} has {dim} values an example; leave the flag out")

@@ -1,14 +1,10 @@
-"""The weightings by name: how a configuration chooses where beta comes from, and what can be said about it at once.
-
-To add a schedule, write a function of the step and give it a name by ``add_schedule``; a weight with state is a
-``KLWeight`` in ``vae_jax.weighting`` and two functions in ``WEIGHTINGS``.
-"""
+"""The weightings by name: how a configuration chooses where beta comes from, and what can be said about it at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -43,29 +39,39 @@ CONTROLLED = ("capacity", "geco", "pi")  # beta is found by the run, not given
 CHANGES_LOSS = ("capacity", "free_bits")  # not only a weight in it
 
 
-class Weighting(NamedTuple):
-    """What a name means for one run.
+class Choice(NamedTuple):
+    """What was settled about the weight of one run, apart from the flags.
 
     Attributes:
-      weight: where beta comes from.
-      objective: ``all_mean -> Objective`` where the weighting changes the loss itself, else None.
       beta: the final weight; for a controller that of a linear model with the same target, None where none is known.
-      said: what is done with the weight, for the headline.
+      headline: what is done with the weight, in words.
       warnings: what may not work out.
     """
 
-    weight: KLWeight
-    objective: Callable[[Callable], Objective] | None
     beta: float | None
-    said: str
+    headline: str
     warnings: list[str]
 
 
-def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weighting]:
-    """The weighting of a configuration, and the configuration with what it left to the theory: gains, a start.
+class Named(NamedTuple):
+    """What stands behind the name of a weighting.
+
+    Attributes:
+      settle: ``(config, outlook, beta or None) -> (config, Choice)``, of plain numbers.
+      make: ``(settings, beta) -> (KLWeight, objective or None)``; the numbers may be traced. The objective is
+        ``all_mean -> Objective``, where the weighting changes the loss itself.
+    """
+
+    settle: Callable
+    make: Callable
+
+
+def settle(config, names: Mapping[str, Named], outlook: Outlook | None, data_dim: int) -> tuple[Any, Choice]:
+    """Settles where beta comes from, and fills in what a configuration leaves to the theory: gains, a start.
 
     Args:
-      config: resolved.
+      config: the flags, otherwise settled.
+      names: the weightings by name.
       outlook: what the linear theory asks of this run; None for a family it does not know.
       data_dim: D.
 
@@ -75,58 +81,46 @@ def choose(config, outlook: Outlook | None, data_dim: int) -> tuple[object, Weig
     needed = NEEDS.get(config.weighting)
     if needed and getattr(config, needed) is None:
         hint = f"; python -m experiments.weigh --dataset={config.dataset} says what is within reach"
-        raise UserError(
-            f"--weighting={config.weighting} needs --{needed}, in nats per example"
-            + ("" if config.likelihood == "tokens" else hint)  # a text has no spectrum to weigh
-        )
+        # A text has no spectrum to weigh.
+        hint = "" if config.likelihood == "tokens" else hint
+        raise UserError(f"--weighting={config.weighting} needs --{needed}, in nats per example{hint}")
     given = given_beta(config, data_dim)
     if given is not None and given > LARGEST:
         raise UserError(f"--beta_norm={config.beta_norm:g} is a beta of {given:.3g} here, which no float32 holds")
-    config, beta, said, warnings = WEIGHTINGS[config.weighting].settle(config, outlook, given)
-    return config, Weighting(*make_weight(config, data_dim), beta, said, warnings)
+    config, *choice = names[config.weighting].settle(config, outlook, given)
+    return config, Choice(*choice)
 
 
 def given_beta(config, data_dim: int):
-    """The weight that the flags name, in either unit; None where they name none."""
+    """Returns the weight that the flags name, in either unit; None where they name none."""
     if config.beta_norm is not None:
         return beta_from_norm(config.beta_norm, data_dim, config.latent_dim)
     return config.beta
 
 
-def make_weight(config, data_dim: int) -> tuple[KLWeight, Callable[[Callable], Objective] | None]:
-    """Where beta comes from, and the objective where the weighting changes the loss itself, else None.
+def make_weight(settings) -> tuple[KLWeight, Callable[[Callable], Objective] | None]:
+    """Returns where beta comes from, and the objective where the weighting changes the loss itself, else None."""
+    return settings.names.weightings[settings.weighting].make(settings, given_beta(settings, settings.data_dim))
+
+
+def scheduled(schedule: Callable[..., Schedule]) -> Named:
+    """Returns the weighting of a schedule.
 
     Args:
-      config: as ``choose`` returned it. Its numbers may be traced, as in a sweep: names decide here, numbers do not.
-      data_dim: D.
-    """
-    return WEIGHTINGS[config.weighting].make(config, given_beta(config, data_dim))
-
-
-class _Named(NamedTuple):
-    """What stands behind a name.
-
-    Attributes:
-      settle: ``(config, outlook, beta or None) -> (config, final beta, said, warnings)``, of plain numbers.
-      make: ``(config, beta) -> (KLWeight, objective or None)``; the numbers may be traced.
+      schedule: ``(settings, beta) -> schedule``, beta the final weight; the flags are its other numbers.
     """
 
-    settle: Callable
-    make: Callable
+    def settle_schedule(config, outlook, beta):
+        if config.beta_range is None:
+            return config, beta, f"beta = {beta:g}", _ends(config, beta, schedule(config, beta))
+        text = f"every beta in {config.beta_range} in one network, read at beta = {beta:g}"
+        return config, beta, text, _ends(config, 1.0, schedule(config, 1.0))
 
+    def make_schedule(settings, beta):
+        # With a range each example has a beta of its own, which the schedule multiplies.
+        return weighting.from_schedule(schedule(settings, beta if settings.beta_range is None else 1.0)), None
 
-def _settle_schedule(config, outlook, beta):
-    said = f"beta = {beta:g}"
-    if config.beta_range is not None:
-        said = f"every beta in {config.beta_range} in one network, read at beta = {beta:g}"
-        return config, beta, said, _ends(config, 1.0, SCHEDULES[config.weighting](config, 1.0))
-    return config, beta, said, _ends(config, beta, SCHEDULES[config.weighting](config, beta))
-
-
-def _make_schedule(config, beta):
-    # With a range each example has a beta of its own, which the schedule multiplies.
-    stop = beta if config.beta_range is None else 1.0
-    return weighting.from_schedule(SCHEDULES[config.weighting](config, stop)), None
+    return Named(settle_schedule, make_schedule)
 
 
 def _ends(config, beta, schedule) -> list[str]:
@@ -220,20 +214,9 @@ def _make_capacity(c, start):
 
 
 WEIGHTINGS = {
-    **{name: _Named(_settle_schedule, _make_schedule) for name in SCHEDULES},
-    "capacity": _Named(_settle_capacity, _make_capacity),
-    "free_bits": _Named(_settle_free_bits, _make_free_bits),
-    "geco": _Named(_settle_geco, _make_geco),
-    "pi": _Named(_settle_pi, _make_pi),
+    **{name: scheduled(schedule) for name, schedule in SCHEDULES.items()},
+    "capacity": Named(_settle_capacity, _make_capacity),
+    "free_bits": Named(_settle_free_bits, _make_free_bits),
+    "geco": Named(_settle_geco, _make_geco),
+    "pi": Named(_settle_pi, _make_pi),
 }
-
-
-def add_schedule(name: str, make: Callable[..., Schedule]) -> None:
-    """Gives a schedule a name on the command line.
-
-    Args:
-      name: of ``--weighting``.
-      make: ``(config, beta) -> schedule``, beta the final weight; the flags are its other numbers.
-    """
-    SCHEDULES[name] = make
-    WEIGHTINGS[name] = _Named(_settle_schedule, _make_schedule)

@@ -15,6 +15,7 @@ from vae_jax.types import UserError
 SHARED = (
     "dataset",
     "data_dir",
+    "plugin",
     "soft_targets",
     "columns",
     "iw_samples",
@@ -27,7 +28,7 @@ SHARED = (
 )
 # Flags of ``train`` that mean nothing here: devices are the sweep's to use, and the test split is scored at the end.
 LEFT_OUT = ("workdir", "parallel", "eval_every", "keep_checkpoints", "beta_range", "shard_params", "placement", "order")
-LEFT_OUT += ("profile",)  # a sweep's program is not a run's
+LEFT_OUT += ("profile", "plugin_sha256")  # a sweep's program is not a run's
 
 
 def _swept(field: dataclasses.Field) -> tuple[str, Any, dataclasses.Field]:

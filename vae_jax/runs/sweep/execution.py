@@ -179,7 +179,7 @@ def summary(
     """Plain numbers for the report; ``spent`` holds the seconds of the whole sweep and of its training."""
     first = jobs[0].run
     plain = {f.name: f.default for f in dataclasses.fields(config)}
-    given = asked | {k: v for k, v in shared.items() if v != plain[k] and k != "data_dir"}
+    given = asked | {k: v for k, v in shared.items() if v != plain[k] and k not in ("data_dir", "plugin")}
     return {
         "flags": given,
         "method": config.method,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import math
@@ -21,12 +20,13 @@ from vae_jax.runs.evaluate import LEAST_ROWS
 from vae_jax.runs.loop import checkpoints_of
 from vae_jax.runs.results import TRAIN_LIMIT, Codes, Instruments, evaluate
 from vae_jax.runs.run import shares
+from vae_jax.runs.settings import flat
 from vae_jax.runs.sweep.plan import Job
 from vae_jax.runs.sweep.training import Ended
 from vae_jax.runtime.files import finite, read_object, write_json
 from vae_jax.train.guard import in_doubt
 
-PLACES = ("workdir", "data_dir")  # flags that say where things are, and not what a run is
+PLACES = ("workdir", "data_dir", "plugin")  # flags that say where things are, and not what a run is
 
 
 def finish(job: Job, ended: Ended, train, test, instruments: Instruments, seconds: float) -> None:
@@ -87,7 +87,7 @@ def row(job: Job) -> dict[str, Any]:
 
 def flags_of(config) -> dict[str, Any]:
     """Every flag that says what a run is."""
-    return {k: v for k, v in dataclasses.asdict(config).items() if k not in PLACES}
+    return {k: v for k, v in flat(config.flags).items() if k not in PLACES}
 
 
 def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:

@@ -91,9 +91,9 @@ def _range(name, item, scale, ends, kind):
 
 
 def _value(name, item, kind):
-    allowed = next(f for f in dataclasses.fields(Config) if f.name == name).metadata["choices"]
-    if allowed and item not in allowed:
-        raise UserError(f"--{name}={item} is not one of {', '.join(allowed)}")
+    about = next(f for f in dataclasses.fields(Config) if f.name == name).metadata
+    if about["choices"] and not about["extensible"] and item not in about["choices"]:
+        raise UserError(f"--{name}={item} is not one of {', '.join(about['choices'])}")
     try:
         return _SWITCH[item.lower()] if kind is bool else kind(item)
     except (ValueError, KeyError):

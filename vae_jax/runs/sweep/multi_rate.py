@@ -13,7 +13,6 @@ from vae_jax.runs.evaluate import read_at
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import evaluate, make_instruments
 from vae_jax.runs.run import shares
-from vae_jax.runs.settings import resolve
 from vae_jax.runs.sweep.finishing import factor_scores, flags_of
 from vae_jax.runs.sweep.grid import run_name
 from vae_jax.runs.sweep.plan import Job
@@ -49,16 +48,15 @@ def networks(jobs: list[Job]) -> list[Network]:
         groups.setdefault(run_name(rest, list(rest)), []).append(job)
     found = []
     for rest, group in groups.items():
-        betas = [job.run.weighting.beta for job in group]
+        betas = [job.run.choice.beta for job in group]
         if None in betas or min(betas) == max(betas):
             raise UserError("--method=multi_rate reads one network at many beta: give at least two, --beta=0.1,1,10")
         first = group[0].run
         name = "multi_rate" + ("" if rest == "only" else f"_{rest}")
         ends = f"{min(betas):.9g}:{max(betas):.9g}"
         workdir = str(Path(first.config.workdir).parent / name)
-        config = dataclasses.replace(first.config, beta=None, beta_norm=None, beta_range=ends, workdir=workdir)
-        ready = resolve(config)
-        found.append(Network(name, build(*ready, Material(first.dataset, first.spectrum), first.spread), group))
+        config = dataclasses.replace(first.config.flags, beta=None, beta_norm=None, beta_range=ends, workdir=workdir)
+        found.append(Network(name, build(config, Material(first.dataset, first.spectrum), first.spread), group))
     return found
 
 
@@ -77,11 +75,11 @@ def rows(
       Interrupted: what was done is saved.
     """
     r = network.run
-    own = inside(workdir, Path(r.config.workdir), r.config)
+    own = inside(workdir, Path(r.config.workdir), r.config.flags)
     path = own.path / "curve.json"
     remedy = "remove it, and the same command reads the network again"
     read: dict[str, Any] = read_object(path, remedy) if path.exists() else {}
-    betas = {f"{job.run.weighting.beta:.9g}": job for job in network.jobs}
+    betas = {f"{job.run.choice.beta:.9g}": job for job in network.jobs}
     left = [text for text in betas if not processes.told_by_first(text in read)]
     if left:
         instruments = make_instruments(r)

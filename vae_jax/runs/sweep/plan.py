@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from vae_jax.devices.memory import state_bytes, total
 from vae_jax.devices.parallel import Parallel
 from vae_jax.runs import placement
 from vae_jax.runs.build import Material, Run, build, first_state, material
-from vae_jax.runs.settings import Config, resolve
+from vae_jax.runs.settings import Config, flat
 from vae_jax.runs.sweep.grid import run_name
 from vae_jax.types import UserError
 
@@ -105,10 +104,8 @@ def make_jobs(
     for setting in settings:
         name = run_name(setting, swept)
         try:
-            config, warnings = resolve(
-                Config(**shared | setting, workdir=str(root / "runs" / name)),
-            )
-            r = build(config, warnings, _material(config, read), spread)
+            config = Config(**shared | setting, workdir=str(root / "runs" / name))
+            r = build(config, _material(config, read), spread)
         except UserError as error:
             raise UserError(f"{error} (the run {name})" if len(settings) > 1 else str(error)) from None
         for warning in r.warnings:
@@ -162,8 +159,7 @@ def make_programs(jobs: list[Job], root: Path, most: int | None) -> list[Program
 
 def _shape(config) -> str:
     """All that a compiled program of this configuration depends on; of a traced number only whether there is one."""
-    fields = dataclasses.asdict(config)
-    names = traced_names(config)
+    fields, names = flat(config.flags), traced_names(config)
     fields = {k: (v is None if k in names else v) for k, v in fields.items() if k not in ("workdir", "seed")}
     return repr(sorted(fields.items()))
 

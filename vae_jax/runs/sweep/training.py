@@ -96,7 +96,7 @@ def train(program: Program, settings: Settings, scores: Callable, watch: Watch, 
       Interrupted: after a save.
     """
     for job in program.jobs:
-        inside(workdir, job.workdir, job.run.config)
+        inside(workdir, job.workdir, job.run.config.flags)
     config, ended = program.first.config, []
     members = np.arange(len(program.jobs))
     state = first_sweep_state(program)
@@ -180,7 +180,7 @@ def compiled(program: Program, side_by_side: int | None, mesh: RunMesh) -> Calla
     # One model fills a CPU, and its products under vmap are slower; an accelerator wants all of them at once.
     at_once = side_by_side or (1 if jax.default_backend() == "cpu" else mesh.at_once)
     if at_once > 1:
-        r = r._replace(vae=make_vae(r.config, r.event, r.likelihood.theta_shape(r.event), batched_kernels=True))
+        r = r._replace(vae=make_vae(r.config, r.likelihood.theta_shape(r.event), batched_kernels=True))
     chunk = make_sweep_chunk(
         lambda numbers: training_chunk(r, _with(r.config, numbers), mesh.all_mean, mesh.split), at_once
     )

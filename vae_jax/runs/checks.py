@@ -1,0 +1,104 @@
+"""What flags cannot be, or cannot be together: asked before anything is read or made."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from vae_jax.runs import families
+from vae_jax.runs.names import Names
+from vae_jax.runs.parsing import parse_beta_range, parse_widths
+from vae_jax.runs.weightings import CHANGES_LOSS, CONTROLLED, USED_BY
+from vae_jax.runtime.config import check_values
+from vae_jax.types import UserError
+
+
+def check(config: Any, names: Names) -> list[str]:
+    """Refuses a configuration that cannot be run, and returns warnings about flags that do nothing.
+
+    Raises:
+      UserError: naming the flag.
+    """
+    # The values of a sweep come from lists, so no flag has checked them yet.
+    check_values(config)
+    tables = {
+        "likelihood": names.likelihoods,
+        "weighting": names.weightings,
+        "objective": names.objectives,
+        "model": names.models,
+    }
+    for flag, table in tables.items():
+        value = getattr(config, flag)
+        if value not in table:
+            raise UserError(f"--{flag}={value} must be one of {', '.join(table)}")
+    _check_weight(config)
+    _check_noise(config)
+    _check_training(config)
+    _check_range(config)
+    families.check(config)
+    if config.hidden is not None:
+        parse_widths(config.hidden)
+    return [
+        f"--{name}={getattr(config, name):g} does nothing with --weighting={config.weighting}"
+        for name, users in USED_BY.items()
+        if getattr(config, name) is not None and config.weighting not in users
+    ]
+
+
+def _check_weight(config: Any) -> None:
+    if config.beta is not None and config.beta_norm is not None:
+        raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
+    if not config.beta_min < config.beta_max:
+        raise UserError(f"--beta_min={config.beta_min} must be below --beta_max={config.beta_max}")
+    if config.weighting in CHANGES_LOSS and config.objective != "elbo":
+        raise UserError(f"--weighting={config.weighting} changes the ELBO's own KL term; use it with --objective=elbo")
+    warmup = config.num_steps if config.warmup_steps is None else config.warmup_steps
+    if config.weighting == "cyclical" and warmup < config.cycles:
+        raise UserError(
+            f"{config.cycles} cycles do not fit into {warmup} steps; lower --cycles or raise --warmup_steps"
+        )
+
+
+def _check_noise(config: Any) -> None:
+    sigma = 0.1 if config.sigma is None and config.precision == "fixed" else config.sigma
+    if config.likelihood == "gaussian" and config.precision != "fixed" and (sigma or math.inf) <= config.min_sigma:
+        raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
+
+
+def _check_training(config: Any) -> None:
+    """Refuses ways of training, of using memory and of using devices that do not go together."""
+    if config.encoder_steps and config.beta_range is not None:
+        raise UserError("--encoder_steps trains the encoder ahead, which is not tried with --beta_range: drop one")
+    if config.batch_size % config.microbatches:
+        raise UserError(
+            f"--microbatches={config.microbatches} cannot cut --batch_size={config.batch_size} into equal parts"
+        )
+    if config.dtype != "float32" and config.beta_range is not None:
+        raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
+    if config.placement == "divided" and config.order == "shuffled":
+        raise UserError(
+            "--placement=divided needs --order=blocks: a device can only take examples that it holds; drop one of them"
+        )
+
+
+def _check_range(config: Any) -> None:
+    """Refuses what one network for all beta cannot be combined with."""
+    ends = parse_beta_range(config.beta_range)
+    if ends is None:
+        return
+    if config.weighting in (*CONTROLLED, *CHANGES_LOSS) or config.objective != "elbo":
+        raise UserError(
+            "--beta_range trains a beta for each example, on the ELBO: use it with --objective=elbo and a constant, "
+            "linear, sigmoid, cosine or cyclical weighting"
+        )
+    if config.precision == "optimal" and config.likelihood == "gaussian":
+        raise UserError(
+            "--precision=optimal solves for one sigma in every batch, and a batch of --beta_range holds all beta; use "
+            "--precision=learned, which then depends on beta"
+        )
+    if config.beta_norm is not None:
+        raise UserError(
+            "--beta_range is in units of --beta; give --beta, where the network is read, and no --beta_norm"
+        )
+    if config.beta is not None and not ends[0] <= config.beta <= ends[1]:
+        raise UserError(f"--beta={config.beta:g} is outside --beta_range={config.beta_range}: nothing is learned there")

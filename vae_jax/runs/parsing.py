@@ -1,0 +1,44 @@
+"""Flags whose text holds more than one number."""
+
+from __future__ import annotations
+
+import math
+
+from vae_jax.types import UserError
+
+# A width is a 32-bit size on the device; more layers than this were never asked for but by a slip of the pen.
+WIDEST, DEEPEST = 2**31 - 1, 100
+
+
+def parse_beta_range(text: str | None) -> tuple[float, float] | None:
+    """``"0.1:10" -> (0.1, 10.0)``; None where there is none.
+
+    Raises:
+      UserError: the text is not two positive numbers, the lower one first.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(end) for end in text.split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not 0 < low < high < math.inf:
+        raise UserError(f"--beta_range={text} must be LOW:HIGH with 0 < LOW < HIGH, such as 0.1:10")
+    return low, high
+
+
+def parse_widths(text: str) -> tuple[int, ...]:
+    """``"512,512" -> (512, 512)``.
+
+    Raises:
+      UserError: the text is not positive widths, or names too many of them.
+    """
+    try:
+        values = tuple(int(v) for v in text.split(","))
+    except ValueError:
+        values = ()
+    if not values or min(values) < 1 or max(values) > WIDEST:
+        raise UserError(f"--hidden={text} must be positive widths separated by commas, such as 512,512")
+    if len(values) > DEEPEST:
+        raise UserError(f"--hidden={text} names {len(values)} layers; the models here have at most {DEEPEST}")
+    return values
