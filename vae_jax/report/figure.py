@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vae_jax.types import one_line
@@ -74,6 +75,43 @@ def label_of(name: str, most: int = 40) -> str:
     """A name that somebody gave as a figure may show it: one line, not long, no dollar that would start a formula."""
     name = one_line(name, max(len(name), 1))
     return (name if len(name) <= most else f"{name[: most - 3]}...").replace("$", r"\$")
+
+
+def letters(panels) -> None:
+    """Names panels (a), (b) ... as captions do."""
+    for axes, letter in zip(panels, "abcdefgh"):
+        axes.set_title(f"({letter})", loc="left")
+
+
+def legend_above(figure, panels, last: tuple[str, ...] = ()) -> None:
+    """One legend above all ``panels``, each label once; those that begin with a word of ``last`` come at the end."""
+    handles = {label: h for axes in reversed(panels) for h, label in zip(*axes.get_legend_handles_labels()) if label}
+    shown = [label for axes in panels for label in axes.get_legend_handles_labels()[1] if label]
+    order = sorted(dict.fromkeys(shown), key=lambda label: label.startswith(last) if last else False)
+    if order:
+        style = {"loc": "outside upper center", "columnspacing": 1.4, "ncols": legend_columns(order)}
+        figure.legend([handles[label] for label in order], order, **style)
+
+
+def legend_columns(labels: Sequence[str], room: int = 105) -> int:
+    """How many columns a legend of a figure's width may have: as few rows as ``room`` letters allow, and filled."""
+    for rows in range(1, len(labels) + 1):
+        count = math.ceil(len(labels) / rows)
+        widths = [max(len(label) for label in labels[i : i + rows]) + 9 for i in range(0, len(labels), rows)]
+        if sum(widths) <= room:
+            return count
+    return 1
+
+
+def note(axes, text: str, at, offset, where=("axes fraction", "data"), **style) -> None:
+    """Writes ``text`` at ``at``, moved by ``offset`` points; ``where`` says in which coordinates ``at`` is."""
+    axes.annotate(text, at, offset, xycoords=where, textcoords="offset points", fontsize=8, **style)
+
+
+def level(axes, y: float, text: str) -> None:
+    """A dashed line at ``y`` with ``text`` above its right end."""
+    axes.axhline(y, color=MARK, linewidth=0.8, linestyle="--")
+    note(axes, text, (1.0, y), (0, 3), ha="right")
 
 
 def step_axis(axes, label: bool = True) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TRAIN, WIDTH, Figure, draw, label_of
+from vae_jax.report.figure import FAINT, TRAIN, WIDTH, Figure, draw, label_of, level
+from vae_jax.report.label_placement import beside, room
 from vae_jax.report.run_files import Run
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
 # latent whose mean has that variance costs -log(1 - 0.01) / 2 nats.
 THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
+_CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
+_PANELS = 6
 
 
 def kl_per_latent(run: Run) -> Figure:
@@ -20,15 +23,13 @@ def kl_per_latent(run: Run) -> Figure:
     if not kl.size:
         return Figure(name, "KL of each latent: none, because results.json does not list it.", None)
     order = np.argsort(-kl, kind="stable")
-    kl = kl[order]
+    kl, place = kl[order], np.arange(kl.size)
     active = run.results.get("active_units")
     active = int(np.sum(kl > THRESHOLD)) if active is None else min(int(active), kl.size)
-    used = np.arange(kl.size) < active
     groups = (
-        (used, TRAIN, TRAIN, f"used ({active})"),
-        (~used, "white", FAINT, f"not used ({kl.size - active})"),
+        (place < active, TRAIN, TRAIN, f"used ({active})"),
+        (place >= active, "white", FAINT, f"not used ({kl.size - active})"),
     )
-    place = np.arange(kl.size)
 
     def paint(figure):
         left, right = figure.subplots(1, 2)
@@ -37,29 +38,15 @@ def kl_per_latent(run: Run) -> Figure:
                 left.bar(place[mask], kl[mask], width=0.7, color=face, edgecolor=edge, linewidth=0.8, label=label)
                 height = np.maximum(kl[mask], FLOOR)
                 right.plot(place[mask], height, "o", color=edge, markerfacecolor=face, markersize=4, clip_on=False)
-        left.set_ylim(0.0, max(1.15 * kl.max(), 0.1))
-        left.set_ylabel("KL (nats)")
+        left.set(ylim=(0.0, max(1.15 * kl.max(), 0.1)), ylabel="KL (nats)")
         left.legend(loc="upper right")
-        right.set_yscale("log")
-        right.set_ylim(FLOOR, max(2.0 * kl.max(), 1.0))
-        right.set_ylabel("KL (nats, log scale)")
-        right.axhline(THRESHOLD, color=MARK, linewidth=0.8, linestyle="--")
-        right.annotate(
-            "used above",
-            (1.0, THRESHOLD),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-        )
+        right.set(yscale="log", ylim=(FLOOR, max(2.0 * kl.max(), 1.0)), ylabel="KL (nats, log scale)")
+        level(right, THRESHOLD, "used above")
         for axes in (left, right):
             axes.set_xlim(-0.8, max(kl.size, 4) - 0.2)
             if kl.size <= 24:
                 axes.set_xticks(place, [str(i) for i in order], rotation=90 if kl.size > 10 else 0)
-                axes.set_xlabel("latent, by its KL")
-            else:
-                axes.set_xlabel("rank of the latent, by its KL")
+            axes.set_xlabel("latent, by its KL" if kl.size <= 24 else "rank of the latent, by its KL")
 
     caption = (
         "What each latent carries on the test split, largest first, on a linear (left) and a log axis "
@@ -70,24 +57,8 @@ def kl_per_latent(run: Run) -> Figure:
     return Figure(name, caption, draw(paint, height=2.6))
 
 
-_CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
-_PANELS = 6
-
-
-def _apart(places, extent, least: float = 0.06) -> np.ndarray:
-    """``places [n, 2]`` moved until no two are nearer than ``least`` of ``extent [2]``, or nearly so."""
-    places = places / extent + 1e-6 * np.arange(len(places))[:, None]  # two at one place go apart as well
-    for _ in range(100):
-        offset = places[:, None] - places[None]
-        distance = np.linalg.norm(offset, axis=-1) + np.eye(len(places))
-        push = np.maximum(least - distance, 0.0) / distance
-        places = places + 0.25 * np.sum(push[..., None] * offset, axis=1)
-    return places * extent
-
-
-def _scatter(figure, axes, points, values, title) -> None:
-    """Points coloured by ``values``; None for no colour. One of several panels has a title, and no room for names."""
-    from matplotlib.patheffects import withStroke
+def _scatter(figure, axes, points, values, title: str) -> None:
+    """Points coloured by ``values``, None for no colour; a panel without a title names the values among the points."""
     from matplotlib.ticker import MaxNLocator
 
     style = {"s": 5 if len(points) > 500 else 9, "linewidths": 0, "alpha": 0.7}
@@ -95,21 +66,27 @@ def _scatter(figure, axes, points, values, title) -> None:
         axes.scatter(*points.T, color=TRAIN, **style)
         return
     kinds = np.unique(values)
-    if title or len(kinds) > _CLASSES:
-        drawn = axes.scatter(*points.T, c=values, cmap="viridis", **style)
-        bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
-        bar.outline.set_visible(False)
-        if (kinds == np.rint(kinds)).all():
-            bar.locator = MaxNLocator(nbins=5, integer=True)
-        bar.solids.set_alpha(1.0)
-    else:
-        axes.scatter(*points.T, c=np.searchsorted(kinds, values), cmap="turbo", **style)
-        # Each name in the middle of its points: colours alone do not tell twelve apart.
-        places = _apart(np.stack([np.median(points[values == kind], axis=0) for kind in kinds]), np.ptp(points, axis=0))
-        halo = [withStroke(linewidth=2.5, foreground="white")]
-        for kind, place in zip(kinds, places):
-            axes.text(*place, f"{kind:g}", ha="center", va="center", weight="bold", path_effects=halo)
     axes.set_title(label_of(title))
+    if not title and len(kinds) <= _CLASSES:
+        axes.scatter(*points.T, c=np.searchsorted(kinds, values), cmap="turbo", **style)
+        return
+    drawn = axes.scatter(*points.T, c=values, cmap="viridis", **style)
+    bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
+    bar.outline.set_visible(False)
+    if (kinds == np.rint(kinds)).all():
+        bar.locator = MaxNLocator(nbins=5, integer=True)
+    bar.solids.set_alpha(1.0)
+
+
+def _name_classes(axes, points, values) -> None:
+    """Writes each value in the middle of its points: colours alone do not tell twelve apart."""
+    from matplotlib.patheffects import withStroke
+
+    kinds, free = np.unique(values), room(axes)
+    style = {"weight": "bold", "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
+    for kind in kinds if len(kinds) <= _CLASSES else ():
+        middle = np.median(points[values == kind], axis=0)
+        beside(free, middle, f"{kind:g}", distances=(0.0, 2.0, 5.0, 9.0, 14.0), always=True, **style)
 
 
 def embedding(run: Run) -> Figure:
@@ -126,6 +103,7 @@ def embedding(run: Run) -> Figure:
     if factors is not None and titles is not None:
         varied = [(values, str(title)) for values, title in zip(factors.T, titles) if len(np.unique(values)) > 1]
         panels = varied[:_PANELS] or panels
+    several = len(panels) > 1
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
 
@@ -134,17 +112,19 @@ def embedding(run: Run) -> Figure:
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (values, title)) in enumerate(zip(grid, panels)):
-            _scatter(figure, axes, points, values, title if len(panels) > 1 else "")
+            _scatter(figure, axes, points, values, title if several else "")
             axes.tick_params(labelbottom=i + columns >= len(panels))
+            shown = [label_of(str(n).split(" (")[0] if several else str(n)) for n in names]
             if i + columns >= len(panels):
-                axes.set_xlabel(label_of(str(names[0]) if columns == 1 else str(names[0]).split(" (")[0]))
+                axes.set_xlabel(shown[0])
             if i % columns == 0:
-                axes.set_ylabel(label_of(str(names[1]) if columns == 1 else str(names[1]).split(" (")[0]))
+                axes.set_ylabel(shown[1])
+        if not several and panels[0][0] is not None:
+            _name_classes(grid[0], points, panels[0][0])
 
     colour = ""
     if panels[0][0] is not None:
-        colour = f", coloured by {panels[0][1]}" if len(panels) == 1 else ", coloured by one factor in each panel"
-    on = f"{names[0]} and {names[1]}"
-    caption = f"{what}: the posterior means of {len(points)} test examples on {on}{colour}."
+        colour = ", coloured by one factor in each panel" if several else f", coloured by {panels[0][1]}"
+    caption = f"{what}: the posterior means of {len(points)} test examples on {names[0]} and {names[1]}{colour}."
     height = {1: 3.8, 2: 3.0}.get(columns, 2.3 * rows)
-    return Figure(name, caption, draw(paint, height=height, width=4.8 if columns == 1 else WIDTH))
+    return Figure(name, caption, draw(paint, height=height, width=WIDTH if several else 4.8))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, step_axis
-from vae_jax.report.reading.weight import HELD
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, legend_above, letters, level, step_axis
+from vae_jax.report.reading.weight import CONTROLLED
 from vae_jax.report.run_files import Run, series
 
 SETTLED = 0.1  # the share of a run, at its start, that does not set the axes
+_PANELS = {
+    "rate": "rate (nats)",
+    "distortion": "distortion (nats)",
+    "elbo": "−ELBO (β = 1) (nats)",
+    "loss": "loss, as minimised (nats)",
+}
 
 
 def limits(curves) -> tuple[float, float]:
@@ -23,8 +29,7 @@ def limits(curves) -> tuple[float, float]:
     steps, values = steps[finite], values[finite]
     if values.size == 0:
         return 0.0, 1.0
-    late = values[steps >= SETTLED * steps.max()]
-    low, high = np.percentile(late, [0.5, 99.5])
+    low, high = np.percentile(values[steps >= SETTLED * steps.max()], [0.5, 99.5])
     last = [v[np.isfinite(v)][-1] for _, v in curves if np.isfinite(v).any()]
     low, high = min(low, *last), max(high, *last)
     span = (high - low) or 0.1 * abs(high) or 1.0
@@ -33,61 +38,38 @@ def limits(curves) -> tuple[float, float]:
     return float(low - 0.06 * span), float(high + 0.06 * span)
 
 
-def _line(axes, curve, color, label, dots=False, style="-"):
-    steps, values = curve
-    marker = "o" if dots or len(steps) == 1 else None
-    axes.plot(steps, values, color=color, label=label, marker=marker, markersize=2.5, linestyle=style)
-
-
-def _negative(curve):
-    return curve[0], -curve[1]
-
-
 def curves(run: Run) -> Figure:
     """Rate, distortion and the negative ELBO over the steps, training and test, and the loss as minimised."""
     name = "curves.png"
-    get = {s: {k: series(run.metrics, s, k) for k in ("rate", "distortion", "elbo", "loss")} for s in ("train", "test")}
-    if not any(len(steps) for split in get.values() for steps, _ in split.values()):
+    lines = {(key, split): series(run.metrics, split, key) for key in _PANELS for split in ("train", "test")}
+    if not any(len(steps) for steps, _ in lines.values()):
         return Figure(name, "Training curves: none, because metrics.jsonl holds no line that can be read.", None)
-    for split in get.values():
-        split["elbo"] = _negative(split["elbo"])
-    flag, held = HELD.get(run.config.get("weighting"), (None, None))
+    flag, controlled = CONTROLLED.get(run.config.get("weighting"), (None, None))
     target = run.config.get(flag) if flag else None
-    panels = (
-        ("rate", "rate"),
-        ("distortion", "distortion"),
-        ("elbo", "−ELBO (β = 1)"),
-        ("loss", "loss, as minimised"),
-    )
 
     def paint(figure):
         grid = figure.subplots(2, 2, sharex=True).ravel()
-        for axes, (key, label), letter in zip(grid, panels, "abcd"):
+        for axes, (key, label) in zip(grid, _PANELS.items()):
             shown = []
-            for split, color in (("train", TRAIN), ("test", TEST)):
-                curve = get[split][key]
-                if len(curve[0]) and not (key == "loss" and split == "test"):
-                    word = "training batches" if split == "train" else "test split"
-                    _line(axes, curve, color, word, dots=split == "test")
-                    shown.append(curve)
+            for split, color, words in (("train", TRAIN, "training batches"), ("test", TEST, "test split")):
+                steps, values = lines[key, split]
+                if len(steps) and (key, split) != ("loss", "test"):
+                    shown.append((steps, -values if key == "elbo" else values))
+                    dots = "o" if split == "test" or len(steps) == 1 else None
+                    axes.plot(*shown[-1], color=color, label=words, marker=dots, markersize=2.5)
             if shown:
                 axes.set_ylim(*limits(shown))
-                if key == held and target is not None:
+                if key == controlled and target is not None:
                     axes.axhline(target, color=MARK, linewidth=0.8, linestyle="--", label="target")
             else:
                 axes.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axes.transAxes, color=FAINT)
                 axes.set_yticks([])
-            axes.set_ylabel(f"{label} (nats)")
-            axes.set_title(f"({letter})", loc="left")
-            step_axis(axes, label=letter in "cd")
-        handles = {}
-        for axes in grid:
-            for handle, label in zip(*axes.get_legend_handles_labels()):
-                handles.setdefault(label, handle)
-        if handles:
-            figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+            axes.set_ylabel(label)
+            step_axis(axes, label=axes in grid[2:])
+        letters(grid)
+        legend_above(figure, grid)
 
-    missing = "" if len(get["test"]["elbo"][0]) else " The run recorded no test lines."
+    missing = "" if len(lines["elbo", "test"][0]) else " The run recorded no test lines."
     caption = (
         "Training curves, nats per example: (a) rate, (b) distortion, (c) the negative ELBO at beta = 1, "
         "whatever was trained, (d) the loss as it was minimised, with its weight. The axes are set by what "
@@ -97,8 +79,7 @@ def curves(run: Run) -> Figure:
 
 
 def _log_if_wide(axes, values) -> None:
-    positive = values[values > 0]
-    if positive.size == values.size and positive.size and positive.max() > 20 * np.median(positive):
+    if values.min() > 0 and values.max() > 20 * np.median(values):
         axes.set_yscale("log")
     else:
         low, high = min(0.0, values.min()), values.max()
@@ -120,39 +101,23 @@ def weight(run: Run) -> Figure:
     water_steps, water = steps[here], beta[here] * sigma[there] ** 2
     water_steps, water = water_steps[water > 0], water[water > 0]
     largest = run.results.get("lambda_max")
-    rows = 1 + bool(len(sigma)) + bool(len(water))
+    panels = [("weight β", steps, beta), ("noise σ", sigma_steps, sigma), ("water level βσ²", water_steps, water)]
+    panels = [panel for panel in panels if len(panel[1])]
 
     def paint(figure):
-        panels = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
-        axes = panels.pop(0)
-        _line(axes, (steps, beta), TRAIN, None)
-        _log_if_wide(axes, beta)
-        axes.set_ylabel("weight β")
-        if len(sigma):
-            axes = panels.pop(0)
-            _line(axes, (sigma_steps, sigma), TRAIN, None)
-            _log_if_wide(axes, sigma)
-            axes.set_ylabel("noise σ")
-        if len(water):
-            axes = panels.pop(0)
-            _line(axes, (water_steps, water), TRAIN, None)
+        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, (label, at, values) in zip(grid, panels):
+            axes.plot(at, values, color=TRAIN, marker="o" if len(at) == 1 else None, markersize=2.5)
+            axes.set_ylabel(label)
+            step_axis(axes, label=axes is grid[-1])
+            if values is not water:
+                _log_if_wide(axes, values)
+                continue
             axes.set_yscale("log")
             if largest:
-                axes.axhline(largest, color=MARK, linewidth=0.8, linestyle="--")
-                axes.annotate(
-                    "largest eigenvalue of the data: above it, collapse",
-                    (1.0, largest),
-                    xycoords=("axes fraction", "data"),
-                    xytext=(0, 3),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=8,
-                )
+                level(axes, largest, "largest eigenvalue of the data: above it, collapse")
             low, high = min([*water, largest or water.min()]), max([*water, largest or water.max()])
             axes.set_ylim(low / 2.0, high * (high / low) ** 0.2 * 2.0)
-            axes.set_ylabel("water level βσ²")
-        for axes in figure.axes:
-            step_axis(axes, label=axes is figure.axes[-1])
         figure.align_ylabels()
 
     parts = ["the KL weight beta, " + ("the mean of what was applied" if averaged else "as each step applied it")]
@@ -160,4 +125,5 @@ def weight(run: Run) -> Figure:
         parts.append("the decoder's standard deviation sigma, in the units of the data")
     if len(water):
         parts.append("the water level beta sigma^2, which alone decides what a squared-error model learns")
-    return Figure(name, "The weight over the steps: " + "; ".join(parts) + ".", draw(paint, height=0.5 + 1.35 * rows))
+    caption = "The weight over the steps: " + "; ".join(parts) + "."
+    return Figure(name, caption, draw(paint, height=0.5 + 1.35 * len(panels)))

@@ -10,7 +10,8 @@ from typing import Any
 from vae_jax.conventions import Convention, Form, beta_from_norm, canonical, equivalents
 from vae_jax.likelihoods import PRECISIONS
 from vae_jax.linear_vae import predict
-from vae_jax.report.weigh_tables import figure, text
+from vae_jax.report.weigh_figure import figure
+from vae_jax.report.weigh_tables import text
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import write_json
 from vae_jax.theory import prospects

@@ -94,7 +94,7 @@ def weight(results: Numbers, config: Numbers) -> Finding | None:
         return Finding("Weight", bool(early), text + early)
     if beta is None:
         return Finding("Weight", True, early.strip()) if early else None
-    if weighting in HELD:
+    if weighting in CONTROLLED:
         text = f"beta = {setting(beta)}, found by the controller: the loss is not a bound on log p(x)"
         return Finding("Weight", bool(early), f"{text}. All the numbers here are at beta = 1." + early)
     if math.isclose(beta, 1.0, rel_tol=1e-6):
@@ -164,7 +164,7 @@ def bound_of_sigma(results: Numbers, config: Numbers) -> Finding | None:
 
 
 # weighting -> the flag of its target, and the number that it holds
-HELD = {
+CONTROLLED = {
     "pi": ("target_kl", "rate"),
     "capacity": ("target_kl", "rate"),
     "geco": ("target_distortion", "distortion"),
@@ -174,7 +174,7 @@ SATURATED = 0.5  # the share of the run's second half at a bound of beta
 
 def target(results: Numbers, config: Numbers) -> Finding | None:
     """Whether the rate or the distortion of the training split is where the controller should have held it."""
-    flag, key = HELD.get(config.get("weighting"), (None, None))
+    flag, key = CONTROLLED.get(config.get("weighting"), (None, None))
     asked = config.get(flag) if flag else None
     train = results.get("train") or {}
     got, split = (train.get(key), "training") if train.get(key) is not None else (results.get(key), "test")
