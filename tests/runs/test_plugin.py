@@ -72,7 +72,7 @@ def test_evaluate_finds_it_again_or_says_what_is_missing(run, tmp_path):
     evaluate.main(evaluate.Config(**asked))
     assert np.isfinite(read(run / "run" / "evaluation.json")["elbo"])
     moved = (run / "mine.py").rename(tmp_path / "moved.py")
-    with pytest.raises(UserError, match="cannot be read.*made with it: give the file"):
+    with pytest.raises(UserError, match=r"cannot be read.*made with it: give the file"):
         evaluate.main(evaluate.Config(**asked))
     evaluate.main(evaluate.Config(**asked, plugin=str(moved)))
     (tmp_path / "other.py").write_text(PLUGIN + "\n# another version\n")

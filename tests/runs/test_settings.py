@@ -1,4 +1,4 @@
-"""A configuration is settled once: what is left open is filled in, text is parsed, and nothing changes a second time."""
+"""A configuration is settled once: open values are filled in, text is parsed, and nothing changes a second time."""
 
 import dataclasses
 
