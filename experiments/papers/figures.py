@@ -9,6 +9,7 @@ import numpy as np
 
 from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, label_of, step_axis
 from vae_jax.report.formatting import number
+from vae_jax.report.label_placement import beside, room
 from vae_jax.report.run_files import series
 
 Rows = Sequence[Mapping[str, Any]]
@@ -65,7 +66,7 @@ def comparison(rows: Rows) -> Figure:
         left.axvline(0.0, color=FAINT, linewidth=0.6, zorder=0)
         # Most differ by a few nats and some by hundreds.
         left.set_xscale("symlog", linthresh=1.0)
-        ends = best - np.concatenate([v["calibrated_elbo"] for v in found.values()])
+        ends = best - _all(found, "calibrated_elbo")
         left.set_xlim(1.5 * min(-1.0, ends.min()), 2.0 * max(1.0, ends.max()))
         left.set_yticks(range(len(found)), [f"{label_of(name)}  {i + 1}" for i, name in enumerate(found)])
         left.invert_yaxis()
@@ -75,8 +76,9 @@ def comparison(rows: Rows) -> Figure:
         right.set_ylabel("RMS error per dimension")
         right.set_title("(b)", loc="left")
         right.margins(x=0.12, y=0.08)
-        for text, at, offset in _labels(np.array([(v["rate"].mean(), v["rmse"].mean()) for v in found.values()])):
-            right.annotate(text, at, offset, textcoords="offset points", fontsize=7, ha="center", va="center")
+        free = room(right)
+        for text, at in _shared_labels(np.array([(v["rate"].mean(), v["rmse"].mean()) for v in found.values()])):
+            beside(free, at, text, distances=(4.0, 7.0, 11.0), always=True, fontsize=7)
 
     caption = (
         "Ways to choose the weight, the same network, data and steps: (a) how far the held-out ELBO at beta = 1, with "
@@ -86,27 +88,18 @@ def comparison(rows: Rows) -> Figure:
     return Figure("figure.png", caption, draw(paint, height=0.6 + 0.22 * max(len(found), 8)))
 
 
-def _labels(points: np.ndarray) -> list[tuple[str, np.ndarray, tuple[float, float]]]:
-    """The numbers of ``points [n, 2]`` with a place and an offset; points on top of each other share a label."""
+def _all(found, key: str) -> np.ndarray:
+    return np.concatenate([values[key] for values in found.values()])
+
+
+def _shared_labels(points: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The numbers of ``points [n, 2]``, each with its place; points on top of each other share a label."""
     unit = np.maximum(np.ptp(points, axis=0), 1e-12)
     shared: list[list[int]] = []
     for i, point in enumerate(points):
         near = [g for g in shared if np.max(np.abs(point - points[g[0]]) / unit) < 0.03]
         near[0].append(i) if near else shared.append([i])
-    marks, labels, placed = points / unit, [], []  # in units of the panel
-    for group in shared:
-        text = _ranges([i + 1 for i in group])
-        size = np.array([0.013 * len(text) + 0.015, 0.035])  # half of a label of 7 points, with some air
-        side = 5.0 + 2.0 * len(text)
-        offsets = [(side, 4.0), (side, -4.0), (-side, 4.0), (-side, -4.0), (0.0, 8.0), (0.0, -8.0)]
-        spots = [points[group[0]] / unit + np.array(o) / 170.0 for o in offsets]  # a panel is about 170 points wide
-        others = np.array([m for i, m in enumerate(marks) if i not in group] + [at for at, _ in labels]).reshape(-1, 2)
-        reach = size + np.array([(0.01, 0.0)] * (len(marks) - len(group)) + [s for _, s in labels]).reshape(-1, 2)
-        clear = [k for k, at in enumerate(spots) if not np.any(np.all(np.abs(others - at) < reach, axis=1))]
-        k = clear[0] if clear else 0
-        labels.append((spots[k], size * (1.0, 0.5)))
-        placed.append((text, points[group[0]], offsets[k]))
-    return placed
+    return [(_ranges([i + 1 for i in group]), points[group[0]]) for group in shared]
 
 
 def _ranges(numbers: list[int]) -> str:

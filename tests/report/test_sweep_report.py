@@ -12,6 +12,7 @@ from test_report import Page
 
 from vae_jax.linear_vae import learned_variance, predict
 from vae_jax.report.figure import label_of
+from vae_jax.report.figure import legend_columns as columns
 from vae_jax.report.sweep import about_sweep
 from vae_jax.report.sweep import about_sweep as about_frontier
 from vae_jax.report.sweep import frontier_figure as marks
@@ -29,9 +30,9 @@ from vae_jax.report.sweep.analysis import (
 )
 from vae_jax.report.sweep.beta_profile import beta_profile
 from vae_jax.report.sweep.frontier_figure import calibrated as marked
-from vae_jax.report.sweep.frontier_figure import columns, lines_of
 from vae_jax.report.sweep.frontier_figure import frontier as draw_frontier
 from vae_jax.report.sweep.grouping import along, distortion, elbo, groups, rms, settings
+from vae_jax.report.sweep.lines import lines_of, near
 from vae_jax.report.sweep.sweep_files import load_sweep
 from vae_jax.report.sweep.sweep_page import write_sweep_report
 from vae_jax.report.sweep.sweep_tables import table_lines
@@ -562,9 +563,9 @@ def test_the_calibrated_point():
 
 def test_a_run_far_off_does_not_set_the_axes_and_a_collapsed_one_may():
     values = [1.0, 2.0, 3.0, 4.0, 500.0]
-    assert marks.near(values, [False] * 5) == values[:4] and marks.near(values, [False] * 4 + [True]) == values
-    assert marks.near(values[::-1], [False] * 5) == values[:4]
-    assert marks.near([1.0, 1.0, 500.0], [False] * 3) == [1.0, 1.0, 500.0]
+    assert near(values, [False] * 5) == values[:4] and near(values, [False] * 4 + [True]) == values
+    assert near(values[::-1], [False] * 5) == values[:4]
+    assert near([1.0, 1.0, 500.0], [False] * 3) == [1.0, 1.0, 500.0]
 
 
 @pytest.mark.parametrize("name", list(CASES))

@@ -83,14 +83,15 @@ def letters(panels) -> None:
         axes.set_title(f"({letter})", loc="left")
 
 
-def legend_above(figure, panels, last: tuple[str, ...] = ()) -> None:
-    """One legend above all ``panels``, each label once; those that begin with a word of ``last`` come at the end."""
-    handles = {label: h for axes in reversed(panels) for h, label in zip(*axes.get_legend_handles_labels()) if label}
-    shown = [label for axes in panels for label in axes.get_legend_handles_labels()[1] if label]
-    order = sorted(dict.fromkeys(shown), key=lambda label: label.startswith(last) if last else False)
-    if order:
-        style = {"loc": "outside upper center", "columnspacing": 1.4, "ncols": legend_columns(order)}
-        figure.legend([handles[label] for label in order], order, **style)
+def legend_above(figure, panels) -> None:
+    """One legend above all ``panels``, each label once."""
+    handles: dict = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    if handles:
+        style = {"loc": "outside upper center", "columnspacing": 1.4, "ncols": legend_columns(list(handles))}
+        figure.legend(handles.values(), handles.keys(), **style)
 
 
 def legend_columns(labels: Sequence[str], room: int = 105) -> int:

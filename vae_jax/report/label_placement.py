@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +26,16 @@ class Room(NamedTuple):
     boxes: list[np.ndarray]
 
 
-def room(axes, lines: Sequence[np.ndarray] = ()) -> Room:
-    """The room beside ``lines``, each ``[n, 2]`` in data coordinates; every stretch between their points counts."""
+def room(axes) -> Room:
+    """The room beside the lines and the points that have been plotted in a panel so far."""
     axes.figure.draw_without_rendering()
-    marks = [_dense(axes.transData.transform(np.asarray(line, float)), 4.0) for line in lines if len(line)]
-    return Room(axes, np.concatenate(marks) if marks else np.zeros((0, 2)), [])
+    marks = [np.zeros((0, 2))]
+    for line in axes.get_lines():
+        points = line.get_transform().transform(line.get_xydata())
+        points = points[np.isfinite(points).all(axis=1)]
+        joined = line.get_linewidth() > 0 and line.get_linestyle() != "None" and len(points) > 1
+        marks.append(_dense(points, 4.0) if joined else points)
+    return Room(axes, np.concatenate(marks), [])
 
 
 def beside(r: Room, point, text: str, distances=(8.0, 13.0), always: bool = False, **style) -> bool:

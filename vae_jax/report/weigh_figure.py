@@ -78,6 +78,6 @@ def _frontier(axes, answer, marked, styles) -> None:
     ]
     for row in decades:
         axes.plot(row["rms"], row["rate"], color=FAINT, marker="|", markersize=7, linewidth=0)
-    free = room(axes, [np.stack([line["rms"], line["rate"]], axis=1), *([(r["rms"], r["rate"])] for r in marked)])
+    free = room(axes)
     for row in decades:
         beside(free, (row["rms"], row["rate"]), f"s = {row['water_level']:g}", fontsize=8, color="#555555")

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.report import label_placement as labelling
-from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of
+from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of, legend_above, letters
 from vae_jax.report.formatting import number, setting
+from vae_jax.report.label_placement import along as label_along
+from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import is_collapsed
 from vae_jax.report.sweep import analysis
 from vae_jax.report.sweep.analysis import gaussian_distortion
 from vae_jax.report.sweep.grouping import (
     SYMBOLS,
-    Group,
     Measure,
     Setting,
     along,
@@ -29,9 +29,20 @@ from vae_jax.report.sweep.grouping import (
     rms,
     settings,
 )
+from vae_jax.report.sweep.lines import DARK, Line, any_far, lines_of, near
 from vae_jax.report.sweep.sweep_files import Row
 
 LEARNED = ("learned", "optimal", "per_dimension", "predicted")
+_MOST_VALUES = 7  # along a line
+_APART = 14.0  # pixels between points that have values
+
+
+class Theory(NamedTuple):
+    """A linear Gaussian frontier in one panel: its points ``[n, 2]`` and its calibrated point, None where not shown."""
+
+    label: str
+    points: np.ndarray
+    calibrated: tuple[float, float] | None
 
 
 def calibrated(rows: Sequence[Row]) -> tuple[Setting, str] | None:
@@ -43,19 +54,22 @@ def calibrated(rows: Sequence[Row]) -> tuple[Setting, str] | None:
     best = analysis.best(rows)
     if best is None:
         return None
-    near = [
+
+    def distance(s: Setting) -> float:
+        return abs(math.log(max(at(s, "beta") or 0.0, 1e-12)))
+
+    members = [s for g in groups(rows) for s in g.living if s.method == best.setting.method]
+    near_one = [
         s
-        for g in groups(rows)
-        for s in g.living
-        if s.method == best.setting.method
-        and s.done[0].get("calibrated_elbo") is not None
+        for s in members
+        if s.done[0].get("calibrated_elbo") is not None
         and s.done[0].get("precision") in LEARNED
-        and abs(math.log(max(at(s, "beta") or 0.0, 1e-12))) <= math.log(2.0)
+        and distance(s) <= math.log(2.0)
     ]
-    if not near:
+    if not near_one:
         return best.setting, "best ELBO"
-    found = min(near, key=lambda s: (round(abs(math.log(at(s, "beta"))), 6), -s.mean(elbo)))
-    return found, f"calibrated, β = {at(found, 'beta'):.3g}"
+    nearest = min(near_one, key=lambda s: (round(distance(s), 6), -s.mean(elbo)))
+    return nearest, f"calibrated, β = {at(nearest, 'beta'):.3g}"
 
 
 def frontier(rows: Sequence[Row], summary: dict[str, Any]) -> Figure:
@@ -63,160 +77,89 @@ def frontier(rows: Sequence[Row], summary: dict[str, Any]) -> Figure:
     name, finished = "frontier.png", done(rows)
     if not finished:
         return Figure(name, "The frontier: not drawn, because no run came to its end with finite numbers.", None)
-    flag = along(rows, numeric=True)
-    lines = lines_of(rows, flag, levels=True)
+    lines = lines_of(rows, along(rows, numeric=True), levels=True)
     gaussian = all(row.get("calibrated_elbo") is not None for row in finished)
-    marked, dim = calibrated(rows), finished[0].get("data_dim")
-    theory = [e for e in summary.get("reference") or [] if e.get("frontier")]
-    theory = list({e.get("latent_dim"): e for e in reversed(theory)}.values())[::-1]
+    marked = calibrated(rows)
 
     def paint(figure):
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, measure in ((left, distortion), (right, rms)):
-            _references(axes, theory, measure, dim, gaussian)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, measure in zip(panels, (distortion, rms)):
             for line in lines:
                 _draw(axes, line, measure)
             if marked:
                 _star(axes, marked[0].mean(measure), marked[0].mean(rate), marked[1], filled=True)
-            set_view(axes, rows, measure, [_theory_point(e, measure, dim) for e in theory if gaussian])
-        left.set_xlabel("distortion at the recalibrated σ (nats)" if gaussian else "distortion (nats)")
-        left.set_ylabel("rate (nats)")
-        right.set_xlabel("RMS error per dimension")
-        for axes, letter in ((left, "a"), (right, "b")):
-            axes.set_title(f"({letter})", loc="left")
-        _legend(figure, (left, right))
-        for axes, measure in ((left, distortion), (right, rms)):
-            taken = _drawn(lines, measure) + _stars(marked, theory, measure, dim, gaussian)
-            taken += [line.get_xydata() for line in axes.get_lines() if line.get_gid() == "reference"]
-            room = labelling.room(axes, taken)
-            values(room, max(lines, key=lambda line: np.ptp([0.0, *means(line, rate)[:, 1]])), measure, marked)
-            if axes is left:
-                diagonals(room, finished)
+            theory = _theory(summary, measure, finished[0].get("data_dim"), gaussian)
+            for entry, style in zip(theory, ("-", "--", ":", "-.") * len(theory)):
+                line_style = {"color": FAINT, "linestyle": style, "zorder": 1, "gid": "reference"}
+                axes.plot(*entry.points.T, label=entry.label, **line_style)
+                if entry.calibrated:
+                    _star(axes, *entry.calibrated, "calibrated, linear theory", filled=False)
+            _set_view(axes, rows, measure, [entry.calibrated for entry in theory if entry.calibrated])
+        panels[0].set_xlabel("distortion at the recalibrated σ (nats)" if gaussian else "distortion (nats)")
+        panels[0].set_ylabel("rate (nats)")
+        panels[1].set_xlabel("RMS error per dimension")
+        letters(panels)
+        legend_above(figure, panels)
+        longest = max(lines, key=lambda line: np.ptp([0.0, *line.means(rate)[:, 1]]))
+        for axes, measure in zip(panels, (distortion, rms)):
+            free = room(axes)
+            _write_values(free, longest, measure, marked)
+            if measure is distortion:
+                _draw_diagonals(free, finished)
 
-    return Figure(name, _caption(lines, marked, bool(theory), gaussian, rows), draw(paint, height=3.5))
-
-
-def _theory_x(values, measure: Measure, dim):
-    return np.asarray(values, float) if measure is rms else gaussian_distortion(values, dim)
-
-
-def _theory_point(entry, measure: Measure, dim):
-    point = entry.get("calibrated")
-    return (float(_theory_x(point["rms"], measure, dim)), point["rate"]) if point else None
+    theory = any(entry.get("frontier") for entry in summary.get("reference") or [])
+    return Figure(name, _caption(lines, marked, theory, gaussian, rows), draw(paint, height=3.5))
 
 
-def _references(axes, theory, measure: Measure, dim, gaussian):
-    """The linear-Gaussian frontiers; in the plane of nats only where the runs are Gaussian too."""
+def _theory(summary: dict[str, Any], measure: Measure, dim, gaussian: bool) -> list[Theory]:
+    """The linear Gaussian frontiers, one for each number of latents; in nats only where the runs are Gaussian too."""
     if measure is distortion and not gaussian:
-        return
-    for entry, style in zip(theory, ("-", "--", ":", "-.") * len(theory)):
-        f = entry["frontier"]
-        which = f", {entry['latent_dim']} latents" if len(theory) > 1 and entry.get("latent_dim") else ""
-        label = f"linear theory{which}"
-        axes.plot(
-            _theory_x(f["rms"], measure, dim),
-            f["rate"],
-            color=FAINT,
-            linestyle=style,
-            zorder=1,
-            label=label,
-            gid="reference",
-        )
-        point = _theory_point(entry, measure, dim)
-        if point and gaussian:
-            _star(axes, *point, "calibrated, linear theory", filled=False)
+        return []
+    entries = {e.get("latent_dim"): e for e in reversed(summary.get("reference") or []) if e.get("frontier")}
+
+    def place(errors):
+        return np.asarray(errors, float) if measure is rms else gaussian_distortion(errors, dim)
+
+    theory = []
+    for latents, entry in reversed(entries.items()):
+        label = "linear theory" + (f", {latents} latents" if len(entries) > 1 and latents else "")
+        best = entry.get("calibrated") if gaussian else None
+        points = np.stack([place(entry["frontier"]["rms"]), np.asarray(entry["frontier"]["rate"], float)], axis=1)
+        theory.append(Theory(label, points, (float(place(best["rms"])), best["rate"]) if best else None))
+    return theory
 
 
-def _star(axes, x, y, label, filled):
-    face = MARK if filled else "white"
-    edge = "white" if filled else DARK
-    style = {"markersize": 10 if filled else 8, "linewidth": 0, "markeredgewidth": 0.7, "zorder": 6 if filled else 5}
-    axes.plot(x, y, marker="*", markerfacecolor=face, markeredgecolor=edge, label=label, clip_on=False, **style)
+def _star(axes, x, y, label, filled) -> None:
+    style = {"markersize": 8, "markerfacecolor": "white", "markeredgecolor": DARK, "zorder": 5}
+    if filled:
+        style = {"markersize": 10, "markerfacecolor": MARK, "markeredgecolor": "white", "zorder": 6}
+    axes.plot(x, y, marker="*", linewidth=0, markeredgewidth=0.7, label=label, clip_on=False, **style)
 
 
-def _draw(axes, line: Line, measure: Measure):
+def _draw(axes, line: Line, measure: Measure) -> None:
     """The seeds as faint dots, stopped runs hollow, the means on top, joined."""
     for s in line.group.settings:
-        if len(s.done) > 1:
-            seeds = [(measure(r), rate(r)) for r in s.done if measure(r) is not None]
-            style = {"color": line.color, "alpha": 0.35, "markersize": 2.5, "markeredgewidth": 0, "linewidth": 0}
-            axes.plot(*np.array(seeds).reshape(-1, 2).T, marker=line.marker, zorder=3, **style)
-        cut = [(measure(r), rate(r)) for r in s.runs if r["status"] == "stopped" and _known(r, measure)]
-        if cut:
-            style = {"markerfacecolor": "none", "markeredgecolor": line.color, "markeredgewidth": 0.5, "alpha": 0.6}
-            axes.plot(*np.array(cut).T, marker=line.marker, markersize=3.5, linewidth=0, zorder=2, **style)
-    points = means(line, measure)
+        seeds = [(measure(r), rate(r)) for r in s.done if measure(r) is not None and len(s.done) > 1]
+        stopped = [(measure(r), rate(r)) for r in s.runs if r["status"] == "stopped"]
+        stopped = [p for p in stopped if None not in p]
+        style = {"color": line.color, "alpha": 0.35, "markersize": 2.5, "markeredgewidth": 0, "zorder": 3}
+        axes.plot(*np.array(seeds).reshape(-1, 2).T, marker=line.marker, linewidth=0, **style)
+        style = {"markerfacecolor": "none", "markeredgecolor": line.color, "markeredgewidth": 0.5, "alpha": 0.6}
+        axes.plot(
+            *np.array(stopped).reshape(-1, 2).T, marker=line.marker, markersize=3.5, linewidth=0, zorder=2, **style
+        )
     style = {"color": line.color, "marker": line.marker, "markersize": 4, "markeredgecolor": "white"}
     label = label_of(line.group.name) or ("sweep" if line.joined else "settings")
-    axes.plot(*points.T, linewidth=1.0 if line.joined else 0, markeredgewidth=0.4, zorder=4, label=label, **style)
+    points = line.means(measure).T
+    axes.plot(*points, linewidth=1.0 if line.joined else 0, markeredgewidth=0.4, zorder=4, label=label, **style)
 
 
-def _known(row: Row, measure: Measure) -> bool:
-    return measure(row) is not None and rate(row) is not None
-
-
-def _drawn(lines: Sequence[Line], measure: Measure) -> list[np.ndarray]:
-    """All that a label must not cover; points that are not joined one by one."""
-    return [part for line in lines for part in _pieces(line, measure)]
-
-
-def _pieces(line: Line, measure: Measure) -> list[np.ndarray]:
-    points = means(line, measure)
-    seeds = [(measure(r), rate(r)) for r in line.group.rows if r["status"] != "diverged" and _known(r, measure)]
-    return ([points] if line.joined else []) + [np.array([p]) for p in (*points, *seeds)]
-
-
-def _stars(marked, theory, measure: Measure, dim, gaussian) -> list[np.ndarray]:
-    points = [(marked[0].mean(measure), marked[0].mean(rate))] if marked else []
-    points += [p for p in (_theory_point(e, measure, dim) for e in theory if gaussian) if p]
-    return [np.array([p]) for p in points if np.isfinite(p).all()]
-
-
-def _legend(figure, panels):
-    handles: dict[str, Any] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
-    order = sorted(handles, key=lambda label: ("linear theory" in label, label.startswith(("calibrated", "best"))))
-    style = {"loc": "outside upper center", "columnspacing": 1.4}
-    figure.legend([handles[k] for k in order], order, ncols=columns(order), **style)
-
-
-def _caption(lines, marked, theory, gaussian, rows) -> str:
-    along_ = lines[0].group.along
-    what = {"beta": "beta", "water_level": "the water level s = beta sigma^2"}.get(along_, f"--{along_}")
-    text = "The rate-distortion frontier of the sweep: (a) rate against distortion on the test split, nats per example"
-    text += ", at the sigma of the training error, so that runs of any sigma compare" if gaussian else ""
-    text += "; the straight lines have equal ELBO at beta = 1, and the dashed one runs through the best setting. "
-    text += "(b) Rate against the error of one dimension. "
-    text += f"A line joins the means over seeds along {what}" if lines[0].joined else "A mark is the mean of a setting"
-    text += "" if lines[0].joined or not lines[0].valued else f" of {what}"
-    several = any(len(s.done) > 1 for line in lines for s in line.group.settings)
-    text += ", which some numbers give" if lines[0].valued and len(lines[0].group.living) > 1 else ""
-    text += "; faint dots are single seeds" if several else ""
-    text += "; hollow ones are runs that were stopped early" if any(r["status"] == "stopped" for r in rows) else ""
-    text += "."
-    text += " Runs that lie far off may be outside." if any_far(done(rows)) else ""
-    if marked:
-        text += f" The star: {marked[1]}."
-    if theory:
-        where = "Grey" if gaussian else "Grey in (b)"
-        text += (
-            f" {where}: the least rate of a linear Gaussian model (reverse water-filling), from the data's covariance."
-        )
-    return text
-
-
-SHOWN = 7  # values along a line
-APART = 14.0  # pixels between points that have values
-_FAR = 5.0  # a few points further off than so many times the range of the others do not set the axes
-
-
-def set_view(axes, rows: Sequence[Row], measure: Measure, extra):
-    """Limits by the runs and the theory's points, without the few that lie far off."""
+def _set_view(axes, rows: Sequence[Row], measure: Measure, more) -> None:
+    """Limits by the runs and the points ``more`` of the theory, without the few that lie far off."""
     kept = [r for r in rows if r["status"] != "diverged" and measure(r) is not None and rate(r) is not None]
-    xs = near([measure(r) for r in kept], [is_collapsed(r) for r in kept]) + [p[0] for p in extra if p]
-    ys = near([rate(r) for r in kept], [is_collapsed(r) for r in kept]) + [p[1] for p in extra if p]
+    ordinary = [is_collapsed(r) for r in kept]
+    xs = near([measure(r) for r in kept], ordinary) + [p[0] for p in more]
+    ys = near([rate(r) for r in kept], ordinary) + [p[1] for p in more]
     low, high = min(xs, default=0.0), max(xs, default=1.0)
     if measure is rms and low > 0 and high > 20 * low:
         axes.set_xscale("log")
@@ -228,48 +171,24 @@ def set_view(axes, rows: Sequence[Row], measure: Measure, extra):
     axes.set_ylim(-0.04 * top, 1.08 * top)
 
 
-def near(values: Sequence[float], ordinary: Sequence[bool]) -> list[float]:
-    """``values`` without the largest fifth or less of them, where a gap of ``_FAR`` times all the rest is below those.
-
-    Args:
-      values: of one quantity.
-      ordinary: which of them are no failures wherever they lie (a collapsed code is far from the others and belongs).
-    """
-    order = np.argsort(values, kind="stable")
-    for count in range(1, len(values) // 5 + 1):
-        rest, far = order[:-count], order[-count:]
-        span = values[rest[-1]] - values[rest[0]]
-        if not any(ordinary[i] for i in far) and values[far[0]] - values[rest[-1]] > _FAR * span > 0:
-            return [values[i] for i in rest]
-    return list(values)
-
-
-def any_far(rows: Sequence[Row]) -> bool:
-    """Whether runs lie so far off in rate, distortion or error that they do not set the axes."""
-    ordinary = [is_collapsed(row) for row in rows]
-    found = [[m(row) for row in rows] for m in (rate, distortion, rms)]
-    return any(None not in column and len(near(column, ordinary)) < len(column) for column in found)
-
-
-def values(room, line: Line, measure: Measure, marked):
+def _write_values(free, line: Line, measure: Measure, marked) -> None:
     """A few values of the flag beside their points: the ends and the marked one first, then the roundest."""
     flag, shown = line.group.along, [s for s in line.group.living if np.isfinite(s.mean(measure))]
     if not line.valued or len(shown) < 2:
         return
-    spots = [(s.mean(measure), s.mean(rate), at(s, flag)) for s in shown]
     special = [0, len(shown) - 1] + [i for i, s in enumerate(shown) if marked and s == marked[0]]
-    rest = sorted(set(range(len(shown))) - set(special), key=lambda i: (_digits(spots[i][2]), i))
-    first, left, given = True, SHOWN, []
-    for i in [*dict.fromkeys(special), *rest]:
-        here = room.axes.transData.transform(spots[i][:2])
-        if any(np.hypot(*(here - other)) < APART for other in given):
+    order = dict.fromkeys([*special, *sorted(range(len(shown)), key=lambda i: (_digits(at(shown[i], flag)), i))])
+    given: list[np.ndarray] = []
+    for s in (shown[i] for i in order):
+        point, value = (s.mean(measure), s.mean(rate)), at(s, flag)
+        here = free.axes.transData.transform(point)
+        if len(given) == _MOST_VALUES or any(np.hypot(*(here - other)) < _APART for other in given):
             continue
-        value = spots[i][2]
-        text = number(value, 2) if flag == "water_level" else f"{value:.3g}" if isinstance(value, float) else None
-        text = text or label_of(setting(value), 20)
-        text = f"{SYMBOLS[flag]} = {text}" if first and flag in SYMBOLS else text
-        if left and labelling.beside(room, spots[i][:2], text, fontsize=7, color=line.color):
-            first, left = False, left - 1
+        text = label_of(setting(value), 20)
+        if isinstance(value, float):
+            text = number(value, 2) if flag == "water_level" else f"{value:.3g}"
+        text = f"{SYMBOLS[flag]} = {text}" if not given and flag in SYMBOLS else text
+        if beside(free, point, text, fontsize=7, color=line.color):
             given.append(here)
 
 
@@ -281,17 +200,18 @@ def _digits(value) -> int:
     return len(mantissa) + (mantissa != "1")
 
 
-def diagonals(room, rows: Sequence[Row]):
+def _draw_diagonals(free, rows: Sequence[Row]) -> None:
     """Lines of equal ELBO = -(rate + distortion): one through the best setting, the others at round numbers."""
-    axes, best = room.axes, max(s.mean(elbo) for s in settings(rows) if s.done)
+    axes, best = free.axes, max(s.mean(elbo) for s in settings(rows) if s.done)
     x1, (y0, y1) = axes.get_xlim()[1], axes.get_ylim()
-    for level in levels(best, -(x1 + y1)):
-        top = level == best
-        ends = np.array([(-level - y0, y0), (-level - y1, y1)])
+    for value in levels(best, -(x1 + y1)):
+        top = value == best
+        ends = np.array([(-value - y0, y0), (-value - y1, y1)])
         style = {"color": FAINT, "linewidth": 0.8 if top else 0.5, "zorder": 0}
         axes.plot(*ends.T, scalex=False, scaley=False, linestyle="--" if top else ":", **style)
-        text = f"ELBO = {_signed(level, 1)}" if top else _signed(level, 0)
-        labelling.along(room, ends, text, side=-5.0 if top else 4.5, fontsize=7, color=DARK)
+        text = f"{value:.1f}" if top else f"{value:.0f}" if abs(value) >= 10 else f"{value:.3g}"
+        text = ("ELBO = " if top else "") + text.replace("-", "−")
+        label_along(free, ends, text, side=-5.0 if top else 4.5, fontsize=7, color=DARK)
 
 
 def levels(best: float, worst: float, count: int = 6) -> list[float]:
@@ -305,47 +225,26 @@ def levels(best: float, worst: float, count: int = 6) -> list[float]:
     return [best] + [k * step for k in range(first, math.ceil(worst / step) - 1, -1) if k * step > worst]
 
 
-def _signed(value: float, decimals: int) -> str:
-    text = f"{value:.{decimals}f}" if abs(value) >= 10 or decimals else f"{value:.3g}"
-    return text.replace("-", "−")
-
-
-# Okabe and Ito's palette without yellow, which is too light for lines, each with a marker of its own.
-LOOKS = tuple(zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"), "os^DvPX"))
-DARK = "#666666"
-# Flags along which a model is pushed over its frontier; along any other, settings are points of the plane and no line.
-JOINED = ("beta", "sigma", "water_level", "latent_dim", "target_kl", "target_distortion", "free_nats")
-
-
-class Line(NamedTuple):
-    """A group as it is drawn: its colour, its marker, whether its settings are joined by a line and given values."""
-
-    group: Group
-    color: str
-    marker: str
-    joined: bool
-    valued: bool = True
-
-
-def lines_of(rows: Sequence[Row], flag: str, levels: bool = False) -> list[Line]:
-    """Each group with its look; more groups than there are looks become one cloud of settings that are not joined."""
-    found = [g for g in groups(rows, flag, levels) if g.living or g.rows]
-    if len(found) > len(LOOKS):
-        return [Line(Group("", flag, [s for g in found for s in g.settings]), *LOOKS[0], False, False)]
-    return [Line(g, *look, g.along in JOINED) for g, look in zip(found, LOOKS)]
-
-
-def means(line: Line, measure: Measure) -> np.ndarray:
-    """``[n, 2]``, over seeds, of the settings with a finished run."""
-    found = [(s.mean(measure), s.mean(rate)) for s in line.group.living]
-    return np.array([p for p in found if np.isfinite(p).all()]).reshape(-1, 2)
-
-
-def columns(labels: Sequence[str], room: int = 105) -> int:
-    """How many columns a legend of the figure's width may have: as few rows as ``room`` letters allow, and filled."""
-    for rows in range(1, len(labels) + 1):
-        count = math.ceil(len(labels) / rows)
-        widths = [max(len(label) for label in labels[i : i + rows]) + 9 for i in range(0, len(labels), rows)]
-        if sum(widths) <= room:
-            return count
-    return 1
+def _caption(lines, marked, theory, gaussian, rows) -> str:
+    line = lines[0]
+    what = {"beta": "beta", "water_level": "the water level s = beta sigma^2"}.get(
+        line.group.along, f"--{line.group.along}"
+    )
+    marks = f"A line joins the means over seeds along {what}" if line.joined else "A mark is the mean of a setting"
+    marks += f" of {what}" if line.valued and not line.joined else ""
+    marks += ", which some numbers give" if line.valued and len(line.group.living) > 1 else ""
+    parts = [
+        "The rate-distortion frontier of the sweep: (a) rate against distortion on the test split, nats per example"
+        + (", at the sigma of the training error, so that runs of any sigma compare" if gaussian else "")
+        + "; the straight lines have equal ELBO at beta = 1, and the dashed one runs through the best setting.",
+        "(b) Rate against the error of one dimension.",
+        f"{marks}; faint dots are single seeds, hollow ones runs that were stopped early.",
+    ]
+    if any_far(done(rows)):
+        parts.append("Runs that lie far off may be outside.")
+    if marked:
+        parts.append(f"The star: {marked[1]}.")
+    if theory:
+        where = "Grey" if gaussian else "Grey in (b)"
+        parts.append(f"{where}: the least rate of a linear Gaussian model (reverse water-filling) of the same data.")
+    return " ".join(parts)
