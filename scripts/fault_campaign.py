@@ -30,6 +30,8 @@ from pathlib import Path
 from faults import Case, Pace, attempt, draw, truncate, undisturbed
 from launch_local import restarts
 
+from vae_jax.runtime.files import read_rows
+
 TIMINGS = {"seconds", "examples_per_second"}
 TRUNCATE = 0.15  # of the attempts begin with a checkpoint that was cut
 # So small that half of the time goes into updates and half into saves.
@@ -79,9 +81,9 @@ def comparable(workdir: Path) -> dict[str, object]:
     """
     found = {}
     for path in [*workdir.rglob("metrics.jsonl"), *workdir.glob("sweep.jsonl"), *workdir.rglob("results.json")]:
-        text = path.read_text()
-        rows = [json.loads(text)] if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+        rows = read_rows(path) if path.suffix == ".jsonl" else [json.loads(path.read_text())]
         name = str(path.relative_to(workdir))
+        found[f"{name}: lines"] = path.read_text().count("\n")  # those that are torn are none of the rows
         for number, row in enumerate(rows):
             found |= {f"{name}:{number}:{key}": value for key, value in row.items() if key not in TIMINGS}
     for folder in workdir.rglob("checkpoints"):

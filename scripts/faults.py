@@ -6,7 +6,6 @@ Used by ``fault_campaign.py``.
 from __future__ import annotations
 
 import glob
-import json
 import random
 import re
 import signal
@@ -17,6 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launch_local import Group, cluster_commands
+
+sys.path.append(str(Path(__file__).parents[1]))  # the package need not be installed
+
+from vae_jax.runtime.files import read_rows
 
 _BEGUN = re.compile(r"^(continuing from step|step (of a run )?\d+/)", re.MULTILINE)
 _TRAINED = re.compile(r"^(evaluating|measuring)", re.MULTILINE)
@@ -87,11 +90,7 @@ class Case(NamedTuple):
         """How many updates are on record: to the end of the last chunk that a metrics.jsonl shows."""
         last = -1
         for path in (*_glob(workdir, "metrics.jsonl"), *_glob(workdir, "runs/*/metrics.jsonl")):
-            for line in path.read_text().splitlines():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # torn by a kill
+            for row in read_rows(path):
                 last = max(last, row["step"] if row["split"] == "train" else -1)
         return 0 if last < 0 else min(self.num_steps, (last // self.log_every + 1) * self.log_every)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from experiments.claims.ledger import Claim, Measured, Settings
 from experiments.claims.plates import curve_plate
 from experiments.claims.runs import Rows, kept, original, shown, spread_of
+from vae_jax.runtime.files import read_rows
 
 Size = Mapping[str, Any] | None
 
@@ -30,7 +30,7 @@ def _rows(settings: Settings, size: Size) -> Rows:
     def make(root: Path) -> Rows:
         folder = root / "sweep"
         higgins2017.main(higgins2017.Config(workdir=str(folder), dataset=dataset, **flags))
-        rows = [json.loads(line) for line in (folder / "sweep.jsonl").read_text().splitlines()]
+        rows = read_rows(folder / "sweep.jsonl")
         done = [row for row in rows if row["status"] == "done" and row["disentanglement"] is not None]
         keys = ("beta_norm", "seed", "rate")
         return [{k: row[k] for k in keys} | {"score": row["disentanglement"]["beta_vae"]} for row in done]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.claims.ledger import Settings, Skipped
-from vae_jax.runtime.files import write_json
+from vae_jax.runtime.files import read_rows, write_json
 from vae_jax.types import UserError
 
 Rows = list[dict[str, Any]]
@@ -105,8 +105,7 @@ def sweep_rows(settings: Settings, family: str, flags: Mapping[str, Any]) -> Row
     def make(root: Path) -> Rows:
         given = {k: v if k in single else str(v) for k, v in flags.items()}
         sweep.main(sweep.Config(workdir=str(root / "sweep"), data_dir=settings.data_dir, **given))
-        lines = (root / "sweep" / "sweep.jsonl").read_text().splitlines()
-        return [row for row in map(json.loads, lines) if row["status"] == "done"]
+        return [row for row in read_rows(root / "sweep" / "sweep.jsonl") if row["status"] == "done"]
 
     return kept(settings, family, flags, make)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from experiments import sweep
 from vae_jax.runtime.config import option
-from vae_jax.runtime.files import write_json
+from vae_jax.runtime.files import read_rows, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,7 @@ def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any]
         folder = root / name.replace(" ", "_")
         text = {"likelihood": "tokens", "model": "recurrent"}
         sweep.main(sweep.Config(workdir=str(folder), seed=seeds, **text, **given))
-        rows = [json.loads(line) for line in (folder / "sweep.jsonl").read_text().splitlines()]
+        rows = read_rows(folder / "sweep.jsonl")
         found += [{"name": name, "seed": row["seed"]} | _numbers(row) for row in rows if row["status"] == "done"]
     write_json(root / "table.json", found)
     return found
@@ -107,8 +106,6 @@ def draw_annealing(root: Path, names: list[str]) -> Path:
     arms = {}
     for name in names:
         folders = sorted((root / name.replace(" ", "_") / "runs").iterdir())
-        arms[name] = [
-            [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders
-        ]
+        arms[name] = [read_rows(folder / "metrics.jsonl") for folder in folders]
     write_atomic(root / "annealing.png", annealing(arms).png)
     return root / "annealing.png"

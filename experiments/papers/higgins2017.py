@@ -18,7 +18,6 @@ only. Stopped, it goes on where it was.
 from __future__ import annotations
 
 import dataclasses
-import json
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,7 +28,7 @@ from experiments import sweep
 from vae_jax.data.rows import held_out
 from vae_jax.evaluation.disentanglement import SCORES
 from vae_jax.runtime.config import launch, option
-from vae_jax.runtime.files import write_json
+from vae_jax.runtime.files import read_rows, write_json
 from vae_jax.types import UserError
 
 DSPRITES = ("color", "shape", "scale", "orientation", "x", "y")  # latents_classes; a sub-grid may lack the first
@@ -128,7 +127,7 @@ def main(config: Config) -> None:
     flags = {k: str(v) for k, v in dataclasses.asdict(config).items()}
     flags |= {"dataset": dataset, "iw_samples": config.iw_samples, "likelihood": "bernoulli", "pixels": "binary"}
     sweep.main(sweep.Config(**flags))
-    rows = [json.loads(line) for line in (root / "sweep.jsonl").read_text().splitlines()]
+    rows = read_rows(root / "sweep.jsonl")
     table = table_of(rows)
     if not table:
         raise UserError(f"--dataset={config.dataset} has no factors, which the scores need, or no run came to its end")

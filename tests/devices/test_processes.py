@@ -171,7 +171,7 @@ TRAINER = """
 import sys
 import numpy as np
 from vae_jax import cluster, likelihoods, models, processes, schedules, weighting
-from vae_jax.checkpoint import Checkpoints
+from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.optimizers import adam, learning_rates
 from vae_jax.parallel import parallel
 from vae_jax.train import init_state, make_chunk, make_train_step

@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_usable(tmp_path):
         """
         import resource, sys
         import jax, jax.numpy as jnp
-        from vae_jax.checkpoint import Checkpoints
+        from vae_jax.runtime.checkpoint import Checkpoints
         from vae_jax.types import UserError
         state = {"w": jax.random.normal(jax.random.key(0), (400_000,))}
         with Checkpoints(sys.argv[1]) as checkpoints:

@@ -70,7 +70,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
 
 PROGRAM = """
 import dataclasses, jax, jax.numpy as jnp, sys
-from vae_jax.config import launch
+from vae_jax.runtime.config import launch
 
 @dataclasses.dataclass(frozen=True)
 class Config:

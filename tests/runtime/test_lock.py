@@ -21,7 +21,7 @@ from vae_jax.types import UserError
 CHILD = """
 import sys
 from pathlib import Path
-from vae_jax import lock
+from vae_jax.runtime import lock
 from vae_jax.types import UserError
 print("ready", flush=True)
 held = None

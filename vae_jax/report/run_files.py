@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.runtime.files import read_object
+from vae_jax.runtime.files import read_object, read_rows
 from vae_jax.types import UserError
 
 ANEW = "evaluate the run again to write it anew"
@@ -35,23 +34,13 @@ class Run(NamedTuple):
     sentences: dict[str, Any] | None = None
 
 
-def _json(text: str):
-    return json.loads(text, parse_constant=lambda name: None)
-
-
 def _metrics(path: Path) -> list[dict[str, Any]]:
     lines: dict[tuple[str, int], dict[str, Any]] = {}
-    if path.exists():
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = _json(text)
-                key = (str(line["split"]), int(line["step"]))
-            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-                continue  # a killed run tears a line
-            line = {name: value for name, value in line.items() if name == "split" or number(value)}
-            if "step" not in line:
-                continue
-            lines[key] = line  # a resumed run repeats the steps after its last checkpoint: the later line is the run's
+    for line in read_rows(path):
+        if number(line.get("step")) and "split" in line:
+            # A resumed run repeats the steps after its last checkpoint: the later line is the run's.
+            kept = {name: value for name, value in line.items() if name == "split" or number(value)}
+            lines[str(line["split"]), int(line["step"])] = kept
     return sorted(lines.values(), key=lambda line: line["step"])
 
 

@@ -19,7 +19,7 @@ from vae_jax.runs.build import Material, Run, build, weighed
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import evaluate, make_instruments
 from vae_jax.runs.workdir import Workdir, opened
-from vae_jax.runtime.files import read_object, write_json
+from vae_jax.runtime.files import read_object, read_rows, write_json
 from vae_jax.types import TrainState
 
 
@@ -103,8 +103,7 @@ def finish(workdir: Path) -> None:
 
 def shares(workdir: Path, num_steps: int) -> dict[str, float | None]:
     """How often gradients were clipped, and in the second half of the run a controller was at its bound."""
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if row["split"] == "train"]
+    rows = [row for row in read_rows(workdir / "metrics.jsonl") if row["split"] == "train"]
     late = [row["saturated"] for row in rows if row["step"] >= num_steps // 2 and "saturated" in row]
     clipped = [row["clipped"] for row in rows if "clipped" in row]
     return {

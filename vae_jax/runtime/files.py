@@ -1,4 +1,7 @@
-"""JSON as files hold it: read with a limit, as somebody else may have written it; written without what it has not."""
+"""Files of a run, read and written in one way each.
+
+What is read may have been written by anybody, or torn by a kill; what is written appears all at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ MOST = 1 << 28  # bytes of a file of results; a configuration has a limit of its
 
 
 def read_object(path: Path, remedy: str, most: int = MOST, strict: bool = False) -> dict[str, Any]:
-    """One JSON object.
+    """Returns the JSON object in a file.
 
     Args:
       path: a file that is there.
@@ -60,25 +64,63 @@ def _reason(error: Exception) -> str:
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
+def read_rows(path: Path, remedy: str | None = None) -> list[dict[str, Any]]:
+    """Returns the JSON objects of a file that has one a line; none where there is no file.
+
+    A line that is no object is left out, as a process that is killed tears the last line that it writes.
+
+    Args:
+      path: a file such as ``metrics.jsonl``. NaN and infinities in it are None.
+      remedy: what to do about a file with such a line elsewhere than at its end, which is then refused.
+
+    Raises:
+      UserError: such a line, where there is a remedy.
+    """
+    if not path.exists():
+        return []
+    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line.decode("utf-8", "replace"), parse_constant=lambda name: None)
+        except (ValueError, RecursionError) as error:
+            row, reason = None, str(error)
+        else:
+            reason = f"it is a {type(row).__name__}"
+        if isinstance(row, dict):
+            rows.append(row)
+        elif remedy is not None and number < len(lines):
+            raise UserError(f"{path}, line {number}, is no JSON object ({reason}); {remedy}")
+    return rows
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as JSON, all or nothing; keys keep their order, and what is not a finite number is null."""
-    text = json.dumps(finite(value), indent=2, allow_nan=False) + "\n"
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    write_atomic(path, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` all at once: a reader sees the old file or the new one, never a part."""
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes one JSON object a line, all or nothing; what is not a finite number is null."""
+    write_atomic(path, "".join(map(as_line, rows)))
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """Returns the line of one object in a file that ``read_rows`` reads; JSON has no word for NaN: it is null."""
+    return json.dumps(finite(row), allow_nan=False) + "\n"
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Writes ``content`` to ``path`` all at once: a reader sees the old file or the new one, never a part.
+
+    The folder is made where it is missing. Text is written as UTF-8.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The process is in the name, as two of them may write the same file, each with its own content.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error is the one that says what is wrong
+            temporary.unlink()
+        raise

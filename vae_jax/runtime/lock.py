@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import json
 import os
 import socket
 import sys
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vae_jax.runtime.files import as_line, read_rows
 from vae_jax.types import UserError
 
 try:
@@ -80,7 +80,7 @@ class Lock:
         with contextlib.suppress(OSError):  # on a full disk the lock is as good without
             if first:
                 os.ftruncate(self._file, 0)
-            os.write(self._file, (json.dumps(self._signature) + "\n").encode())
+            os.write(self._file, as_line(self._signature).encode())
 
     def share(self) -> None:
         """From exclusive to shared.
@@ -160,16 +160,10 @@ def workdir_lock(workdir: Path, wait: float = 0.0) -> Iterator[None]:
 def holders(workdir: Path) -> list[dict[str, Any]]:
     """Who signed the lock, each with ``pid``, ``host`` and ``since``; lines that are torn are left out."""
     try:
-        lines = (workdir / ".lock").read_text(errors="replace").splitlines()
+        rows = read_rows(workdir / ".lock")
     except OSError:
         return []
-    found = []
-    for line in lines:
-        with contextlib.suppress(ValueError):
-            who = json.loads(line)
-            if isinstance(who, dict) and {"pid", "host", "since"} <= who.keys():
-                found.append(who)
-    return found
+    return [who for who in rows if {"pid", "host", "since"} <= who.keys()]
 
 
 def _may_live(who: dict[str, Any]) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.runtime.files import finite
+from vae_jax.runtime.files import as_line, read_rows, write_rows
 
 SHARES = {"clipped", "saturated", "skipped"}  # metrics whose line says how often, over the whole chunk
 COUNTS = {"skipped_in_a_row", "skipped_total"}  # for whoever watches the run, and in no line
@@ -65,7 +63,7 @@ def _event_writer(workdir: Path, step: int):
 
 def line(step: int, split: str, values: dict[str, Any]) -> str:
     """One line of metrics.jsonl; a number that is not finite is null, because JSON has no word for it."""
-    return json.dumps({"step": step, "split": split, **finite(values)}, allow_nan=False) + "\n"
+    return as_line({"step": step, "split": split, **values})
 
 
 def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[tuple[int, dict[str, float]]]:
@@ -96,21 +94,17 @@ def rewind(path: Path, step: int) -> set[tuple[int, str]]:
     Returns:
       Step and split of each evaluation at ``step`` itself that is kept.
     """
-    if not path.exists():
-        return set()
     kept, evaluated = [], set()
-    for line in path.read_text(errors="replace").splitlines():
+    for row in read_rows(path):
         try:
-            row = json.loads(line)
             key = int(row["step"]), str(row["split"])
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            continue  # a line torn by a kill, or none of ours
+        except (ValueError, KeyError, TypeError, OverflowError):
+            continue  # none of ours
         if key[0] < step or (key[0] == step and key[1] != "train"):
-            kept.append(line + "\n")
+            kept.append(row)
             evaluated |= {key} if key[0] == step else set()
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, path)
+    if path.exists():
+        write_rows(path, kept)
     return evaluated
 
 

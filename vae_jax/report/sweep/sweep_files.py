@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.report import run_files
-from vae_jax.runtime.files import read_object
+from vae_jax.runtime.files import read_object, read_rows
 from vae_jax.types import UserError
 
 Row = dict[str, Any]
+AGAIN = "run the sweep again to write it anew"
 _ROW = run_files.RESULTS | {
     "asked": run_files.named(run_files.single),
     "disentanglement": lambda v: isinstance(v, dict),
@@ -55,31 +55,25 @@ def load_sweep(workdir) -> Sweep:
     if not path.exists():
         what = "has no sweep.jsonl" if Path(workdir).is_dir() else "is not a directory"
         raise UserError(f"{workdir} {what}: the sweep has no runs yet; let it come to its end first")
-    texts = [t for t in path.read_text(encoding="utf-8", errors="replace").split("\n") if t.strip()]
     rows: dict[tuple[str, str, str], Row] = {}
-    for i, text in enumerate(texts):
+    for number, values in enumerate(read_rows(path, AGAIN), start=1):
         try:
-            row = _row(text)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if i == len(texts) - 1:
-                continue  # a killed sweep tears its last line
-            raise UserError(
-                f"{path}, line {i + 1}, is no run ({error}); run the sweep again to write it anew"
-            ) from None
+            row = _row(values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}, line {number}, is no run ({error}); {AGAIN}") from None
         rows[(row["method"], row["run"], repr(row["asked"]))] = row  # one network has a line for each beta
     if not rows:
         raise UserError(f"{path} holds no run yet; let the sweep come to its end first")
-    summary, remedy = Path(workdir) / "sweep.json", "run the sweep again to write it anew"
+    summary = Path(workdir) / "sweep.json"
     if not summary.exists():
         return Sweep(list(rows.values()), {})
-    return Sweep(list(rows.values()), run_files.checked(read_object(summary, remedy), _SUMMARY, summary, remedy))
+    return Sweep(list(rows.values()), run_files.checked(read_object(summary, AGAIN), _SUMMARY, summary, AGAIN))
 
 
-def _row(text: str) -> Row:
-    row = json.loads(text, parse_constant=lambda name: None)
-    if not isinstance(row, dict) or not isinstance(row["asked"], dict):
+def _row(values: dict[str, Any]) -> Row:
+    if not isinstance(values["asked"], dict):
         raise TypeError("not an object with the flags that were asked")
-    wrong = run_files.misfit(row, _ROW)
+    wrong = run_files.misfit(values, _ROW)
     if wrong is not None:
         raise TypeError(f"{wrong} is not what a run has there")
-    return {**row, "run": str(row["run"]), "method": str(row["method"]), "status": str(row["status"])}
+    return {**values, **{name: str(values[name]) for name in ("run", "method", "status")}}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from vae_jax.runs.run import shares
 from vae_jax.runs.settings import flat
 from vae_jax.runs.sweep.plan import Job
 from vae_jax.runs.sweep.training import Ended
+from vae_jax.runtime import files
 from vae_jax.runtime.files import finite, read_object, write_json
 from vae_jax.train.guard import in_doubt
 
@@ -98,7 +97,7 @@ def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:
     """
     keys = list(dict.fromkeys(key for row in rows for key in row))
     full = [{key: finite(row.get(key)) for key in keys} for row in rows]
-    _replace(root / "sweep.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in full))
+    files.write_rows(root / "sweep.jsonl", full)
     flat = [_flat({k: v for k, v in row.items() if k != "asked"}) for row in full]
     lists = {key for row in flat for key, value in row.items() if isinstance(value, list)}
     columns = [key for key in dict.fromkeys(key for row in flat for key in row) if key not in lists]
@@ -106,7 +105,7 @@ def write_rows(root: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(flat)
-    _replace(root / "sweep.csv", text.getvalue())
+    files.write_atomic(root / "sweep.csv", text.getvalue())
 
 
 def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -114,9 +113,3 @@ def _flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in row.items():
         found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
 
+from vae_jax.runtime.files import write_atomic
 from vae_jax.runtime.remote.manifest import OWN, Manifest, Torn, from_json
 from vae_jax.runtime.remote.store import Store, at_once
 from vae_jax.types import UserError
@@ -76,9 +76,7 @@ class Ledger:
         if manifest is None:
             self._record.unlink(missing_ok=True)
             return
-        temporary = self._record.with_suffix(".tmp")
-        temporary.write_bytes(manifest.to_json())
-        os.replace(temporary, self._record)
+        write_atomic(self._record, manifest.to_json())
 
 
 def _name(counter: int) -> str:
