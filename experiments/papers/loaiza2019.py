@@ -16,7 +16,7 @@ from pathlib import Path
 import jax
 
 from vae_jax import likelihoods
-from vae_jax.evaluation import make_scorer, summarise
+from vae_jax.evaluation import Evaluator, make_scorer, summarise
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs.build import build
 from vae_jax.runs.loop import trained
@@ -69,7 +69,7 @@ def main(config: Config) -> None:
                 "Bernoulli, outputs through the inverse mean": through_inverse_mean(),
             }
         for label, likelihood in ways.items():
-            score = make_scorer(r.vae, likelihood, r.preprocess)
+            score = make_scorer(Evaluator(r.vae, likelihood, r.preprocess))
             rows[label] = summarise(score(params, r.dataset.test, purpose_key(r.key, TEST)), r.data_dim)["elbo"]
     write_json(root / "table.json", rows)
     print("\ntest ELBO as a continuous Bernoulli, nats per image:")

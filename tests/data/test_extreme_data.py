@@ -70,7 +70,7 @@ def first_updates(r):
 
 
 @pytest.mark.parametrize("name", sorted(IMAGES))
-def test_images_without_variance_have_a_finite_outlook_in_every_family(tmp_path, name):
+def test_images_without_variance_have_a_finite_forecast_in_every_family(tmp_path, name):
     for flags in [*FAMILIES, *WEIGHTINGS]:
         r = made(tmp_path, IMAGES[name], **flags)
         assert np.isfinite(r.spectrum).all() and r.config.sigma > 0

@@ -12,7 +12,7 @@ from vae_jax.data.pixels import preprocess
 from vae_jax.data.rows import Rows
 from vae_jax.devices.parallel import parallel
 from vae_jax.evaluation import make_fidelity, make_reliability, make_scorer, make_swapped
-from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.evaluation.batches import Evaluator, gather, in_batches
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.types import VAE
@@ -45,7 +45,7 @@ def same(a, b):
 @pytest.mark.parametrize("limit", [None, 30, 99])
 def test_a_batch_is_read_when_its_turn_comes(size, limit):
     counted = Counted()
-    parts = in_batches(lambda params, x, key: (jnp.sum(x), jax.random.normal(key)), VIEW, size)
+    parts = in_batches(Evaluator(None, None, VIEW, size), lambda params, x, key: (jnp.sum(x), jax.random.normal(key)))
     expected = gather(parts({}, jnp.asarray(IMAGES), KEY, limit))
     n = min(limit or 53, 53)
     assert len(expected[0]) == n
@@ -62,8 +62,8 @@ def test_each_device_gets_its_part_of_a_batch(count):
     spread = parallel("jit", count, jax.devices()[:count])
     counted = Counted()
     measure = lambda params, x, key: (x, jax.random.normal(key))  # noqa: E731
-    alone = gather(in_batches(measure, VIEW, 20)({}, IMAGES, KEY))
-    parts = in_batches(measure, VIEW, 20, spread.shard, spread.devices, spread.measure)
+    alone = gather(in_batches(Evaluator(None, None, VIEW, 20), measure)({}, IMAGES, KEY))
+    parts = in_batches(Evaluator(None, None, VIEW, 20, spread.shard, spread.devices, spread.measure), measure)
     same(gather(parts({}, spread.place(IMAGES), KEY)), alone)
     same(gather(parts({}, counted.rows, KEY)), alone)
     assert sorted(set(counted.asked)) == list(range(53)) and len(counted.asked) <= 53 + count
@@ -74,7 +74,7 @@ def test_each_device_gets_its_part_of_a_batch(count):
 @pytest.mark.parametrize("make", [make_scorer, make_fidelity, make_reliability, make_swapped])
 def test_every_instrument_takes_data_on_the_host(make):
     vae, likelihood, params = model()
-    measure = make(vae, likelihood, VIEW, 20)
+    measure = make(Evaluator(vae, likelihood, VIEW, 20))
     more = {make_scorer: (5, 41), make_swapped: ()}.get(make, (41,))
     on_device, counted = measure(params, jnp.asarray(IMAGES), KEY, *more), Counted()
     for data in (IMAGES, counted.rows):
@@ -91,7 +91,7 @@ def test_every_instrument_takes_data_on_the_host(make):
 
 def test_pictures_of_data_on_the_host():
     vae, likelihood, params = model()
-    show = lambda data: pictures(vae, likelihood, VIEW, params, data, KEY, 3)  # noqa: E731
+    show = lambda data: pictures(Evaluator(vae, likelihood, VIEW), params, data, KEY)  # noqa: E731
     expected = show(jnp.asarray(IMAGES))
     for data in (IMAGES, Counted().rows):
         found = show(data)
@@ -103,12 +103,12 @@ def test_pictures_of_large_examples_are_looked_at_a_few_at_a_time(monkeypatch):
     from vae_jax.evaluation import pictures as module
 
     vae, likelihood, params = model()
-    whole = pictures(vae, likelihood, VIEW, params, IMAGES, KEY, 3)
+    whole = pictures(Evaluator(vae, likelihood, VIEW), params, IMAGES, KEY)
     monkeypatch.setattr(module, "VALUES", 17 * 30)
     asked = []
     rows = Rows(lambda indices: [IMAGES[i] for i in indices], IMAGES.shape, b"")
     monkeypatch.setattr(Rows, "__getitem__", lambda self, i, get=Rows.__getitem__: asked.append(len(i)) or get(self, i))
-    found = pictures(vae, likelihood, VIEW, params, rows, KEY, 3)
+    found = pictures(Evaluator(vae, likelihood, VIEW), params, rows, KEY)
     assert set(asked) == {17}
     for name, values in whole.items():
         if values.dtype.kind != "U":
@@ -119,6 +119,6 @@ def test_pictures_of_large_examples_are_looked_at_a_few_at_a_time(monkeypatch):
 def test_a_planted_fault_would_be_seen():
     """Rows in another order are other numbers: the equalities above are not of constants."""
     vae = VAE(lambda key: {}, lambda p, x: DiagGaussian(jnp.full(1, x.mean()), jnp.zeros(1)), lambda p, z: z)
-    parts = in_batches(lambda params, x, key: vae.encode(params, x).mean[0], VIEW, 20)
+    parts = in_batches(Evaluator(None, None, VIEW, 20), lambda params, x, key: vae.encode(params, x).mean[0])
     there = gather(parts({}, IMAGES, KEY))
     assert np.abs(gather(parts({}, IMAGES[::-1], KEY)) - there).max() > 1e-3

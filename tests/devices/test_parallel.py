@@ -12,7 +12,7 @@ import pytest
 import vae_jax.devices.parallel
 from vae_jax import likelihoods, models, schedules, weighting
 from vae_jax.devices.parallel import parallel
-from vae_jax.evaluation import make_scorer
+from vae_jax.evaluation import Evaluator, make_scorer
 from vae_jax.models import mixed
 from vae_jax.randomness import batch_rows
 from vae_jax.train.optimizers import adam, learning_rates
@@ -226,7 +226,9 @@ def test_evaluation_chooses_full_precision_whatever_the_default():
     bounds = []
     for default in (None, "bfloat16", "tensorfloat32"):
         with jax.default_matmul_precision(default):
-            scores = make_scorer(vae, likelihood, preprocess, 50, jit=spy)(params, jnp.asarray(DATA), jax.random.key(1))
+            scores = make_scorer(Evaluator(vae, likelihood, preprocess, 50, jit=spy))(
+                params, jnp.asarray(DATA), jax.random.key(1)
+            )
         bounds.append(-float(np.mean(scores.rate + scores.distortion)))
     products = [line for text in asked for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(asked) == 6 and products and all("HIGHEST" in line for line in products)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vae_jax import likelihoods, models
-from vae_jax.evaluation import make_scorer, make_swapped, summarise
+from vae_jax.evaluation import Evaluator, make_scorer, make_swapped, summarise
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.types import VAE
 
@@ -27,9 +27,9 @@ def small(likelihood):
 def test_batch_size_changes_nothing(likelihood):
     # Trap 59: the mean of batch means would weigh the last 53 - 52 = 1 example 52 times.
     vae, params = small(likelihood)
-    whole = make_scorer(vae, likelihood, noisy, 53)(params, DATA, jax.random.key(1), 7)
+    whole = make_scorer(Evaluator(vae, likelihood, noisy, 53))(params, DATA, jax.random.key(1), 7)
     for size in (1, 13, 52):
-        other = make_scorer(vae, likelihood, noisy, size)(params, DATA, jax.random.key(1), 7)
+        other = make_scorer(Evaluator(vae, likelihood, noisy, size))(params, DATA, jax.random.key(1), 7)
         for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(other), strict=True):
             assert a.shape[0] == 53
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)  # float32 sums in another order
@@ -42,7 +42,7 @@ def test_an_example_alone_scores_as_in_a_crowd():
     likelihood = likelihoods.gaussian("optimal")
     vae, params = small(likelihood)
     params["likelihood"] = {"squared_error": jnp.float32(0.02), "weight": jnp.float32(0.5)}
-    scorer = make_scorer(vae, likelihood, noisy, 10)
+    scorer = make_scorer(Evaluator(vae, likelihood, noisy, 10))
     crowd = scorer(params, DATA, jax.random.key(1))
     alone = scorer(params, DATA[:1], jax.random.key(1))
     np.testing.assert_allclose(alone.distortion[0], crowd.distortion[0], rtol=1e-5)
@@ -52,7 +52,7 @@ def test_an_example_alone_scores_as_in_a_crowd():
 def test_the_summary_is_the_bound_and_its_parts():
     likelihood = likelihoods.gaussian("fixed", sigma=0.3)
     vae, params = small(likelihood)
-    scores = make_scorer(vae, likelihood, noisy, 20)(params, DATA, jax.random.key(1), 5)
+    scores = make_scorer(Evaluator(vae, likelihood, noisy, 20))(params, DATA, jax.random.key(1), 5)
     s = summarise(scores, 16)
     assert s["elbo"] == -(s["rate"] + s["distortion"])
     np.testing.assert_allclose(s["rate"], sum(s["kl_per_latent"]), rtol=1e-5)
@@ -87,7 +87,7 @@ def test_the_linear_bed_has_the_exact_likelihood_rate_units_and_calibration():
     x -= x.mean(0)
     x = x @ np.linalg.inv(np.linalg.cholesky(x.T @ x / 500)).T * np.sqrt(eigenvalues)
     params = {"model": {}, "likelihood": likelihood.init((10,))}
-    scorer = make_scorer(vae, likelihood, lambda key, raw: raw, 64)
+    scorer = make_scorer(Evaluator(vae, likelihood, batch_size=64))
     for samples in (1, 5, 33):
         s = summarise(scorer(params, jnp.asarray(x, jnp.float32), jax.random.key(2), samples), 10)
         # log p(x, z) / q(z|x) is constant in z, so every importance-weighted bound is the likelihood itself (trap 58).
@@ -107,7 +107,7 @@ def test_active_units_count_the_variance_over_the_data():
     vae = linear(weights, 0.4, np.maximum(eigenvalues, 0.4), 6)
     likelihood = likelihoods.gaussian("fixed")
     x = np.random.default_rng(1).standard_normal((400, 6)) * np.sqrt(eigenvalues)
-    scorer = make_scorer(vae, likelihood, lambda key, raw: raw)
+    scorer = make_scorer(Evaluator(vae, likelihood))
     s = summarise(
         scorer({"model": {}, "likelihood": likelihood.init((6,))}, jnp.asarray(x, jnp.float32), jax.random.key(0)), 6
     )
@@ -123,7 +123,7 @@ def test_evaluating_at_the_mean_of_z_would_not_be_a_bound():
     likelihood = likelihoods.gaussian("fixed", sigma=variance**0.5)
     params = {"model": {}, "likelihood": likelihood.init((6,))}
     x = jnp.asarray(np.random.default_rng(1).standard_normal((400, 6)) * np.sqrt(eigenvalues), jnp.float32)
-    s = summarise(make_scorer(vae, likelihood, lambda key, raw: raw)(params, x, jax.random.key(0)), 6)
+    s = summarise(make_scorer(Evaluator(vae, likelihood))(params, x, jax.random.key(0)), 6)
     at_mean = jax.vmap(lambda x: likelihood.log_prob(params["likelihood"], vae.decode({}, vae.encode({}, x).mean), x))(
         x
     )
@@ -137,7 +137,7 @@ def test_predicted_sigma_at_its_bound_is_counted():
         encode=lambda params, x: DiagGaussian(jnp.zeros(1), jnp.zeros(1)),
         decode=lambda params, z: jnp.stack([jnp.zeros(4), jnp.array([-50.0, -50.0, 0.0, 0.0])]),
     )
-    scores = make_scorer(vae, likelihood, lambda key, raw: raw)(
+    scores = make_scorer(Evaluator(vae, likelihood))(
         {"model": {}, "likelihood": {}}, jnp.zeros((3, 4)), jax.random.key(0)
     )
     assert summarise(scores, 4)["sigma_at_bound"] == 0.5
@@ -148,20 +148,20 @@ def test_swapped_codes_say_what_z_is_worth():
     vae, params = small(likelihood)
     keep = lambda key, raw: raw  # noqa: E731
     key = jax.random.key(1)
-    distortion = make_scorer(vae, likelihood, keep, 20)(params, DATA, key).distortion
-    found = make_swapped(vae, likelihood, keep, 20)(params, DATA, key)
+    distortion = make_scorer(Evaluator(vae, likelihood, keep, 20))(params, DATA, key).distortion
+    found = make_swapped(Evaluator(vae, likelihood, keep, 20))(params, DATA, key)
     assert found.shape == (53,) and np.min(np.abs(found - distortion)) > 0  # no example met its own code
-    np.testing.assert_allclose(found, make_swapped(vae, likelihood, keep, 7)(params, DATA, key), rtol=1e-5)
+    np.testing.assert_allclose(found, make_swapped(Evaluator(vae, likelihood, keep, 7))(params, DATA, key), rtol=1e-5)
     # A decoder that ignores z: nothing is lost with the code of another, whatever the rate.
     deaf = vae._replace(decode=lambda params, z: vae.decode(params, 0.0 * z))
-    same = make_scorer(deaf, likelihood, keep, 20)(params, DATA, key).distortion
-    np.testing.assert_allclose(make_swapped(deaf, likelihood, keep, 20)(params, DATA, key), same, rtol=1e-6)
+    same = make_scorer(Evaluator(deaf, likelihood, keep, 20))(params, DATA, key).distortion
+    np.testing.assert_allclose(make_swapped(Evaluator(deaf, likelihood, keep, 20))(params, DATA, key), same, rtol=1e-6)
     # A code that is the example: what is lost is the squared distance to another one, over 2 sigma^2.
     exact = vae._replace(
         encode=lambda params, x: DiagGaussian(x.reshape(-1), jnp.full(16, -40.0)),
         decode=lambda params, z: z.reshape(EVENT),
     )
-    lost = make_swapped(exact, likelihood, keep, 20)(params, DATA, key) - 8 * np.log(2 * np.pi * 0.09)
+    lost = make_swapped(Evaluator(exact, likelihood, keep, 20))(params, DATA, key) - 8 * np.log(2 * np.pi * 0.09)
     distances = np.square(np.asarray(DATA)[:, None] - np.asarray(DATA)[None]).sum((2, 3, 4)) / 0.18
     partner = np.argmin(np.abs(distances - lost[:, None]), axis=1)
     np.testing.assert_allclose(distances[np.arange(53), partner], lost, rtol=1e-4)
@@ -172,7 +172,7 @@ def test_progress_counts_every_example_once():
     likelihood = likelihoods.continuous_bernoulli()
     vae, params = small(likelihood)
     seen = []
-    scorer = make_scorer(vae, likelihood, noisy, 20)
+    scorer = make_scorer(Evaluator(vae, likelihood, noisy, 20))
     watched = scorer(params, DATA, jax.random.key(1), watch=seen.append)
     assert seen == [20, 20, 13]
     np.testing.assert_array_equal(watched.rate, scorer(params, DATA, jax.random.key(1)).rate)

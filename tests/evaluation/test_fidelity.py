@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from vae_jax import likelihoods, models
-from vae_jax.evaluation.bounds import make_scorer
+from vae_jax.evaluation import Evaluator, make_scorer
 from vae_jax.evaluation.fidelity import C1, Fidelity, make_fidelity, psnr, ssim, summarise_fidelity, window_size
 
 RNG = np.random.default_rng(0)
@@ -75,13 +75,13 @@ def test_a_split_is_scored_as_its_squared_error_is(event):
     vae = models.mlp(event, event, 3, (16,))
     params = {"model": vae.init(jax.random.key(0)), "likelihood": likelihood.init(event)}
     data, key = jnp.asarray(RNG.uniform(size=(23, *event)), jnp.float32), jax.random.key(1)
-    found = make_fidelity(vae, likelihood, lambda key, raw: raw, 10)(params, data, key)
-    error = make_scorer(vae, likelihood, lambda key, raw: raw, 23)(params, data, key).squared_error / np.prod(event)
+    found = make_fidelity(Evaluator(vae, likelihood, batch_size=10))(params, data, key)
+    error = make_scorer(Evaluator(vae, likelihood))(params, data, key).squared_error / np.prod(event)
     np.testing.assert_allclose(found.psnr, -10 * np.log10(error), rtol=1e-5)
     numbers = summarise_fidelity(found, event)
     if len(event) == 3:
         assert found.ssim.shape == (23,) and numbers["ssim_window"] == 11 and -1 < numbers["ssim"] < 1
     else:
         assert found.ssim is None
-    limited = make_fidelity(vae, likelihood, lambda key, raw: raw, 10)(params, data, key, 10)
+    limited = make_fidelity(Evaluator(vae, likelihood, batch_size=10))(params, data, key, 10)
     np.testing.assert_allclose(limited.psnr, found.psnr[:10], rtol=1e-5)

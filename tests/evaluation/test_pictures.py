@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from vae_jax import likelihoods
+from vae_jax.evaluation import Evaluator
 from vae_jax.evaluation.pictures import BYTES, QUANTILES, TEMPERATURES, Counts, counts_for, embed, pictures
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.types import VAE
@@ -28,7 +29,7 @@ PARAMS = {"model": {}, "likelihood": {"log_sigma": jnp.zeros(())}}
 
 def drawn(data, **options):
     family = likelihoods.gaussian("fixed", sigma=1.0)
-    return pictures(SHOW, family, lambda key, raw: raw, PARAMS, data, jax.random.key(0), LATENTS, **options)
+    return pictures(Evaluator(SHOW, family), PARAMS, data, jax.random.key(0), **options)
 
 
 def test_each_picture_is_of_its_z():
@@ -65,7 +66,7 @@ def test_few_examples_are_enough_and_images_are_bytes():
         decode=lambda params, z: jnp.pad(z, (0, 1)).reshape(2, 2, 1),
     )
     data = np.random.default_rng(0).integers(2, size=(30, 2, 2, 1)).astype(np.float32)
-    found = pictures(show, family, lambda key, raw: raw, PARAMS, data, jax.random.key(0), LATENTS)
+    found = pictures(Evaluator(show, family), PARAMS, data, jax.random.key(0))
     assert all(
         found[k].dtype == np.uint8 for k in ("inputs", "samples", "traversals", "interpolation_ends", "tempered")
     )

@@ -13,6 +13,7 @@ from linear_bed import DIM, LINEAR, bed_optimum
 from scipy import stats
 
 from vae_jax import likelihoods
+from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.reliability import BINS, LEVELS, coverage, histogram, make_reliability, transform
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.types import VAE
@@ -125,7 +126,7 @@ def test_a_sigma_too_small_by_two_undercovers_as_the_closed_form_says():
     vae = constant(jnp.full(50, 0.5))
     params = {"model": {}, "likelihood": likelihood.init((50,))}
     x = 0.5 + 0.2 * jax.random.normal(jax.random.key(1), (1003, 50))
-    run = make_reliability(vae, likelihood, lambda key, raw: raw, 250)
+    run = make_reliability(Evaluator(vae, likelihood, batch_size=250))
     found = run(params, x, jax.random.key(2))
     expected = 2 * stats.norm.cdf(stats.norm.ppf(0.5 + 0.5 * LEVELS) / 2) - 1
     error = np.asarray(found["standard_error"])
@@ -135,7 +136,7 @@ def test_a_sigma_too_small_by_two_undercovers_as_the_closed_form_says():
     assert found["deviation"] == pytest.approx(np.mean(expected - LEVELS), abs=4e-3) and found["error"] > 0.2
     assert found["values"] == x.size and sum(found["pit"]) == pytest.approx(1)
     assert found["pit"][0] > 3 / BINS  # both tails are too full
-    other = make_reliability(vae, likelihood, lambda key, raw: raw, 77)(params, x, jax.random.key(2))
+    other = make_reliability(Evaluator(vae, likelihood, batch_size=77))(params, x, jax.random.key(2))
     np.testing.assert_allclose(other["coverage"], found["coverage"], rtol=1e-12)
     assert run(params, x, jax.random.key(2), 250)["values"] == 250 * 50
 
@@ -146,13 +147,13 @@ def test_a_true_model_with_its_true_posterior_is_calibrated():
     z = jax.random.normal(jax.random.key(0), (4000, 6))
     x = z @ params["model"]["w"].T + math.sqrt(0.1) * jax.random.normal(jax.random.key(1), (4000, DIM))
     key = jax.random.key(2)
-    found = make_reliability(LINEAR, likelihood, lambda key, raw: raw, 2000)(params, x, key)
+    found = make_reliability(Evaluator(LINEAR, likelihood, batch_size=2000))(params, x, key)
     counts = np.asarray(found["pit"]) * x.size
     assert np.sum(np.square(counts - x.size / BINS)) / (x.size / BINS) < LIMIT
     assert np.all(np.abs(np.asarray(found["coverage"]) - LEVELS) < 4 * np.asarray(found["standard_error"]))
     # Planted: the posterior mean in place of a sample knows the noise of x too well, and covers too much.
     sure = LINEAR._replace(encode=lambda params, x: LINEAR.encode(params, x)._replace(logvar=jnp.full(6, -60.0)))
-    wrong = make_reliability(sure, likelihood, lambda key, raw: raw, 2000)(params, x, key)
+    wrong = make_reliability(Evaluator(sure, likelihood, batch_size=2000))(params, x, key)
     assert wrong["deviation"] > 0.05 and abs(found["deviation"]) < 0.005
 
 
@@ -164,7 +165,7 @@ def test_certain_values_do_not_hide_the_others():
     vae = constant(jnp.asarray(np.log(told / (1 - told)), jnp.float32))
     params = {"model": {}, "likelihood": {}}
     x = jax.random.bernoulli(jax.random.key(1), jnp.asarray(true), (2003, 50)).astype(jnp.float32)
-    found = make_reliability(vae, likelihood, lambda key, raw: raw, 500)(params, x, jax.random.key(2))
+    found = make_reliability(Evaluator(vae, likelihood, batch_size=500))(params, x, jax.random.key(2))
     assert found["share"] == pytest.approx(0.2) and found["values"] == 2003 * 10
     # u is uniform on (0, 0.9) with probability 0.7 and on (0.9, 1) with 0.3, or the other way round.
     half = 0.5 * LEVELS
@@ -172,7 +173,7 @@ def test_certain_values_do_not_hide_the_others():
     assert np.all(np.abs(found["coverage"] - expected) < 4 * np.asarray(found["standard_error"]))
     assert found["deviation"] == pytest.approx(np.mean(expected - LEVELS), abs=0.01) and found["deviation"] < -0.08
     sure = constant(jnp.full(50, -20.0))
-    found = make_reliability(sure, likelihood, lambda key, raw: raw, 500)(params, 0.0 * x, jax.random.key(2))
+    found = make_reliability(Evaluator(sure, likelihood, batch_size=500))(params, 0.0 * x, jax.random.key(2))
     assert "certain" in found["skipped"]
 
 
@@ -180,7 +181,7 @@ def test_what_is_not_a_number_is_outside_and_no_function_is_said():
     assert np.asarray(histogram(jnp.asarray([math.nan, 0.0, 1.0, 0.5]))).sum() == 3
     bare = likelihoods.bernoulli()._replace(cdf=None)
     assert likelihoods.blocks([(bare, 2)]).cdf is None
-    assert "skipped" in make_reliability(LINEAR, bare, lambda key, raw: raw)({}, jnp.zeros((3, DIM)), None)
+    assert "skipped" in make_reliability(Evaluator(LINEAR, bare))({}, jnp.zeros((3, DIM)), None)
 
 
 def test_coverage_counts_bins_from_the_middle():

@@ -14,7 +14,7 @@ from test_lstm import loops
 from vae_jax import likelihoods, models, objective, schedules, weighting
 from vae_jax.data.text.word_dropout import prepare
 from vae_jax.devices.parallel import parallel
-from vae_jax.evaluation import make_scorer, summarise
+from vae_jax.evaluation import Evaluator, make_scorer, summarise
 from vae_jax.evaluation.swapped import make_swapped
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN, end_sentence, with_inputs
@@ -318,8 +318,8 @@ def test_a_decoder_that_ignores_z_loses_nothing_with_another_code(cell="lstm"):
 
     def both(vae):
         own = {"model": params, "likelihood": {}}
-        distortion = make_scorer(vae, likelihood, prepare(), 30)(own, data, key).distortion
-        return distortion, make_swapped(vae, likelihood, prepare(), 30)(own, data, key)
+        distortion = make_scorer(Evaluator(vae, likelihood, prepare(), 30))(own, data, key).distortion
+        return distortion, make_swapped(Evaluator(vae, likelihood, prepare(), 30))(own, data, key)
 
     np.testing.assert_allclose(*both(deaf), rtol=1e-5)
     distortion, swapped = both(vae)
@@ -356,7 +356,7 @@ def test_it_learns_a_toy_language_with_the_common_step_and_scorer(cell):
     vae, likelihood, params, metrics = trainer(cell, data, jax.devices()[:1], 300)
     assert all(np.all(np.isfinite(v)) for v in metrics.values())
     assert np.mean(metrics["elbo"][-20:]) > np.mean(metrics["elbo"][:20]) + 5.0
-    scores = make_scorer(vae, likelihood, prepare(), 100)(params, test, jax.random.key(1), 32)
+    scores = make_scorer(Evaluator(vae, likelihood, prepare(), 100))(params, test, jax.random.key(1), 32)
     assert scores.rate.shape == scores.iw_nll.shape == (200,)
     summary = summarise(scores, 2 * 8)
     # The entropy of a sentence: a first word of 8, a number of fillers of 4, 2.5 fillers of 3. Nobody can beat it by

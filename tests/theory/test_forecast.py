@@ -1,4 +1,4 @@
-"""What is said and chosen before training: the outlook in nats, the headline, the weightings of a configuration."""
+"""What is said and chosen before training: the forecast in nats, the headline, the weightings of a configuration."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from vae_jax.runs.names import BUILT_IN
 from vae_jax.runs.settings import Config, without_data
 from vae_jax.runs.weightings import WEIGHTINGS, given_beta, settle
 from vae_jax.theory.forecast import (
-    Outlook,
+    Forecast,
     at_beta,
     beta_for_distortion,
     beta_for_rate,
@@ -27,8 +27,8 @@ from vae_jax.theory.forecast import (
 )
 from vae_jax.types import KLWeight, UserError
 
-FIXED = Outlook(BED_EIGENVALUES, BED_LATENTS, 0.1)
-LEARNED = Outlook(BED_EIGENVALUES, BED_LATENTS, None)
+FIXED = Forecast(BED_EIGENVALUES, BED_LATENTS, 0.1)
+LEARNED = Forecast(BED_EIGENVALUES, BED_LATENTS, None)
 
 
 class Chosen(NamedTuple):
@@ -42,11 +42,11 @@ class Chosen(NamedTuple):
 NEEDED = {"pi": ["target_kl"], "capacity": ["target_kl"], "geco": ["target_distortion"]}
 
 
-def chosen(outlook=FIXED, **flags):
+def chosen(forecast=FIXED, **flags):
     """The settled flags, the weight's own choice and its function, and all warnings."""
     config, dim = Config(latent_dim=BED_LATENTS, **flags), len(BED_EIGENVALUES)
     warnings = check(config, BUILT_IN)
-    config, choice = settle(without_data(config, BUILT_IN), WEIGHTINGS, outlook, dim)
+    config, choice = settle(without_data(config, BUILT_IN), WEIGHTINGS, forecast, dim)
     made = WEIGHTINGS[config.weighting].make(config, given_beta(config, dim))
     return config, Chosen(*choice, *made), warnings + choice.warnings
 
@@ -59,18 +59,18 @@ def test_distortion_in_nats_is_the_tables_loss():
         assert distortion_at(LEARNED, beta) + beta * at_beta(LEARNED, beta).rate == golden(loss)
 
 
-@pytest.mark.parametrize("outlook", [FIXED, LEARNED], ids=["fixed", "learned"])
+@pytest.mark.parametrize("forecast", [FIXED, LEARNED], ids=["fixed", "learned"])
 @pytest.mark.parametrize("beta", [0.3, 1.0, 1.3])
-def test_targets_are_turned_back_into_weights(outlook, beta):
-    assert beta_for_rate(outlook, at_beta(outlook, beta).rate) == pytest.approx(beta, rel=1e-9)
-    assert beta_for_distortion(outlook, distortion_at(outlook, beta)) == pytest.approx(beta, rel=1e-9)
+def test_targets_are_turned_back_into_weights(forecast, beta):
+    assert beta_for_rate(forecast, at_beta(forecast, beta).rate) == pytest.approx(beta, rel=1e-9)
+    assert beta_for_distortion(forecast, distortion_at(forecast, beta)) == pytest.approx(beta, rel=1e-9)
 
 
 def test_slopes_are_the_envelope_theorems():
     # dNLL = -beta dR along the curve at fixed sigma, and dR / d log s = -q / 2 (eq. 7.1).
-    for outlook, beta in ((FIXED, 4.0), (LEARNED, 1.3)):
-        rate, distortion = slopes(outlook, beta)
-        assert rate == pytest.approx(at_beta(outlook, beta).active / 2, rel=1e-9)
+    for forecast, beta in ((FIXED, 4.0), (LEARNED, 1.3)):
+        rate, distortion = slopes(forecast, beta)
+        assert rate == pytest.approx(at_beta(forecast, beta).active / 2, rel=1e-9)
         assert distortion == pytest.approx(beta * rate, rel=5e-3)  # to second order in the step of 10%
 
 

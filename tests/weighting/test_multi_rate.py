@@ -15,7 +15,7 @@ from linear_bed import DIM, FIXED, SIGMA2, _basis, _SigmaPoints, bed_data, squar
 
 from vae_jax import likelihoods, models, objective, schedules, weighting
 from vae_jax.devices.parallel import parallel
-from vae_jax.evaluation import make_scorer
+from vae_jax.evaluation import Evaluator, make_scorer
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import bernoulli, gaussian
 from vae_jax.linear_vae import predict
@@ -151,7 +151,7 @@ def test_a_network_that_does_not_see_beta_is_off_the_curve():
 def test_the_ordinary_scorer_takes_the_model_at_a_beta():
     vae = models.mlp((DIM,), (DIM,), BED_LATENTS, (), RANGE)
     _, params, _ = trained()
-    scorer = make_scorer(vae, FIXED, lambda key, raw: raw, batch_size=20)
+    scorer = make_scorer(Evaluator(vae, FIXED, batch_size=20))
     for beta in (0.6, 4.0, 28.0):
         scores = scorer(at_beta(params, beta), np.asarray(bed_data(), np.float32), jax.random.key(0))
         assert np.mean(scores.rate) == pytest.approx(predict(BED_EIGENVALUES, beta, SIGMA2, BED_LATENTS).rate, rel=0.01)

@@ -1,5 +1,6 @@
 """Evaluation: what a run learned, on every example, with z sampled and beta = 1."""
 
+from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.bounds import Scores, make_scorer, summarise
 from vae_jax.evaluation.fidelity import make_fidelity, summarise_fidelity
 from vae_jax.evaluation.gaps import Gaps, make_gaps, summarise_gaps
@@ -10,6 +11,7 @@ from vae_jax.evaluation.swapped import make_swapped
 __all__ = [
     "Decomposition",
     "Estimate",
+    "Evaluator",
     "Gaps",
     "Scores",
     "decompose",

@@ -7,36 +7,46 @@ rows it is asked for as an array (``data.rows.Rows``). Of that only the rows of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.randomness import LATENT, PIXELS, example_keys, purpose_key
-from vae_jax.types import Array, Params
+from vae_jax.types import VAE, Array, Likelihood, Params
 
 
-def in_batches(
-    measure: Callable,
-    preprocess: Callable,
-    batch_size: int = 250,
-    shard: Callable[[Array], Array] = lambda rows: rows,
-    devices: int = 1,
-    jit: Callable[..., Callable] = jax.jit,
-) -> Callable[..., Iterator[tuple[Any, int]]]:
-    """A function ``(params, data[n, *event], key, limit=None, static=()) -> (part, count)`` for each batch.
+class Evaluator(NamedTuple):
+    """What every measurement of a split needs: the model, how it reads its data, and where a batch is computed.
+
+    Attributes:
+      vae, likelihood: the model; its parameters come with each call, so that one program serves many runs.
+      preprocess: ``(key, raw[event]) -> x[event]``; the data as they are where none is given.
+      batch_size: how many examples at a time; it changes the memory, not the numbers.
+      shard, devices: spreads the rows of a batch over that many devices (``devices/parallel.py``).
+      jit: ``jax.jit``, or one whose results every process can read.
+    """
+
+    vae: VAE
+    likelihood: Likelihood
+    preprocess: Callable = lambda key, raw: raw
+    batch_size: int = 250
+    shard: Callable[[Array], Array] = lambda rows: rows
+    devices: int = 1
+    jit: Callable[..., Callable] = jax.jit
+
+
+def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterator[tuple[Any, int]]]:
+    """Makes ``(params, data[n, *event], key, limit=None, static=()) -> (part, count)`` for each batch, in order.
+
+    A part's leaves are ``[b, ...]``, of which the first ``count`` are examples and the rest padding.
 
     Args:
+      evaluator: the model and its batches.
       measure: ``(params, x[event], key, *static) -> pytree`` of one example; ``static`` decides its shapes.
-      preprocess: ``(key, raw[event]) -> x[event]``.
-      batch_size: how many examples at a time; it changes the memory, not the numbers.
-      shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
-      jit: ``jax.jit``, or one whose results every process can read.
-
-    Returns:
-      The function. A part's leaves are ``[b, ...]``, of which the first ``count`` are examples and the rest padding.
     """
+    _, _, preprocess, batch_size, shard, devices, jit = evaluator
 
     def batch(params, raw, rows, key, static):
         x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)

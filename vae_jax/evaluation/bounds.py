@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import objective as bounds
-from vae_jax.evaluation.batches import gather, in_batches, watched
+from vae_jax.evaluation.batches import Evaluator, gather, in_batches, watched
 from vae_jax.evaluation.rate import active_units, second_moments
 from vae_jax.gaussian import at_least_float32
 from vae_jax.types import VAE, Array, Likelihood, Params
@@ -100,38 +100,21 @@ def _importance_weighted(vae, likelihood, params, x, key, num_samples, chunk):
     return total - jnp.log(num_samples)
 
 
-def make_scorer(
-    vae: VAE,
-    likelihood: Likelihood,
-    preprocess: Callable,
-    batch_size: int = 250,
-    shard: Callable[[Array], Array] = lambda rows: rows,
-    devices: int = 1,
-    jit: Callable[..., Callable] = jax.jit,
-) -> Callable[..., Scores]:
-    """A function ``(params, data[n, *event], key, iw_samples=0) -> Scores`` of numpy arrays over all n examples.
+def make_scorer(evaluator: Evaluator) -> Callable[..., Scores]:
+    """Makes ``(params, data[n, *event], key, iw_samples=0) -> Scores`` of numpy arrays over all n examples.
 
-    The data may be on the devices or on the host (``batches.py``).
-
-    Two more arguments: ``limit``, only the first so many examples; ``watch``, called after each batch with the
-    number of its examples.
-
-    Args:
-      vae, likelihood: the model.
-      preprocess: ``(key, raw[event]) -> x[event]``.
-      batch_size: how many examples are scored at a time; it changes the memory, not the numbers.
-      shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
-      jit: as for ``in_batches``.
+    The data may be on the devices or on the host (``batches.py``). Two more arguments: ``limit``, only the first so
+    many examples; ``watch``, called after each batch with the number of its examples.
     """
 
     def measure(params, x, key, iw_samples):
-        return score_example(vae, likelihood, params, x, key, iw_samples)
+        return score_example(evaluator.vae, evaluator.likelihood, params, x, key, iw_samples)
 
-    parts = in_batches(measure, preprocess, batch_size, shard, devices, jit)
+    parts = in_batches(evaluator, measure)
 
     def scores(params: Params, data: Any, key: Array, iw_samples: int = 0, limit: int | None = None, watch=None):
-        found = parts(params, data, key, limit, (iw_samples,))
-        return gather(found if watch is None else watched(found, watch))
+        batches = parts(params, data, key, limit, (iw_samples,))
+        return gather(batches if watch is None else watched(batches, watch))
 
     return scores
 

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.evaluation.batches import Evaluator, gather, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import infer
-from vae_jax.types import VAE, Array, Event, Likelihood
+from vae_jax.types import Array, Event
 
 WINDOW, SPREAD = 11, 1.5  # of the Gaussian window, in pixels (Wang 2004, IEEE TIP 13, section III.C)
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with K1 = 0.01, K2 = 0.03 and L = 1, the range of the pixels
@@ -75,31 +75,15 @@ def _windows(length: int, side: int, dtype) -> Array:
     return jnp.asarray(matrix, dtype)
 
 
-def make_fidelity(
-    vae: VAE,
-    likelihood: Likelihood,
-    preprocess: Callable,
-    batch_size: int = 250,
-    shard: Callable[[Array], Array] = lambda rows: rows,
-    devices: int = 1,
-    jit: Callable[..., Callable] = jax.jit,
-) -> Callable[..., Fidelity]:
-    """A function ``(params, data[n, *event], key, limit=None) -> Fidelity`` of numpy arrays, for pixels on [0, 1].
-
-    Args:
-      vae, likelihood: the model.
-      preprocess: ``(key, raw[event]) -> x[event]``.
-      batch_size: how many examples at a time; it changes the memory, not the numbers.
-      shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
-      jit: as for ``in_batches``.
-    """
+def make_fidelity(evaluator: Evaluator) -> Callable[..., Fidelity]:
+    """Makes ``(params, data[n, *event], key, limit=None) -> Fidelity`` of numpy arrays, for pixels on [0, 1]."""
 
     def measure(params, x, key):
-        theta = infer(vae, params, x, jax.random.fold_in(key, 0))[2][0]
-        mean = likelihood.mean(params["likelihood"], at_least_float32(theta))
+        theta = infer(evaluator.vae, params, x, jax.random.fold_in(key, 0))[2][0]
+        mean = evaluator.likelihood.mean(params["likelihood"], at_least_float32(theta))
         return Fidelity(psnr(x, mean), ssim(x, mean) if x.ndim == 3 else None)
 
-    parts = in_batches(measure, preprocess, batch_size, shard, devices, jit)
+    parts = in_batches(evaluator, measure)
     return lambda params, data, key, limit=None: gather(parts(params, data, key, limit))
 
 

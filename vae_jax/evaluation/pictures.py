@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax import objective as bounds
+from vae_jax.evaluation.batches import Evaluator
+from vae_jax.objective import infer
 from vae_jax.randomness import LATENT, PIXELS, PRIOR, example_keys, purpose_key
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax.types import Array, Event, Params
 
 BYTES = 1_600_000  # of all pictures together
 TEMPERATURES = (0.5, 0.7, 1.0)
@@ -47,27 +48,22 @@ def counts_for(event, bytes_per_value: int) -> Counts:
 
 
 def pictures(
-    vae: VAE,
-    likelihood: Likelihood,
-    preprocess: Callable,
+    evaluator: Evaluator,
     params: Params,
     data: Any,
     key: Array,
-    latent_dim: int,
     counts: Counts | None = None,
     factors: np.ndarray | None = None,
     factor_names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Arrays for ``pictures.npz``; every picture is E[x|z], without the noise of p(x|z).
+    """Returns the arrays of ``pictures.npz``; every picture is E[x|z], without the noise of p(x|z).
 
     Images with pixels on [0, 1] come as uint8, 0 to 255 and clipped; everything else as float32 in its own units.
 
     Args:
-      vae, likelihood, params: the model.
-      preprocess: ``(key, raw[event]) -> x[event]``.
+      evaluator, params: the model and how it reads its data.
       data: the split whose first examples are shown, on the devices or on the host.
       key: consumed.
-      latent_dim: d.
       counts: how many of each; None for as many as keep the file below 2 MB.
       factors, factor_names: known factors or labels of ``data``, ``[n, f]`` and ``f`` names, to colour the map by.
 
@@ -81,23 +77,25 @@ def pictures(
       ``embedding`` [n, 2] with its two ``embedding_axes``: posterior means of examples spread over the split, and where
       given their ``factors`` [n, f] and ``factor_names`` [f].
     """
+    vae, likelihood, preprocess = evaluator[:3]
     own, n = params["likelihood"], data.shape[0]
     image = len(data.shape) == 4 and data.shape[-1] in (1, 3)
     counts = counts or counts_for(data.shape[1:], 1 if image else 4)
     decode = jax.jit(lambda params, z: jax.vmap(lambda z: likelihood.mean(own, vae.decode(params["model"], z)))(z))
 
     @jax.jit
-    def look(params, raw, rows):
+    def encode(params, raw, rows):
         x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)
         keys = example_keys(purpose_key(key, LATENT), rows)
-        q, z, _ = jax.vmap(lambda x, key: bounds.infer(vae, params, x, key))(x, keys)
+        q, z, _ = jax.vmap(lambda x, key: infer(vae, params, x, key))(x, keys)
         return x, z[:, 0], q
 
     first, spread = np.arange(min(counts.inputs, n)), np.linspace(0, n - 1, min(POINTS, n)).astype(int)
     rows = np.union1d(first, spread)
     pairs = _pairs(len(rows), counts.ends)
     kept = np.union1d(np.arange(len(first)), pairs)
-    x, z, q, (low, high) = _looked(lambda part: look(params, data[part], part), rows, kept, math.prod(data.shape[1:]))
+    x, z, q, (low, high) = _in_rounds(lambda part: encode(params, data[part], part), rows, kept, data.shape[1:])
+    latent_dim = q.mean.shape[1]
     kl = np.asarray(q.kl()).mean(axis=0)
     order = np.argsort(-kl, kind="stable")[: counts.latents]
     noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, latent_dim)))
@@ -127,17 +125,17 @@ def pictures(
     return shown
 
 
-def _looked(look: Callable, rows: np.ndarray, kept: np.ndarray, values: int):
-    """x of the rows at the places ``kept``, z and q of all ``rows``, on the host; and the range of x."""
+def _in_rounds(encode: Callable, rows: np.ndarray, kept: np.ndarray, event: Event):
+    """Returns x of the rows at the places ``kept``, z and q of all ``rows``, on the host; and the range of x."""
     # Rounds of one size, so that one compilation serves them all.
-    size = min(ROUND, max(16, VALUES // values))
-    found, low, high = [], np.inf, -np.inf
+    size = min(ROUND, max(16, VALUES // math.prod(event)))
+    parts, low, high = [], np.inf, -np.inf
     for number, part in enumerate(np.resize(rows, (-(-len(rows) // size), size))):
-        x, z, q = jax.tree.map(np.asarray, look(part))
+        x, z, q = jax.tree.map(np.asarray, encode(part))
         low, high = np.minimum(low, x.min()), np.maximum(high, x.max())
         here = kept[kept // size == number] - number * size
-        found.append((x[here], z, q))
-    x, z, q = jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+        parts.append((x[here], z, q))
+    x, z, q = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return x, *jax.tree.map(lambda v: v[: len(rows)], (z, q)), (low, high)
 
 

@@ -5,8 +5,8 @@ With q(z) = (1/N) sum_n q(z|x_n), the aggregate posterior of N examples, and one
     log q(z|x_n)/p(z) = log q(z|x_n)/q(z) + log q(z)/prod_j q(z_j) + sum_j log q(z_j)/p(z_j)
 
 whose means are the rate, I(n; z), TC and the dimension-wise KL (Hoffman and Johnson 2016; Chen 2018, 1802.04942). The
-sums over all N examples are exact here, so there is no log-batch cap. Estimates from one batch are in
-``minibatch_rate.py``: biased, and kept to say how much. All numbers are in nats.
+sums over all N examples are exact here: estimates from one batch (Chen 2018, appendix C) cap the mutual information at
+the log of the batch, and are tens of nats off where the rate is above it. All numbers are in nats.
 """
 
 from __future__ import annotations
@@ -178,12 +178,6 @@ def second_moments(mean, logvar) -> np.ndarray:
     return np.mean(np.square(mean) + np.exp(logvar), axis=0)
 
 
-def aggregate_moments(mean, logvar) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of the aggregate posterior per latent, ``[d]`` each, in closed form; the prior has 0 and 1."""
-    center = np.mean(np.asarray(mean, np.float64), axis=0)
-    return center, second_moments(mean, logvar) - np.square(center)
-
-
 def posteriors(mean, logvar) -> tuple[Array, Array]:
     """Both as arrays ``[n, d]`` of at least float32; ValueError where they are not."""
     mean, logvar = at_least_float32(mean), at_least_float32(logvar)
@@ -196,62 +190,3 @@ def estimate(values: np.ndarray) -> Estimate:
     """Mean and standard error of independent samples ``[s]`` or ``[s, d]``."""
     mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
     return Estimate(mean, error) if values.ndim > 1 else Estimate(float(mean), float(error))
-
-
-def minibatch_log_weights(batch: int, num_examples: int, method: str = "mss") -> np.ndarray:
-    """Log weights ``[b, b]`` of an estimate of log q(z) from one batch: row i is for the sample of example i.
-
-    Args:
-      batch: B >= 2, examples drawn without replacement.
-      num_examples: N >= B.
-      method: ``mss``, minibatch-stratified (Chen 2018, 1802.04942, appendix C): 1/N for the example itself, which is
-        on the diagonal, (N-B+1) / (N (B-1)) for one other and 1 / (B-1) for the rest. ``mws``, minibatch-weighted:
-        1 / (NB) for all. ``batch``: 1 / B, which is q(z) of the batch alone.
-
-    Raises:
-      ValueError: for an unknown method, or not 2 <= B <= N.
-    """
-    if not 2 <= batch <= num_examples:
-        raise ValueError(f"batch must lie between 2 and the {num_examples} examples, not {batch}")
-    if method in ("mws", "batch"):
-        return np.full((batch, batch), -math.log(batch * (num_examples if method == "mws" else 1)))
-    if method != "mss":
-        raise ValueError(f"method must be mss, mws or batch, not {method!r}")
-    weights = np.full((batch, batch), 1.0 / (batch - 1))
-    rows = np.arange(batch)
-    weights[rows, rows] = 1.0 / num_examples
-    weights[rows, (rows + 1) % batch] = (num_examples - batch + 1) / (num_examples * (batch - 1))
-    return np.log(weights)
-
-
-def minibatch_decomposition(mean, logvar, key: Array, log_weights) -> Decomposition:
-    """The parts of the rate as one batch estimates them: biased, by tens of nats where the batch is small for its rate.
-
-    For what is only computable from batches; the numbers to report are those of ``decompose``. The rate, the sum of
-    the parts, is right whatever the weights.
-
-    Args:
-      mean, logvar: the posteriors of the batch, ``[b, d]``.
-      key: consumed, by one draw of z for each example.
-      log_weights: ``[b, b]``, as from ``minibatch_log_weights``; for the joint density and for every marginal.
-
-    Returns:
-      A ``Decomposition`` whose ``cap`` is minus the log weight of an example's own density: log N for ``mss``,
-      log NB for ``mws``, log B for ``batch``. Standard errors are of the samples and do not contain the bias.
-    """
-    mean, logvar = posteriors(mean, logvar)
-    log_weights = np.asarray(log_weights, np.float64)
-    rate, *densities = _weighted_sums(mean, logvar, key, log_weights)
-    cap = -float(np.diagonal(log_weights).min())
-    return Decomposition(float(rate), *(estimate(part) for part in sampled_parts(*densities)), cap=cap)
-
-
-@jax.jit
-def _weighted_sums(mean, logvar, key, log_weights):
-    """The batch's rate, and what ``sampled_parts`` takes."""
-    q = DiagGaussian(mean, logvar)
-    z = q.sample(key, 1)[0]
-    each = -0.5 * (jnp.square(z[:, None] - mean) * jnp.exp(-logvar) + logvar + LOG_2PI)  # [b of z, b of q, d]
-    joint = jax.nn.logsumexp(jnp.sum(each, -1) + log_weights, axis=1)
-    marginal = jax.nn.logsumexp(each + log_weights[:, :, None], axis=1)
-    return jnp.mean(jnp.sum(q.kl(), -1)), z, jnp.diagonal(each).T, joint, marginal

@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation.batches import in_batches
+from vae_jax.evaluation.batches import Evaluator, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods import Grid, is_discrete
 from vae_jax.objective import infer
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax.types import Array, Likelihood, Params
 
 BINS = 40  # of the histogram of u; each nominal level below is a whole number of them
 LEVELS = np.arange(1, BINS // 2) / (BINS // 2)  # 5%, 10%, ... 95%
@@ -66,26 +66,11 @@ def coverage(counts) -> np.ndarray:
     return (left + right)[..., :-1]
 
 
-def make_reliability(
-    vae: VAE,
-    likelihood: Likelihood,
-    preprocess: Callable,
-    batch_size: int = 250,
-    shard: Callable[[Array], Array] = lambda rows: rows,
-    devices: int = 1,
-    jit: Callable[..., Callable] = jax.jit,
-) -> Callable[..., dict[str, Any]]:
-    """A function ``(params, data[n, *event], key, limit=None) -> results`` over all n examples, or the first ``limit``.
+def make_reliability(evaluator: Evaluator) -> Callable[..., dict[str, Any]]:
+    """Makes ``(params, data[n, *event], key, limit=None) -> results`` over all n examples, or the first ``limit``.
 
     One z is drawn for each example, the one that ``make_scorer`` draws with the same key. What is kept is a histogram
     for each example of a batch, so memory is flat in n.
-
-    Args:
-      vae, likelihood: the model.
-      preprocess: ``(key, raw[event]) -> x[event]``.
-      batch_size: how many examples at a time; it changes the memory, not the numbers.
-      shard, devices: spreads the rows of a batch over that many devices (``parallel.py``).
-      jit: as for ``in_batches``.
 
     Returns:
       The function; its results are plain numbers for results.json:
@@ -98,6 +83,7 @@ def make_reliability(
       ``values``: how many values were counted; ``share``: of all values, 1 for a density.
       For a family without ``cdf``, or a decoder that is certain of everything, there is only ``skipped``, the reason.
     """
+    vae, likelihood = evaluator.vae, evaluator.likelihood
     if likelihood.cdf is None:
         return lambda params, data, key, limit=None: {"skipped": "this likelihood has no distribution function"}
 
@@ -109,7 +95,7 @@ def make_reliability(
         counted = ~(likelihood.variance(own, at_least_float32(theta)) <= least)
         return histogram(u, counted), jnp.sum(counted)
 
-    parts = in_batches(measure, preprocess, batch_size, shard, devices, jit)
+    parts = in_batches(evaluator, measure)
 
     def reliability(params: Params, data: Any, key: Array, limit: int | None = None) -> dict[str, Any]:
         sums, n = 0.0, 0

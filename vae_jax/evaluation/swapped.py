@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.evaluation.batches import Evaluator, gather, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import decode, infer
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax.types import Array, Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +31,14 @@ class _Pairs:
         return np.stack([self.data[rows], self.data[self.partner[rows]]], axis=1)
 
 
-def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_size: int = 250, *spread) -> Callable:
-    """A function ``(params, data[n, *event], key) -> [n]``: -log p(x_n|z), z ~ q(z|x_m) of another example m, nats.
+def make_swapped(evaluator: Evaluator) -> Callable[..., np.ndarray]:
+    """Makes ``(params, data[n, *event], key) -> [n]``: -log p(x_n|z), z ~ q(z|x_m) of another example m, nats.
 
     Against the ``distortion`` of ``bounds.py`` it says what z is worth to the decoder: nothing where the two are equal,
     however large the rate is. The partners are a fixed rotation of a fixed order of the examples, so each code is used
     once and none by its own example. A decoder that reads the example it predicts reads x_n, with the code of x_m.
-
-    Args:
-      vae, likelihood, preprocess, batch_size: as for ``make_scorer``.
-      spread: its ``shard``, ``devices`` and ``jit``.
     """
+    vae, likelihood, preprocess = evaluator[:3]
 
     def measure(params, pair, key):
         x, other = pair
@@ -52,7 +49,7 @@ def make_swapped(vae: VAE, likelihood: Likelihood, preprocess: Callable, batch_s
     def both(key, raw):
         return preprocess(key, raw[0]), preprocess(jax.random.fold_in(key, 0), raw[1])
 
-    parts = in_batches(measure, both, batch_size, *spread)
+    parts = in_batches(evaluator._replace(preprocess=both), measure)
 
     def swapped(params: Params, data: Any, key: Array) -> np.ndarray:
         order = np.random.default_rng(0).permutation(len(data))

@@ -25,7 +25,7 @@ from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.settings import Config, Settings, settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
-from vae_jax.theory.forecast import Outlook, headline
+from vae_jax.theory.forecast import Forecast, headline
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.step import init_state, make_chunk, make_train_step
@@ -44,7 +44,7 @@ class Run(NamedTuple):
     training_preprocess: Callable
     weight: KLWeight
     choice: Choice
-    outlook: Outlook | None
+    forecast: Forecast | None
     rates: Rates
     spectrum: np.ndarray | None
     optimizer: optax.GradientTransformation
@@ -144,7 +144,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
     _check_kind(config, dataset)
-    settings, outlook, choice = settle(config, names, dataset, spectrum)
+    settings, forecast, choice = settle(config, names, dataset, spectrum)
     made = pieces(settings)
     if dataset.words:
         notes, view, training = [], word_dropout.prepare(), word_dropout.prepare(settings.word_dropout)
@@ -162,7 +162,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
         training_preprocess=training,
         weight=made.weight,
         choice=choice,
-        outlook=outlook,
+        forecast=forecast,
         rates=made.rates,
         spectrum=spectrum,
         optimizer=made.optimizer,

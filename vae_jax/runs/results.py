@@ -15,6 +15,7 @@ from vae_jax.data.pixels import bits_offset
 from vae_jax.data.text import decode, words_of
 from vae_jax.evaluation import (
     Estimate,
+    Evaluator,
     Scores,
     decompose,
     make_fidelity,
@@ -65,17 +66,18 @@ def make_instruments(r: Run) -> Instruments:
     # A sentence has a number for each word of the vocabulary at each position; an image about one for each value.
     size = math.prod(r.likelihood.theta_shape(r.event)) if r.is_text else r.data_dim
     at_once = max(16, min(250, (1_000_000 if r.is_text else 200_000) // size))  # each measured to be the quickest
-    pieces = (r.vae, r.likelihood, r.preprocess, at_once, r.spread.shard, r.spread.devices, r.spread.measure)
+    spread = r.spread
+    evaluator = Evaluator(r.vae, r.likelihood, r.preprocess, at_once, spread.shard, spread.devices, spread.measure)
     if r.is_text:
-        prior = make_prior_distortion(r, at_once)
-        return Instruments(at_once, make_scorer(*pieces), make_swapped(*pieces), None, None, prior)
+        prior = make_prior_distortion(evaluator, r.config.latent_dim)
+        return Instruments(at_once, make_scorer(evaluator), make_swapped(evaluator), None, None, prior)
     images = r.dataset.levels is not None and len(r.dataset.event) == 3
     return Instruments(
         at_once,
-        make_scorer(*pieces),
-        make_swapped(*pieces),
-        None if _no_density(r) else make_reliability(*pieces),
-        make_fidelity(*pieces) if images else None,
+        make_scorer(evaluator),
+        make_swapped(evaluator),
+        None if _no_density(r) else make_reliability(evaluator),
+        make_fidelity(evaluator) if images else None,
     )
 
 
@@ -108,8 +110,8 @@ def evaluate(r: Run, state: TrainState, train, test, instruments: Instruments) -
     held_out.pop("sigma")
     beta = _final_beta(r, state)
     prediction = None  # a floor under each latent keeps latents busy that no linear model of this weight would use
-    if r.outlook is not None and c.weighting != "free_bits":
-        prediction = at_beta(r.outlook, max(beta, 0.0))
+    if r.forecast is not None and c.weighting != "free_bits":
+        prediction = at_beta(r.forecast, max(beta, 0.0))
     splits = {**held_out, "data_dim": dim, "train": {"mse": fitted["mse"]}}
     results = {
         "step": int(state.step),
@@ -225,18 +227,18 @@ def text_numbers(r: Run, summary: dict[str, Any], tokens: np.ndarray) -> dict[st
     return found
 
 
-def make_prior_distortion(r: Run, batch_size: int):
+def make_prior_distortion(evaluator: Evaluator, latent_dim: int):
     """``(params, data[n, t], key) -> [n]``: -log p(x|z) with z from the prior in place of q(z|x), nats per sentence.
 
     What it is above the distortion is what z explains.
     """
 
     def measure(params, x, key):
-        z = jax.random.normal(jax.random.fold_in(key, PRIOR), (1, r.config.latent_dim))
-        theta = decode_z(r.vae, params, x, z)
-        return -r.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
+        z = jax.random.normal(jax.random.fold_in(key, PRIOR), (1, latent_dim))
+        theta = decode_z(evaluator.vae, params, x, z)
+        return -evaluator.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
 
-    parts = in_batches(measure, r.preprocess, batch_size, r.spread.shard, r.spread.devices, r.spread.measure)
+    parts = in_batches(evaluator, measure)
     return lambda params, data, key: gather(parts(params, data, key))
 
 

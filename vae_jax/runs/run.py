@@ -12,6 +12,7 @@ import numpy as np
 
 from vae_jax.devices import processes
 from vae_jax.devices.processes import join
+from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import placement, profiling
@@ -84,7 +85,8 @@ def seen(r: Run, state: TrainState, test) -> Callable[[Path], None]:
         found = sentences(r, state, test)
         return lambda workdir: write_json(workdir / "sentences.json", found)
     drawn = pictures(
-        *(r.vae, r.likelihood, r.preprocess, state.params, test, purpose_key(r.key, TEST), r.config.latent_dim),
+        Evaluator(r.vae, r.likelihood, r.preprocess),
+        *(state.params, test, purpose_key(r.key, TEST)),
         factors=r.dataset.test_factors,
         factor_names=r.dataset.factor_names,
     )

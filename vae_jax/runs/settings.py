@@ -17,7 +17,7 @@ from vae_jax.runs.families import Column, half_a_level, parse_columns
 from vae_jax.runs.names import BUILT_IN, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_widths
 from vae_jax.runtime.config import option
-from vae_jax.theory.forecast import Outlook
+from vae_jax.theory.forecast import Forecast
 from vae_jax.types import Event
 
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
@@ -189,7 +189,7 @@ class Settings(Config):
 
 def settle(
     config: Config, names: Names, dataset: Dataset, spectrum: np.ndarray | None
-) -> tuple[Settings, Outlook | None, weightings.Choice]:
+) -> tuple[Settings, Forecast | None, weightings.Choice]:
     """Settles a configuration: every default is filled in, those that depend on the data included, and text is parsed.
 
     Settling again what ``Settings.flags`` holds gives the same, so a config.json is read like a command line.
@@ -219,17 +219,17 @@ def settle(
     if flags.hidden is None:
         open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
     flags = dataclasses.replace(flags, **open_ones)
-    outlook = None
+    forecast = None
     if flags.likelihood == "gaussian" and spectrum is not None:
-        outlook = Outlook(spectrum, flags.latent_dim, flags.sigma**2 if flags.precision == "fixed" else None)
-    flags, choice = weightings.settle(flags, names.weightings, outlook, dim)
+        forecast = Forecast(spectrum, flags.latent_dim, flags.sigma**2 if flags.precision == "fixed" else None)
+    flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
     parsed = {
         "hidden": parse_widths(flags.hidden),
         "beta_range": parse_beta_range(flags.beta_range),
         "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
     }
     facts = {"event": event, "levels": dataset.levels, "data_dim": dim}
-    return Settings(**flat(flags) | parsed, **facts, flags=flags, names=names), outlook, choice
+    return Settings(**flat(flags) | parsed, **facts, flags=flags, names=names), forecast, choice
 
 
 def flat(config: Config) -> dict[str, object]:

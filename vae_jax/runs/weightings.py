@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import beta_from_norm
 from vae_jax.runtime.config import LARGEST
-from vae_jax.theory.forecast import Outlook, at_beta
+from vae_jax.theory.forecast import Forecast, at_beta
 from vae_jax.theory.gains import GECO_SHARE, Held, fill, hold, time_constant, within
 from vae_jax.types import KLWeight, Objective, Schedule, UserError
 
@@ -57,7 +57,7 @@ class Named(NamedTuple):
     """What stands behind the name of a weighting.
 
     Attributes:
-      settle: ``(config, outlook, beta or None) -> (config, Choice)``, of plain numbers.
+      settle: ``(config, forecast, beta or None) -> (config, Choice)``, of plain numbers.
       make: ``(settings, beta) -> (KLWeight, objective or None)``; the numbers may be traced. The objective is
         ``all_mean -> Objective``, where the weighting changes the loss itself.
     """
@@ -66,13 +66,13 @@ class Named(NamedTuple):
     make: Callable
 
 
-def settle(config, names: Mapping[str, Named], outlook: Outlook | None, data_dim: int) -> tuple[Any, Choice]:
+def settle(config, names: Mapping[str, Named], forecast: Forecast | None, data_dim: int) -> tuple[Any, Choice]:
     """Settles where beta comes from, and fills in what a configuration leaves to the theory: gains, a start.
 
     Args:
       config: the flags, otherwise settled.
       names: the weightings by name.
-      outlook: what the linear theory asks of this run; None for a family it does not know.
+      forecast: what the linear theory asks of this run; None for a family it does not know.
       data_dim: D.
 
     Raises:
@@ -87,7 +87,7 @@ def settle(config, names: Mapping[str, Named], outlook: Outlook | None, data_dim
     given = given_beta(config, data_dim)
     if given is not None and given > LARGEST:
         raise UserError(f"--beta_norm={config.beta_norm:g} is a beta of {given:.3g} here, which no float32 holds")
-    config, *choice = names[config.weighting].settle(config, outlook, given)
+    config, *choice = names[config.weighting].settle(config, forecast, given)
     return config, Choice(*choice)
 
 
@@ -110,7 +110,7 @@ def scheduled(schedule: Callable[..., Schedule]) -> Named:
       schedule: ``(settings, beta) -> schedule``, beta the final weight; the flags are its other numbers.
     """
 
-    def settle_schedule(config, outlook, beta):
+    def settle_schedule(config, forecast, beta):
         if config.beta_range is None:
             return config, beta, f"beta = {beta:g}", _ends(config, beta, schedule(config, beta))
         text = f"every beta in {config.beta_range} in one network, read at beta = {beta:g}"
@@ -143,10 +143,10 @@ def _ends(config, beta, schedule) -> list[str]:
     return warnings
 
 
-def _settle_free_bits(config, outlook, beta):
+def _settle_free_bits(config, forecast, beta):
     floor, warnings = config.free_nats, []
     free = floor * config.latent_dim
-    rate = math.inf if outlook is None else at_beta(outlook, beta).rate
+    rate = math.inf if forecast is None else at_beta(forecast, beta).rate
     if free > rate:
         warnings.append(
             f"the free nats of {config.latent_dim} latents are {free:.3g} together and a linear model would pay "
@@ -165,8 +165,8 @@ def _said(config, held: Held, how: str) -> str:
     return said if held.beta is None else f"{said}, for which a linear model needs beta = {held.beta:.3g}"
 
 
-def _settle_pi(config, outlook, start):
-    held = hold(config, outlook, "rate", config.target_kl, 1 / 30)
+def _settle_pi(config, forecast, start):
+    held = hold(config, forecast, "rate", config.target_kl, 1 / 30)
     gain = (held.beta or 1.0) / (held.time * held.slope)
     c = fill(config, start, held, ki=gain, kp=10 * gain)
     return c, held.beta, _said(c, held, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), within(c, held)
@@ -176,8 +176,8 @@ def _make_pi(c, start):
     return weighting.pi(c.target_kl, c.kp, c.ki, c.beta_min, c.beta_max, start), None
 
 
-def _settle_geco(config, outlook, start):
-    held = hold(config, outlook, "distortion", config.target_distortion, GECO_SHARE)
+def _settle_geco(config, forecast, start):
+    held = hold(config, forecast, "distortion", config.target_distortion, GECO_SHARE)
     c = fill(config, start, held, geco_rate=1 / (held.time * held.slope))
     return c, held.beta, _said(c, held, f"GECO (rate = {c.geco_rate:g})"), within(c, held)
 
@@ -188,8 +188,8 @@ def _make_geco(c, start):
     return weighting.geco(c.target_distortion, c.geco_rate, c.geco_decay, low, c.beta_max, start, slow), None
 
 
-def _settle_capacity(config, outlook, start):
-    held = hold(config, outlook, "rate", config.target_kl, 1 / 30)
+def _settle_capacity(config, forecast, start):
+    held = hold(config, forecast, "rate", config.target_kl, 1 / 30)
     c, warnings = fill(config, start, held, gamma=3 * (held.beta or 1.0)), list(held.warnings)
     if held.beta is not None and c.gamma < held.beta:
         warnings.append(

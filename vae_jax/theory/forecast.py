@@ -1,4 +1,8 @@
-"""What a weight, or a target for the weight, means for a given run before it is trained: the linear theory, in nats."""
+"""What a weight, or a target for the weight, means for a given run before it is trained: the linear theory, in nats.
+
+The linear VAE's optimum (``linear_vae.py``) stands for the network that is going to be trained. That is exact for one
+linear layer on either side, and for deep ones a guide: they reach a lower error at the same rate, never a higher one.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from vae_jax.conventions import beta_norm
 from vae_jax.linear_vae import Prediction, beta_at, predict, water_level_for_error, water_level_for_rate
 
 
-class Outlook(NamedTuple):
-    """All that the linear theory asks of a Gaussian run.
+class Forecast(NamedTuple):
+    """All that the linear theory needs to know of a Gaussian run.
 
     Attributes:
-      eigenvalues: ``[D]``, of the data's covariance.
+      eigenvalues: ``[D]``, of the data's covariance, the largest first.
       latent_dim: M.
       sigma2: the decoder's variance where it is fixed, None where it is learned or solved for.
     """
@@ -25,53 +29,56 @@ class Outlook(NamedTuple):
     sigma2: float | None
 
 
-def at_beta(o: Outlook, beta: float) -> Prediction:
-    """The optimum of a linear model at this weight."""
-    return predict(o.eigenvalues, beta, o.sigma2, o.latent_dim)
+def at_beta(forecast: Forecast, beta: float) -> Prediction:
+    """Returns the optimum of a linear model at this weight."""
+    return predict(forecast.eigenvalues, beta, forecast.sigma2, forecast.latent_dim)
 
 
-def distortion_at(o: Outlook, beta: float) -> float:
-    """-E_q log p(x|z) of that optimum, nats per example."""
-    p, dim = at_beta(o, beta), len(o.eigenvalues)
+def distortion_at(forecast: Forecast, beta: float) -> float:
+    """Returns -E_q log p(x|z) of that optimum, nats per example."""
+    p, dim = at_beta(forecast, beta), len(forecast.eigenvalues)
     if p.sigma2 == 0.0:
         return -math.inf
     return 0.5 * dim * math.log(2 * math.pi * p.sigma2) + p.distortion / (2 * p.sigma2)
 
 
-def beta_for_rate(o: Outlook, rate: float) -> float:
-    """The weight at which a linear model's rate is ``rate`` nats.
+def beta_for_rate(forecast: Forecast, rate: float) -> float:
+    """Returns the weight at which a linear model's rate is ``rate`` nats.
 
     Raises:
       ValueError: for a rate that no weight gives.
     """
-    return beta_at(water_level_for_rate(o.eigenvalues, rate, o.latent_dim), o.eigenvalues, o.latent_dim, o.sigma2)
+    values, latent_dim, sigma2 = forecast
+    return beta_at(water_level_for_rate(values, rate, latent_dim), values, latent_dim, sigma2)
 
 
-def beta_for_distortion(o: Outlook, distortion: float) -> float:
-    """The weight at which a linear model's distortion is ``distortion`` nats.
+def beta_for_distortion(forecast: Forecast, distortion: float) -> float:
+    """Returns the weight at which a linear model's distortion is ``distortion`` nats.
 
     Raises:
       ValueError: for a distortion that no weight gives.
     """
-    dim = len(o.eigenvalues)
-    if o.sigma2 is None:  # calibrated: the distortion is D/2 (1 + log 2 pi v) and the squared error D v
+    values, latent_dim, sigma2 = forecast
+    dim = len(values)
+    # Both invert distortion = D/2 log(2 pi v) + error / (2 v). A learned variance is calibrated, v = error / D.
+    if sigma2 is None:
         error = dim * math.exp(2.0 * distortion / dim - 1.0) / (2 * math.pi)
     else:
-        error = 2.0 * o.sigma2 * (distortion - 0.5 * dim * math.log(2 * math.pi * o.sigma2))
-    return beta_at(water_level_for_error(o.eigenvalues, error, o.latent_dim), o.eigenvalues, o.latent_dim, o.sigma2)
+        error = 2.0 * sigma2 * (distortion - 0.5 * dim * math.log(2 * math.pi * sigma2))
+    return beta_at(water_level_for_error(values, error, latent_dim), values, latent_dim, sigma2)
 
 
-def slopes(o: Outlook, beta: float) -> tuple[float, float]:
-    """-d rate / d log beta and d distortion / d log beta, nats, at the optimum's sigma: what gains are made of.
+def slopes(forecast: Forecast, beta: float) -> tuple[float, float]:
+    """Returns -d rate / d log beta and d distortion / d log beta, nats, at the optimum's sigma: gains are made of them.
 
     A sigma that is learned moves with beta as well. In a linear model that makes the slopes three to five times
     steeper, in deep ones it hardly does (BUILD_NOTES.md): gains made of the steeper ones were too small.
     """
     low, high = beta / 1.1, beta * 1.1
-    o = o._replace(sigma2=at_beta(o, beta).sigma2)
+    forecast = forecast._replace(sigma2=at_beta(forecast, beta).sigma2)
     width = math.log(high / low)
-    rate = (at_beta(o, low).rate - at_beta(o, high).rate) / width
-    return rate, (distortion_at(o, high) - distortion_at(o, low)) / width
+    rate = (at_beta(forecast, low).rate - at_beta(forecast, high).rate) / width
+    return rate, (distortion_at(forecast, high) - distortion_at(forecast, low)) / width
 
 
 def headline(
@@ -83,7 +90,7 @@ def headline(
     precision: str | None = None,
     sigma: float | None = None,
 ) -> str:
-    """What is really being weighed, in one line.
+    """Returns one line that says what is really being weighed.
 
     Args:
       eigenvalues: of the data's covariance, all D of them.
@@ -95,13 +102,13 @@ def headline(
       sigma: its fixed or initial standard deviation, in the units of x.
     """
     dim = len(eigenvalues)
-    said = f"D = {dim}, M = {latent_dim}: {weight}"
+    line = f"D = {dim}, M = {latent_dim}: {weight}"
     if beta is not None:
-        said += f" (beta_norm = {beta_norm(beta, dim, latent_dim):.3g})"
+        line += f" (beta_norm = {beta_norm(beta, dim, latent_dim):.3g})"
     largest = f"the data's largest eigenvalue is {float(eigenvalues[0]):.2g}"
     if precision is None:
-        return f"{said} on the {likelihood} likelihood, every constant kept, no sigma to weigh; {largest}"
-    said += {
+        return f"{line} on the {likelihood} likelihood, every constant kept, no sigma to weigh; {largest}"
+    line += {
         "fixed": f", sigma fixed at {sigma:.3g}",
         "learned": f", sigma learned from {sigma:.3g}",
         "per_dimension": f", sigma learned per dimension from {sigma:.3g}",
@@ -109,12 +116,13 @@ def headline(
         "optimal": f", sigma solved for in every batch, from {sigma:.3g}",
     }[precision]
     if beta is None:
-        return f"{said}; {largest}"
-    prediction = at_beta(Outlook(eigenvalues, latent_dim, sigma**2 if precision == "fixed" else None), beta)
+        return f"{line}; {largest}"
+    fixed = precision == "fixed"
+    prediction = at_beta(Forecast(eigenvalues, latent_dim, sigma**2 if fixed else None), beta)
     above = int((eigenvalues > prediction.water_level).sum())
-    active = f"so about {prediction.active} of the {latent_dim} latents would stay active in a linear model"
-    if precision == "fixed":
-        outlook = f"{active} ({above} directions of the data lie above the water)"
+    expected = f"so about {prediction.active} of the {latent_dim} latents would stay active in a linear model"
+    if fixed:
+        expected += f" ({above} directions of the data lie above the water)"
     else:
-        outlook = f"{active}, whose sigma would settle at {prediction.sigma2**0.5:.3g}"
-    return f"{said}, water level s = beta sigma^2 = {beta * sigma**2:.2g}; {largest}, {outlook}"
+        expected += f", whose sigma would settle at {prediction.sigma2**0.5:.3g}"
+    return f"{line}, water level s = beta sigma^2 = {beta * sigma**2:.2g}; {largest}, {expected}"

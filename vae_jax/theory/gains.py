@@ -32,12 +32,12 @@ class Held(NamedTuple):
     warnings: list[str]
 
 
-def hold(config, outlook, what, target, share) -> Held:
+def hold(config, forecast, what, target, share) -> Held:
     """Computes what the linear theory says about holding a target.
 
     Args:
       config: with ``latent_dim`` and ``num_steps``.
-      outlook: the forecast of the run; None for a family that the linear theory does not know.
+      forecast: the forecast of the run; None for a family that the linear theory does not know.
       what: "rate" or "distortion".
       target: nats per example.
       share: of the run, the time constant of the loop.
@@ -46,17 +46,17 @@ def hold(config, outlook, what, target, share) -> Held:
     # Half the latents at work, at beta = 1: what a family without a linear theory is taken for.
     slope = config.latent_dim / 4
     inverse = beta_for_rate if what == "rate" else beta_for_distortion
-    if outlook is not None:
+    if forecast is not None:
         try:
-            beta = inverse(outlook, target) or None
+            beta = inverse(forecast, target) or None
         except ValueError as error:
             warnings.append(f"no linear model has a {what} of {target:g} nats ({error}); a deep one may differ")
             # What a linear model lacks in latents, a deep one makes up for by its curves.
-            outlook = outlook._replace(latent_dim=len(outlook.eigenvalues))
+            forecast = forecast._replace(latent_dim=len(forecast.eigenvalues))
             with suppress(ValueError):
-                beta = inverse(outlook, target) or None
+                beta = inverse(forecast, target) or None
         if beta is not None:
-            slope = max(0.5, slopes(outlook, beta)[what == "distortion"])
+            slope = max(0.5, slopes(forecast, beta)[what == "distortion"])
     return Held(what, target, beta, time_constant(config, share), slope, warnings)
 
 
