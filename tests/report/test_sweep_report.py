@@ -13,27 +13,22 @@ from test_report import Page
 from vae_jax.linear_vae import learned_variance, predict
 from vae_jax.report.figure import label_of
 from vae_jax.report.figure import legend_columns as columns
-from vae_jax.report.sweep import about_sweep
-from vae_jax.report.sweep import about_sweep as about_frontier
+from vae_jax.report.sweep import collapse as collapse_reader
 from vae_jax.report.sweep import frontier_figure as marks
-from vae_jax.report.sweep.about_sweep import read_sweep, summary_lines
-from vae_jax.report.sweep.analysis import (
-    Onset,
-    agrees,
-    best,
-    collapse,
-    compare_methods,
-    gaussian_distortion,
-    knee,
-    monotone,
-    predicted_collapse,
-)
+from vae_jax.report.sweep import recommendation
 from vae_jax.report.sweep.beta_profile import beta_profile
+from vae_jax.report.sweep.collapse import Onset, agrees
+from vae_jax.report.sweep.collapse import onset_of as collapse
 from vae_jax.report.sweep.frontier_figure import calibrated as marked
 from vae_jax.report.sweep.frontier_figure import frontier as draw_frontier
-from vae_jax.report.sweep.grouping import along, distortion, elbo, groups, rms, settings
+from vae_jax.report.sweep.frontier_shape import knee_of as knee
+from vae_jax.report.sweep.frontier_shape import violations as monotone
+from vae_jax.report.sweep.grouping import MOST_GROUPS, along, distortion, elbo, groups, rms, settings
+from vae_jax.report.sweep.linear_theory import gaussian_distortion, predicted_collapse
 from vae_jax.report.sweep.lines import lines_of, near
+from vae_jax.report.sweep.recommendation import best
 from vae_jax.report.sweep.sweep_files import load_sweep
+from vae_jax.report.sweep.sweep_findings import compare_methods, methods, read_sweep, summary_lines
 from vae_jax.report.sweep.sweep_page import write_sweep_report
 from vae_jax.report.sweep.sweep_tables import table_lines
 from vae_jax.theory.prospects import calibrated, frontier
@@ -328,9 +323,9 @@ def test_two_methods_are_compared_at_equal_flags():
     differences = compare_methods(many + one + [plain(7.0, method="multi_rate")])
     assert [d.rate for d in differences] == pytest.approx([1.0, -3.0])
     assert [d.elbo for d in differences] == pytest.approx([-0.5, -0.5])
-    text = about_sweep.methods(many + one, {}).text
+    text = methods(many + one, {}).text
     assert "at 2 settings" in text and "-3.0 nats at most (beta = 2)" in text and "-0.50 nats" in text
-    assert compare_methods(many) == [] and about_sweep.methods(many, {}) is None
+    assert compare_methods(many) == [] and methods(many, {}) is None
     assert best([*many, plain(9.0, method="multi_rate", elbo=99.0)]).setting.method == "separate"
 
 
@@ -416,10 +411,10 @@ def test_the_findings_of_a_linear_sweep_agree_with_its_theory():
 def test_the_command_names_the_flags_of_the_best_and_no_others():
     rows = [row(4.0, 0, {"beta": 4.0, "latent_dim": 5, "seed": 0}, latents=5)]
     flags = {"dataset": "my set", "beta": [1, 4], "seed": [0], "halving": True, "workdir": "w", "hidden": None}
-    command = about_sweep.command(settings(rows)[0], {"flags": flags})
+    command = recommendation.command(settings(rows)[0], {"flags": flags})
     assert command == "python -m experiments.train '--dataset=my set' --beta=4 --latent_dim=5"
     given = {"dataset": "mnist", "beta": "0.1,4", "method": "both", "halving": "4", "num_steps": "3000"}  # as typed
-    assert about_sweep.command(settings(rows)[0], {"flags": given}).endswith(
+    assert recommendation.command(settings(rows)[0], {"flags": given}).endswith(
         "train --dataset=mnist --num_steps=3000 --beta=4 --latent_dim=5"
     )
     text = found("Recommendation", rows).text
@@ -684,8 +679,8 @@ def test_files_that_are_missing_or_broken(tmp_path):
 
 def test_a_reader_never_speaks_of_very_many_groups():
     rows, about = CASES["random"]
-    assert len(groups(rows)) > about_frontier.SPOKEN
-    assert about_frontier.collapse(rows, about).text.startswith("No beta up to")
+    assert len(groups(rows)) > MOST_GROUPS
+    assert collapse_reader.collapse(rows, about).text.startswith("No beta up to")
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser: VAE_JAX_BROWSER is not set")

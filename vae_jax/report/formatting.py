@@ -43,6 +43,11 @@ def setting(value) -> str:
     return MISSING if value is None or value == "" else str(value)
 
 
+def nats(value: float) -> str:
+    """A difference or a level in nats, one decimal, or two digits of a small one."""
+    return f"{value:.1f} nats" if abs(value) >= 1 else f"{number(value, 2)} nats"
+
+
 def duration(seconds) -> str:
     """Seconds as "48 s", "12 min 5 s" or "3 h 20 min"."""
     if seconds is None:

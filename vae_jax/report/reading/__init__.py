@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vae_jax.report.formatting import number
 from vae_jax.report.reading import decoder, model, weight
-from vae_jax.report.reading.finding import Finding, Numbers
+from vae_jax.report.reading.finding import Finding, Numbers, as_lines
 
 READERS = (
     model.divergence,
@@ -36,14 +36,13 @@ def read(results: Numbers, config: Numbers | None = None, metrics: Sequence[Numb
       config: as ``config.json``; {} or None where unknown.
       metrics: the lines of ``metrics.jsonl``.
     """
-    found = [reader(results, config or {}) for reader in READERS] + [model.clipping(results, metrics)]
-    found += [Finding("From the run", True, str(text)) for text in results.get("warnings") or []]
-    return [finding for finding in found if finding is not None]
+    findings = [reader(results, config or {}) for reader in READERS] + [model.clipping(results, metrics)]
+    findings += [Finding("From the run", True, str(text)) for text in results.get("warnings") or []]
+    return [finding for finding in findings if finding is not None]
 
 
 def summary_lines(results: Numbers, config: Numbers | None = None) -> list[str]:
-    """The reading as plain text, one line a finding, for a terminal; "!" marks what needs attention."""
-    words = {"elbo": "ELBO", "rate": "rate", "distortion": "distortion"}
-    numbers = ", ".join(f"{word} {number(results.get(key))}" for key, word in words.items())
-    lines = [f"  {numbers} nats per example (test split, beta = 1)"]
-    return lines + [f"{'!' if f.attention else ' '} {f.topic}: {f.text}" for f in read(results, config)]
+    """The bound with its terms and the reading as plain text for a terminal, one line each."""
+    elbo, rate, distortion = (number(results.get(key)) for key in ("elbo", "rate", "distortion"))
+    first = f"  ELBO {elbo}, rate {rate}, distortion {distortion} nats per example (test split, beta = 1)"
+    return [first, *as_lines(read(results, config))]

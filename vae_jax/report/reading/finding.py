@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 COLLAPSED_RATE = 0.1  # nats per example; less than this and the code says nothing worth having
@@ -18,13 +18,12 @@ class Finding(NamedTuple):
     text: str
 
 
+def as_lines(findings: Iterable[Finding]) -> list[str]:
+    """Findings as plain text for a terminal, one line each; "!" marks what needs attention."""
+    return [" ".join(f"{'!' if f.attention else ' '} {f.topic}: {f.text}".split("\n")) for f in findings]
+
+
 def is_collapsed(results: Numbers) -> bool:
     """Whether the code carries nothing: no active latent, or a rate below ``COLLAPSED_RATE``."""
     rate = results.get("rate")
     return results.get("active_units") == 0 or (rate is not None and rate < COLLAPSED_RATE)
-
-
-def unfinished(results: Numbers, config: Numbers) -> bool:
-    """Whether the run ended inside the warm-up of its weight."""
-    ramped = config.get("weighting") in ("linear", "sigmoid", "cosine", "cyclical", "capacity")
-    return ramped and (results.get("step") or 0) < (config.get("warmup_steps") or 0)

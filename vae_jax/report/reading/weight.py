@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from vae_jax.report.formatting import number, setting
-from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed, unfinished
+from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed
 
 CALIBRATED, NEARLY = 0.02, 0.05  # how far SSE / (D sigma^2) may be from 1
 WORSE = 1.1  # from this multiple of the training ratio on, the test ratio tells of overfitting
@@ -48,7 +48,7 @@ def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
         "It is a failure of optimisation, not of the weight: below that level the collapsed solution is a "
         "saddle. Train longer, warm the weight up from 0, or lower the learning rate."
     )
-    if unfinished(results, config):
+    if _unfinished(results, config):
         return (
             f"The run ended at step {setting(results.get('step'))}, inside the weight's warm-up of "
             f"{setting(config['warmup_steps'])} steps: train on, or shorten the warm-up, before reading "
@@ -81,12 +81,18 @@ def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
     )
 
 
+def _unfinished(results: Numbers, config: Numbers) -> bool:
+    """Whether the run ended inside the warm-up of its weight."""
+    ramped = config.get("weighting") in ("linear", "sigmoid", "cosine", "cyclical", "capacity")
+    return ramped and (results.get("step") or 0) < (config.get("warmup_steps") or 0)
+
+
 def weight(results: Numbers, config: Numbers) -> Finding | None:
     """Whether the loss is a bound, and at which weight the numbers are."""
     beta, water = results.get("beta"), results.get("water_level")
     weighting = config.get("weighting")
     early = ""
-    if unfinished(results, config):
+    if _unfinished(results, config):
         early = " The weight's warm-up had not ended when the run did."
     if weighting in _NOT_A_BOUND:
         name = weighting.replace("_", " ")

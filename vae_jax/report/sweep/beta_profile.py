@@ -10,8 +10,8 @@ import numpy as np
 
 from vae_jax.report.figure import MARK, Figure, draw, label_of, legend_above, letters
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.sweep.analysis import gaussian_distortion, predicted_collapse, reference
 from vae_jax.report.sweep.grouping import Group, Measure, along, distortion, done, elbo, key_measure, rate, score
+from vae_jax.report.sweep.linear_theory import gaussian_distortion, predicted_collapse, reference
 from vae_jax.report.sweep.lines import DARK, LOOKS, Line, any_far, lines_of, near
 from vae_jax.report.sweep.profile_axis import Axis
 from vae_jax.report.sweep.sweep_files import Row

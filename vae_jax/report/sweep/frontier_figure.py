@@ -13,8 +13,6 @@ from vae_jax.report.formatting import number, setting
 from vae_jax.report.label_placement import along as label_along
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.sweep import analysis
-from vae_jax.report.sweep.analysis import gaussian_distortion
 from vae_jax.report.sweep.grouping import (
     SYMBOLS,
     Measure,
@@ -29,7 +27,9 @@ from vae_jax.report.sweep.grouping import (
     rms,
     settings,
 )
+from vae_jax.report.sweep.linear_theory import gaussian_distortion
 from vae_jax.report.sweep.lines import DARK, Line, any_far, lines_of, near
+from vae_jax.report.sweep.recommendation import best as best_of
 from vae_jax.report.sweep.sweep_files import Row
 
 LEARNED = ("learned", "optimal", "per_dimension", "predicted")
@@ -51,7 +51,7 @@ def calibrated(rows: Sequence[Row]) -> tuple[Setting, str] | None:
     Nearest to beta = 1, and within a factor of 2 of it, where a Gaussian's sigma was not fixed: the noise is then the
     error made. Otherwise the one with the best ELBO.
     """
-    best = analysis.best(rows)
+    best = best_of(rows)
     if best is None:
         return None
 

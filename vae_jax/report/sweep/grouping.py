@@ -19,6 +19,7 @@ from vae_jax.report.sweep.sweep_files import Row
 Measure = Callable[[Row], float | None]
 WEIGHTS = ("beta", "beta_norm")
 SYMBOLS = {"beta": "β", "sigma": "σ", "water_level": "s"}
+MOST_GROUPS = 6  # that findings speak of one by one
 
 
 class Setting(NamedTuple):
@@ -37,8 +38,7 @@ class Setting(NamedTuple):
     @property
     def name(self) -> str:
         """As in "beta = 0.1, latent_dim = 5"."""
-        flags = self.flags or {"beta": self.runs[0].get("beta")}
-        return named(flags)
+        return named(self.flags or {"beta": self.runs[0].get("beta")})
 
     @property
     def done(self) -> list[Row]:
@@ -47,8 +47,7 @@ class Setting(NamedTuple):
 
     def values(self, measure: Measure) -> np.ndarray:
         """``[n]``, of the finished runs that have it."""
-        found = [measure(row) for row in self.done]
-        return np.array([v for v in found if v is not None], float)
+        return np.array([v for v in map(measure, self.done) if v is not None], float)
 
     def mean(self, measure: Measure) -> float:
         """Over seeds; NaN without a finished run."""
@@ -84,6 +83,11 @@ class Group(NamedTuple):
         """The settings with a finished run."""
         return [s for s in self.settings if s.done]
 
+    def sentence(self, text: str) -> str:
+        """``text`` as a sentence about this group."""
+        name = self.name if "=" in self.name else self.name.capitalize()  # flags stay as they are typed
+        return f"{name}: {text}" if name else f"{text[0].upper()}{text[1:]}"
+
 
 def named(flags: dict[str, Any]) -> str:
     """``{"beta": 0.1, "model": "mlp"} -> "beta = 0.1, model = mlp"``."""
@@ -92,7 +96,7 @@ def named(flags: dict[str, Any]) -> str:
 
 def done(rows: Iterable[Row]) -> list[Row]:
     """The rows of runs that came to their end with finite numbers."""
-    return [row for row in rows if row["status"] == "done" and rate(row) is not None and distortion(row) is not None]
+    return [row for row in rows if row["status"] == "done" and None not in (rate(row), distortion(row))]
 
 
 def rate(row: Row) -> float | None:
@@ -130,21 +134,21 @@ def score(name: str) -> Measure:
 
 def settings(rows: Iterable[Row]) -> list[Setting]:
     """The settings in the order of their first runs."""
-    found: dict[str, Setting] = {}
+    made: dict[str, Setting] = {}
     for row in rows:
         flags = {k: v for k, v in row["asked"].items() if k != "seed"}
         key = json.dumps([row["method"], flags], sort_keys=True)
-        found.setdefault(key, Setting(flags, row["method"], [])).runs.append(row)
-    return list(found.values())
+        made.setdefault(key, Setting(flags, row["method"], [])).runs.append(row)
+    return list(made.values())
 
 
 def varied(rows: Sequence[Row]) -> dict[str, list]:
     """The flags that differ between runs, the seed apart, each with its values in their order of appearance."""
-    found: dict[str, dict[str, Any]] = {}
+    values: dict[str, dict[str, Any]] = {}
     for row in rows:
         for flag, value in row["asked"].items():
-            found.setdefault(flag, {})[json.dumps(value)] = value
-    return {k: list(v.values()) for k, v in found.items() if k != "seed" and len(v) > 1}
+            values.setdefault(flag, {})[json.dumps(value)] = value
+    return {k: list(v.values()) for k, v in values.items() if k != "seed" and len(v) > 1}
 
 
 def along(rows: Sequence[Row], numeric: bool = False) -> str:
@@ -161,12 +165,10 @@ def along(rows: Sequence[Row], numeric: bool = False) -> str:
 
 def at(setting: Setting, flag: str):
     """Where a setting stands along ``flag``; beta, sigma and the water level as the runs ended with them."""
-    if flag not in ("beta", "beta_norm", "water_level"):
+    if flag not in (*WEIGHTS, "water_level"):
         return setting.flags.get(flag, setting.runs[0].get(flag))
-    found = [row[flag] for row in setting.done or setting.runs if row.get(flag) is not None]
-    if found:
-        return float(np.mean(found))
-    return setting.flags.get(flag)
+    values = [row[flag] for row in setting.done or setting.runs if row.get(flag) is not None]
+    return float(np.mean(values)) if values else setting.flags.get(flag)
 
 
 def groups(rows: Sequence[Row], flag: str = "beta", levels: bool = False) -> list[Group]:
@@ -177,23 +179,28 @@ def groups(rows: Sequence[Row], flag: str = "beta", levels: bool = False) -> lis
       flag: the one whose settings are joined.
       levels: whether weights of several fixed sigmas are joined too, as they share one frontier: along the water level.
     """
-    inside = WEIGHTS if flag == "beta" else (flag,)
-    if levels and flag == "beta" and "sigma" in varied(rows):
-        fixed = all(row.get("precision") == "fixed" and row.get("calibrated_elbo") is not None for row in done(rows))
-        inside, flag = (*inside, "sigma"), "water_level" if fixed and done(rows) else flag
-    methods = {row["method"] for row in rows}
-    found: dict[tuple[str, str], list[Setting]] = {}
-    differ = varied(rows)
+    inside, differ, finished = (WEIGHTS if flag == "beta" else (flag,)), varied(rows), done(rows)
+    if levels and flag == "beta" and "sigma" in differ:
+        inside = (*inside, "sigma")
+        if finished and all(r.get("precision") == "fixed" and r.get("calibrated_elbo") is not None for r in finished):
+            flag = "water_level"
+    members: dict[tuple[str, str], list[Setting]] = {}
     for s in settings(rows):
         outside = {k: v for k, v in s.flags.items() if k not in inside and k in differ}
-        found.setdefault((named(outside), s.method), []).append(s)
+        members.setdefault((named(outside), s.method), []).append(s)
+    several = len({method for _, method in members}) > 1
     made = []
-    for (name, method), members in found.items():
-        parts = [name] if name else []
-        if len(methods) > 1:
-            parts.append("one network for all" if method == "multi_rate" else "trained separately")
-        made.append(Group(", ".join(parts), flag, sorted(members, key=lambda s: _order(at(s, flag)))))
+    for (name, method), group in members.items():
+        trained = "one network for all" if method == "multi_rate" else "trained separately"
+        words = [name] * bool(name) + [trained] * several
+        made.append(Group(", ".join(words), flag, sorted(group, key=lambda s: _order(at(s, flag)))))
     return made
+
+
+def main_groups(rows: Sequence[Row], least: int) -> tuple[str, list[Group]]:
+    """What the sweep runs along and the groups with ``least`` finished settings, but never very many groups."""
+    flag = along(rows, numeric=True)
+    return flag, [g for g in groups(rows, flag) if len(g.living) >= least][:MOST_GROUPS]
 
 
 def _order(value) -> tuple:

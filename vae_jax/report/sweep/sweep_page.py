@@ -6,11 +6,11 @@ from pathlib import Path
 
 from vae_jax.report import page
 from vae_jax.report.sweep import sweep_tables
-from vae_jax.report.sweep.about_sweep import read_sweep
 from vae_jax.report.sweep.beta_profile import beta_profile
 from vae_jax.report.sweep.frontier_figure import frontier
 from vae_jax.report.sweep.grouping import done
 from vae_jax.report.sweep.sweep_files import Sweep, load_sweep
+from vae_jax.report.sweep.sweep_findings import read_sweep
 from vae_jax.runtime.files import write_atomic
 
 

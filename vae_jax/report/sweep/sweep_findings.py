@@ -1,0 +1,107 @@
+"""All that a sweep's numbers say, in plain words. Each reader takes the rows of sweep.jsonl and sweep.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from vae_jax.report.formatting import duration, nats
+from vae_jax.report.reading.finding import Finding, as_lines
+from vae_jax.report.sweep.collapse import collapse
+from vae_jax.report.sweep.frontier_shape import knee, monotone
+from vae_jax.report.sweep.grouping import Setting, elbo, rate, settings
+from vae_jax.report.sweep.recommendation import recommendation
+from vae_jax.report.sweep.sweep_files import Row
+
+Summary = dict[str, Any]
+_MOST_NAMES = 8  # runs that are named one by one
+
+
+class Difference(NamedTuple):
+    """Two methods at one setting: ``rate`` and ``elbo`` are multi_rate minus separate, in nats."""
+
+    setting: Setting
+    rate: float
+    elbo: float
+
+
+def compare_methods(rows: Sequence[Row]) -> list[Difference]:
+    """One network for all weights against those trained for one, at every setting that both have."""
+    finished = [s for s in settings(rows) if s.done]
+    shared = [s for s in finished if s.method == "multi_rate"]
+    pairs = [(s, m) for s in finished if s.method == "separate" for m in shared if _same(s.flags, m.flags)]
+    return [Difference(s, *(m.mean(f) - s.mean(f) for f in (rate, elbo))) for s, m in pairs]
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    def close(a, b) -> bool:
+        numbers = type(a) in (int, float) and type(b) in (int, float)
+        return math.isclose(a, b, rel_tol=1e-6) if numbers else a == b
+
+    return one.keys() == other.keys() and all(close(value, other[key]) for key, value in one.items())
+
+
+def methods(rows: Sequence[Row], summary: Summary) -> Finding | None:
+    """One network for all weights against one for each."""
+    differences = compare_methods(rows)
+    if not differences:
+        return None
+    by_rate = max(differences, key=lambda d: abs(d.rate))
+    by_elbo = max(differences, key=lambda d: abs(d.elbo))
+    text = (
+        f"One network for all weights against one trained for each, at {len(differences)} settings: the rate differs "
+        f"by {_signed(by_rate.rate)} at most ({by_rate.setting.name}), the ELBO by {_signed(by_elbo.elbo)} "
+        f"({by_elbo.setting.name}); above zero where the one network has more."
+    )
+    return Finding("One network for all", False, text)
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else '-'}{nats(abs(value))}"
+
+
+def diverged(rows: Sequence[Row], summary: Summary) -> Finding | None:
+    """The runs that went non-finite, by name."""
+    lost = [row for row in rows if row["status"] == "diverged"]
+    if not lost:
+        return None
+    names = [
+        f"runs/{row['run']}" + ("" if row.get("diverged_at") is None else f" at step {row['diverged_at']}")
+        for row in lost
+    ]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    text = (
+        f"{len(lost)} of {len(rows)} runs went non-finite and were frozen: {', '.join(names[:_MOST_NAMES])}{more}. "
+        "They are left out of every mean. Lower the learning rate, or clip the gradient."
+    )
+    return Finding("Diverged", True, text)
+
+
+def halving(rows: Sequence[Row], summary: Summary) -> Finding | None:
+    """What successive halving stopped and what that saved."""
+    cut, stopped = summary.get("halving") or {}, sum(row["status"] == "stopped" for row in rows)
+    if not cut and not stopped:
+        return None
+    stops = [f"at step {s['step']} {s['stopped']} stopped and {s['kept']} went on" for s in cut.get("stops") or []]
+    text = f"Successive halving stopped {stopped} of {len(rows)} runs" + (f" ({'; '.join(stops)})" if stops else "")
+    if cut.get("saved_share") is not None:
+        text += f"; {100.0 * cut['saved_share']:.0f}% of the training steps were not spent"
+        text += f", about {duration(cut['saved_seconds'])}" if cut.get("saved_seconds") is not None else ""
+    text += ". A stopped run is at another step than the others, and left out of every mean."
+    return Finding("Halving", False, text)
+
+
+READERS = (recommendation, knee, collapse, monotone, methods, diverged, halving)
+
+
+def read_sweep(rows: Sequence[Row], summary: Summary) -> list[Finding]:
+    """All that a sweep says, in a fixed order; its own notes last."""
+    findings = [reader(rows, summary) for reader in READERS]
+    findings += [Finding("From the sweep", True, str(note)) for note in summary.get("notes") or []]
+    return [finding for finding in findings if finding is not None]
+
+
+def summary_lines(rows: Sequence[Row], summary: Summary) -> list[str]:
+    """The findings as plain text, one line each, for a terminal; "!" marks what needs attention."""
+    return as_lines(read_sweep(rows, summary))
