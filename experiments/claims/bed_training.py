@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from experiments.claims.bed import DIM, EXACT, FIXED, LINEAR, bed_data, exact_terms
 from vae_jax import objective
 from vae_jax.train.optimizers import Rates, adam
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import KLWeight, Likelihood, Objective, Params, Terms
 
@@ -91,9 +92,8 @@ def train(
 
     @jax.jit
     def run(arguments=None, seed=0):
-        applied = weight(arguments)
-        step = make_train_step(EXACT, likelihood, optimizer, applied, bound)
-        state = init_state(EXACT, likelihood, optimizer, applied, (DIM,), jax.random.key(seed))
+        recipe = Recipe(EXACT, likelihood, optimizer, weight(arguments), bound)
+        step, state = make_train_step(recipe), init_state(recipe, (DIM,), jax.random.key(seed))
         state, metrics = jax.lax.scan(lambda state, _: step(state, x), state, length=steps)
         return exact_terms(likelihood, state.params, x), metrics, state
 

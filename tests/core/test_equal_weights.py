@@ -20,6 +20,7 @@ from vae_jax.likelihoods import gaussian
 from vae_jax.models import mlp
 from vae_jax.theory.known_losses import KNOWN
 from vae_jax.train.optimizers import Rates, adam
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 
 D, M, B = 16, 8, 128  # dimensions, latents, and the batch, which is all the data here
@@ -226,10 +227,9 @@ def test_beta_and_sigma_with_one_product_are_one_run():
 
     @jax.jit
     def run(beta, sigma2):
-        weight = weighting.from_schedule(schedules.constant(beta))
-        start = init_state(vae, likelihood, optimizer, weight, (D,), jax.random.key(0))
+        recipe = Recipe(vae, likelihood, optimizer, weighting.from_schedule(schedules.constant(beta)))
+        step, start = make_train_step(recipe), init_state(recipe, (D,), jax.random.key(0))
         own = {"log_sigma": 0.5 * jnp.log(sigma2)}
-        step = make_train_step(vae, likelihood, optimizer, weight)
         state = start._replace(params={**start.params, "likelihood": own})
         state = jax.lax.scan(lambda state, _: (step(state, x)[0], None), state, length=300)[0]
         return start.params["model"], state.params["model"]
@@ -257,12 +257,13 @@ def test_the_rate_dies_at_the_largest_eigenvalue():
     falling = optax.schedules.cosine_decay_schedule(1e-2, steps)
     optimizer = adam(Rates(falling, falling), likelihood)
     weight = weighting.from_schedule(schedules.linear(1.0, steps // 3, start=0.3))
-    step = make_train_step(vae, likelihood, optimizer, weight, num_samples=2)
+    recipe = Recipe(vae, likelihood, optimizer, weight, num_samples=2)
+    step = make_train_step(recipe)
 
     @jax.jit
     @jax.vmap
     def run(water_level):
-        state = init_state(vae, likelihood, optimizer, weight, (D,), jax.random.key(0))
+        state = init_state(recipe, (D,), jax.random.key(0))
         state.params["likelihood"]["log_sigma"] = 0.5 * jnp.log(water_level)
         state, _ = jax.lax.scan(lambda state, _: step(state, x), state, length=steps)
         q = jax.vmap(lambda x: vae.encode(state.params["model"], x))(x)

@@ -16,6 +16,7 @@ from vae_jax.evaluation import Evaluator, make_scorer
 from vae_jax.models import mixed
 from vae_jax.randomness import batch_rows
 from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_fed_chunk, make_train_step
 from vae_jax.types import UserError
 
@@ -49,8 +50,9 @@ def train(
     """State and metrics after a few updates, and where asked for the compiled chunk's text."""
     vae, likelihood, optimizer = pieces(precision, width)
     spread = parallel(mode, BATCH, jax.devices()[:devices], layout, shard_params)
-    step = make_train_step(vae, likelihood, optimizer, WEIGHT, preprocess=preprocess, all_mean=spread.all_mean, **kw)
-    state = spread.begin(lambda: init_state(vae, likelihood, optimizer, WEIGHT, EVENT, jax.random.key(KEY)))
+    recipe = Recipe(vae, likelihood, optimizer, WEIGHT, preprocess=preprocess, all_mean=spread.all_mean, **kw)
+    step = make_train_step(recipe)
+    state = spread.begin(lambda: init_state(recipe, EVENT, jax.random.key(KEY)))
     if layout == "streamed":
         chunk = make_fed_chunk(step, BATCH, spread.split)
         rows = batch_rows(jax.random.key(KEY), jnp.int32(0), STEPS, len(DATA), BATCH, blocks)
@@ -139,9 +141,9 @@ def test_a_step_on_eight_devices_holds_one_all_reduce_and_nothing_else(layout):
 def test_divided_data_that_are_indexed_plainly_would_be_exchanged():
     vae, likelihood, optimizer = pieces()
     spread = parallel("jit", BATCH, jax.devices(), "divided")
-    step = make_train_step(vae, likelihood, optimizer, WEIGHT, preprocess=preprocess)
-    state = spread.begin(lambda: init_state(vae, likelihood, optimizer, WEIGHT, EVENT, jax.random.key(KEY)))
-    run = spread.compile(make_chunk(step, len(DATA), BATCH, spread.split, blocks=BATCH))
+    recipe = Recipe(vae, likelihood, optimizer, WEIGHT, preprocess=preprocess)
+    state = spread.begin(lambda: init_state(recipe, EVENT, jax.random.key(KEY)))
+    run = spread.compile(make_chunk(make_train_step(recipe), len(DATA), BATCH, spread.split, blocks=BATCH))
     inside, _ = collectives(run.lower(state, spread.lay(DATA), STEPS).compile().as_text())
     assert sum(inside.values()) > 1
 
@@ -150,8 +152,8 @@ def test_microbatches_hold_less():
     vae, likelihood, optimizer = pieces(width=512)
     held = {}
     for parts in (1, 8):
-        step = make_train_step(vae, likelihood, optimizer, WEIGHT, num_samples=8, microbatches=parts)
-        state = jax.eval_shape(lambda: init_state(vae, likelihood, optimizer, WEIGHT, EVENT, jax.random.key(KEY)))
+        recipe = Recipe(vae, likelihood, optimizer, WEIGHT, num_samples=8, microbatches=parts)
+        step, state = make_train_step(recipe), jax.eval_shape(lambda: init_state(recipe, EVENT, jax.random.key(KEY)))
         raw = jax.ShapeDtypeStruct((256, *EVENT), jnp.float32)
         held[parts] = jax.jit(step).lower(state, raw).compile().memory_analysis().temp_size_in_bytes
     assert held[8] < held[1] / 2
@@ -194,8 +196,8 @@ def test_networks_in_bfloat16_leave_everything_else_in_float32(make):
     error = float(jnp.max(jnp.abs(theta - exact)) / jnp.max(jnp.abs(exact)))
     assert 1e-6 < error < 0.05  # eight bits of mantissa, and not float32 all the same
     optimizer = optax.adam(1e-3)
-    step = make_train_step(narrow, likelihood, optimizer, WEIGHT)
-    state = init_state(narrow, likelihood, optimizer, WEIGHT, event, jax.random.key(0))
+    recipe = Recipe(narrow, likelihood, optimizer, WEIGHT)
+    step, state = make_train_step(recipe), init_state(recipe, event, jax.random.key(0))
     text = jax.jit(step).lower(state, jnp.zeros((4, *event))).as_text()
     products = re.findall(r"stablehlo\.(?:dot_general|convolution).*", text)
     networks = [line for line in products if "HIGHEST" not in line]  # a likelihood's sum over the event is a product

@@ -90,9 +90,9 @@ def test_one_process_does_everything_itself():
 MEMBER = """
 import os, sys
 import numpy as np
-from vae_jax import cluster, processes
+from vae_jax.devices import processes
 from vae_jax.types import UserError
-processes.start(cluster.find(None, None, None))
+processes.start(processes.find(None, None, None))
 import jax
 rank = jax.process_index()
 assert processes.count() == 2 and processes.is_first() == (rank == 0)
@@ -124,7 +124,7 @@ agreement = processes.Agreement(lambda: rank == 1)
 heard = [agreement() for _ in range(3)]
 assert heard == [False, True, True], heard
 from jax.sharding import NamedSharding, PartitionSpec
-from vae_jax.parallel import make_mesh
+from vae_jax.devices.parallel import make_mesh
 mesh = make_mesh()
 key = jax.random.key(3)
 tree = processes.put({"a": np.arange(8.0), "key": key}, NamedSharding(mesh, PartitionSpec()))
@@ -170,13 +170,14 @@ def _is_free(port):
 TRAINER = """
 import sys
 import numpy as np
-from vae_jax import cluster, likelihoods, models, processes, schedules, weighting
+from vae_jax import likelihoods, models, weighting
+from vae_jax.devices import processes
+from vae_jax.devices.parallel import parallel
 from vae_jax.runtime.checkpoint import Checkpoints
-from vae_jax.optimizers import adam, learning_rates
-from vae_jax.parallel import parallel
-from vae_jax.train import init_state, make_chunk, make_train_step
+from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train import Recipe, init_state, make_chunk, make_train_step
 folder, last, coordinator, count, rank = sys.argv[1:]
-processes.start(cluster.find(coordinator, int(count), int(rank), {}))
+processes.start(processes.find(coordinator, int(count), int(rank), {}))
 import jax
 event, batch = (4, 4, 1), 32
 data = np.random.default_rng(0).integers(0, 256, (100, *event)).astype(np.uint8)
@@ -185,9 +186,9 @@ vae = models.mlp(event, likelihood.theta_shape(event), 3, (16,))
 optimizer = adam(learning_rates("constant", 1e-2, 100), likelihood, None)
 weight = weighting.pi(2.0, kp=0.01, ki=0.01, beta_max=10.0)
 spread = parallel("jit", batch, None, "divided")
-step = make_train_step(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0)
-run = spread.compile(make_chunk(step, len(data), batch, spread.split, spread.take, batch))
-state = spread.begin(lambda: init_state(vae, likelihood, optimizer, weight, event, jax.random.key(3)))
+recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0)
+run = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split, spread.take, batch))
+state = spread.begin(lambda: init_state(recipe, event, jax.random.key(3)))
 with Checkpoints(folder) as checkpoints:
     first, state = checkpoints.restore_latest(state) or (0, state)
     state, _ = run(state, spread.lay(data), int(last) - first)

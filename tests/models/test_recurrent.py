@@ -20,6 +20,7 @@ from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN, end_sentence, with_inputs
 from vae_jax.models.autoregressive import GATES, generate
 from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
 from vae_jax.types import VAE, UserError
 
@@ -342,9 +343,9 @@ def trainer(cell, data, devices, steps):
     optimizer = adam(learning_rates("cosine", 1e-2, steps), likelihood)
     weight = weighting.from_schedule(schedules.linear(1.0, 100, start=0.05))
     spread = parallel("jit", batch, devices)
-    step = make_train_step(vae, likelihood, optimizer, weight, preprocess=prepare(0.3), all_mean=spread.all_mean)
-    chunk = spread.compile(make_chunk(step, len(data), batch, spread.split))
-    state = spread.place(init_state(vae, likelihood, optimizer, weight, (2, 8), jax.random.key(3)))
+    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=prepare(0.3), all_mean=spread.all_mean)
+    chunk = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split))
+    state = spread.place(init_state(recipe, (2, 8), jax.random.key(3)))
     state, metrics = chunk(state, spread.place(data), steps)
     return vae, likelihood, jax.device_get(state.params), jax.device_get(metrics)
 

@@ -17,6 +17,7 @@ from vae_jax.runs.names import MODELS
 from vae_jax.runs.parsing import parse_widths
 from vae_jax.runs.settings import HIDDEN
 from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import UserError
 from vae_jax.weighting import from_schedule
@@ -189,8 +190,8 @@ def test_it_learns_digits_and_every_parameter_moves():
     optimizer = adam(learning_rates("constant", 3e-3, 60, warmup_steps=1), likelihood)
     weight = from_schedule(lambda step: jnp.float32(1.0))
     view = lambda key, raw: raw / jnp.float32(16.0)  # noqa: E731
-    step = make_train_step(vae, likelihood, optimizer, weight, preprocess=view)
-    begin = init_state(vae, likelihood, optimizer, weight, event, jax.random.key(0))
+    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=view)
+    step, begin = make_train_step(recipe), init_state(recipe, event, jax.random.key(0))
     batches = np.asarray(data[: 60 * 16]).reshape(60, 16, *event)
     end, metrics = jax.jit(lambda state, raw: jax.lax.scan(step, state, raw))(begin, batches)
     loss = np.asarray(metrics["loss"])

@@ -15,6 +15,7 @@ from vae_jax.data import digits as digits_file
 from vae_jax.data.digits import digits
 from vae_jax.randomness import INIT, purpose_key
 from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state
 
 ROOT = Path(__file__).parents[2]
@@ -57,7 +58,7 @@ def test_the_first_state_has_the_bits_of_initialisers_run_one_by_one(make):
     optimizer = adam(learning_rates("cosine", 1e-3, 100), likelihood)
     key, weight = jax.random.key(5), weighting.from_schedule(schedules.constant(1.0))
     one_by_one = vae.init(purpose_key(key, INIT))
-    state = init_state(vae, likelihood, optimizer, weight, event, key)
+    state = init_state(Recipe(vae, likelihood, optimizer, weight), event, key)
     for a, b in zip(*map(jax.tree.leaves, (one_by_one, state.params["model"])), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not key.is_deleted() and state.key == key

@@ -8,6 +8,7 @@ import pytest
 
 from vae_jax import likelihoods, models, objective, schedules, weighting
 from vae_jax.train.diagnosis import GRADIENT, NORM, OBJECTIVE, PARAMETERS, diagnose, sentence
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.weighting.multi_rate import respond
 
@@ -28,21 +29,20 @@ def spoil(value, x, bad=jnp.nan):
 
 
 def build(likelihood=None, make=lambda vae: vae, score=objective.elbo, preprocess=pixels, **options):
-    """``(the pieces of a diagnosis, state, step)`` of a small model with a fault planted by ``make``."""
+    """``(recipe, state, step)`` of a small model with a fault planted by ``make``."""
     likelihood = likelihood or likelihoods.gaussian("learned")
     vae = make(models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (8,), beta_range=options.get("beta_range")))
-    optimizer = optax.adam(1e-3)
-    state = init_state(vae, likelihood, optimizer, WEIGHT, EVENT, jax.random.key(0))
-    step = make_train_step(vae, likelihood, optimizer, WEIGHT, score, preprocess=preprocess, **options)
-    return (vae, likelihood, WEIGHT, score), state._replace(step=jnp.int32(6)), jax.jit(step), preprocess, options
+    recipe = Recipe(vae, likelihood, optax.adam(1e-3), WEIGHT, score, preprocess=preprocess, **options)
+    state = init_state(recipe, EVENT, jax.random.key(0))
+    return recipe, state._replace(step=jnp.int32(6)), jax.jit(make_train_step(recipe))
 
 
 def found(built):
     """The diagnosis of an update that training skips as well."""
-    pieces, state, step, preprocess, options = built
+    recipe, state, step = built
     after, metrics = step(state, RAW)
     assert metrics["skipped"] == 1.0 and int(after.skipped.total) == 1
-    return diagnose(*pieces, state, RAW, ROWS, preprocess, beta_range=options.get("beta_range"))
+    return diagnose(recipe, state, RAW, ROWS)
 
 
 def encoding(**spoiled):
@@ -146,8 +146,8 @@ def test_a_model_of_many_betas_is_computed_at_those_of_the_update():
 
 
 def test_an_update_that_is_well_is_called_so():
-    pieces, state, step, preprocess, _ = build()
+    recipe, state, step = build()
     assert step(state, RAW)[1]["skipped"] == 0.0
-    d = diagnose(*pieces, state, RAW, ROWS, preprocess)
+    d = diagnose(recipe, state, RAW, ROWS)
     assert d.term is None and d.rows == d.leaves == []
     assert sentence(d).startswith("Computed again, every number of step 6 is finite; the largest parameter is ")

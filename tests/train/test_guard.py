@@ -14,6 +14,7 @@ from vae_jax.train import step as train
 from vae_jax.train.guard import MAX_SKIPPED, Diverged, check_finite, in_doubt, none_skipped
 from vae_jax.train.loop import Every, Hooks, fit
 from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
 
 EVENT = (4, 4, 1)
@@ -43,10 +44,10 @@ def build(likelihood=None, weight=None, preprocess=planted, mode="jit", devices=
         optimizer = optax.chain(before, optimizer)
     weight = weight or CONTROLLERS["schedule"]
     spread = parallel(mode, 32, jax.devices()[:devices])
-    pieces = (vae, likelihood, optimizer, weight)
-    step = make_train_step(*pieces, preprocess=preprocess, all_mean=spread.all_mean, **options)
+    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=preprocess, all_mean=spread.all_mean, **options)
+    step = make_train_step(recipe)
     chunk = spread.compile(make_chunk(step, len(DATA), 32, spread.split))
-    state, data = spread.place(init_state(*pieces, EVENT, jax.random.key(3))), spread.place(DATA)
+    state, data = spread.place(init_state(recipe, EVENT, jax.random.key(3))), spread.place(DATA)
     return step, state, lambda state, length: chunk(state, data, length)
 
 
@@ -281,9 +282,8 @@ def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is():
 
     likelihood = likelihoods.bernoulli()
     vae = rooted(models.mlp(EVENT, EVENT, 3, (16,)))
-    optimizer, weight = optax.adam(1e-3), CONTROLLERS["pi"]
-    step = jax.jit(make_train_step(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0))
-    state = init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(0))
+    recipe = Recipe(vae, likelihood, optax.adam(1e-3), CONTROLLERS["pi"], preprocess=clean)
+    step, state = jax.jit(make_train_step(recipe)), init_state(recipe, EVENT, jax.random.key(0))
     after, metrics = step(state, DATA[:16])
     assert np.isfinite(metrics["loss"]) and not np.isfinite(metrics["grad_norm"])
     assert same(state, after) and metrics["skipped"] == 1.0 and int(after.skipped.in_a_row) == 1

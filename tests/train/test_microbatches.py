@@ -12,6 +12,7 @@ from vae_jax import models, objective
 from vae_jax.likelihoods import gaussian
 from vae_jax.schedules import constant
 from vae_jax.train.microbatches import CACHED, in_parts_on_cpu, mean_over_parts, parts_in_cache
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.weighting import from_schedule
 
@@ -22,11 +23,10 @@ def update(objective=objective.elbo, precision="learned", cpu_parts=1, scale=1.0
     """One update of a small convolutional model: its state and metrics."""
     likelihood = gaussian(precision=precision)
     vae = models.conv(EVENT, likelihood.theta_shape(EVENT), 3, (8,))
-    optimizer, weight = optax.adam(1e-3), from_schedule(constant(2.0))
-    state = init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(3))
+    weight = from_schedule(constant(2.0))
+    recipe = Recipe(vae, likelihood, optax.adam(1e-3), weight, objective, num_samples=2, cpu_parts=cpu_parts)
     x = scale * np.random.default_rng(0).uniform(size=(BATCH, *EVENT)).astype(np.float32)
-    step = make_train_step(vae, likelihood, optimizer, weight, objective, num_samples=2, cpu_parts=cpu_parts)
-    return jax.jit(step)(state, x)
+    return jax.jit(make_train_step(recipe))(init_state(recipe, EVENT, jax.random.key(3)), x)
 
 
 def difference(one, other):

@@ -12,6 +12,7 @@ from vae_jax.randomness import batch_rows, example_keys
 from vae_jax.train.guard import MAX_SKIPPED, none_skipped
 from vae_jax.train.loop import Every, Hooks, fit, next_stop
 from vae_jax.train.optimizers import adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
 from vae_jax.types import TrainState, UserError
 
@@ -28,11 +29,10 @@ def build(likelihood, weight=None, steps=200, mode="jit", devices=None, batch=32
     optimizer = adam(learning_rates("cosine", 1e-3, steps), likelihood, options.get("clip_norm"))
     weight = weight or weighting.from_schedule(schedules.linear(1.0, 10, start=0.25))
     spread = parallel(mode, batch, devices or jax.devices()[:1])
-    step = make_train_step(
-        vae, likelihood, optimizer, weight, preprocess=preprocess, all_mean=spread.all_mean, **options
-    )
+    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=preprocess, all_mean=spread.all_mean, **options)
+    step = make_train_step(recipe)
     chunk = spread.compile(make_chunk(step, len(DATA), batch, spread.split))
-    state = spread.place(init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(3)))
+    state = spread.place(init_state(recipe, EVENT, jax.random.key(3)))
     data = spread.place(DATA)
     return vae, step, state, lambda state, length: chunk(state, data, length)
 
@@ -133,7 +133,7 @@ def test_devices_draw_different_noise():
     chunk = spread.compile(make_chunk(step, len(DATA), 8, spread.split))
     optimizer = optax.sgd(0.1)
     weight = weighting.from_schedule(schedules.constant(1.0))
-    state = spread.place(init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(3)))
+    state = spread.place(init_state(Recipe(vae, likelihood, optimizer, weight), EVENT, jax.random.key(3)))
     _, metrics = chunk(state, spread.place(DATA), 1)
     seen = np.asarray(metrics["x"]).reshape(8, -1)
     assert len(np.unique(seen[:, 0])) == 8
@@ -268,8 +268,8 @@ def test_free_functions_extend_without_flax():
     likelihood = likelihoods.gaussian("optimal")
     optimizer = adam(learning_rates("constant", 1e-2, 50), likelihood)
     weight = weighting.from_schedule(lambda step: jnp.where(step < 5, 0.5, 1.0))
-    step = jax.jit(make_train_step(vae, likelihood, optimizer, weight, preprocess=preprocess))
-    state = init_state(vae, likelihood, optimizer, weight, EVENT, jax.random.key(0))
+    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=preprocess)
+    step, state = jax.jit(make_train_step(recipe)), init_state(recipe, EVENT, jax.random.key(0))
     losses = []
     for _ in range(50):
         state, metrics = step(state, DATA[:32])

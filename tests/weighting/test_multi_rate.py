@@ -21,6 +21,7 @@ from vae_jax.likelihoods import bernoulli, gaussian
 from vae_jax.linear_vae import predict
 from vae_jax.models.rate_gates import WIDTH, log_variance_response, response
 from vae_jax.train.optimizers import Rates, adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
 from vae_jax.types import Terms
 from vae_jax.weighting.multi_rate import at_beta, at_eta, draw_etas, initial_eta, log_range, respond
@@ -50,12 +51,13 @@ def train(vae, likelihood, beta_range, steps=3000, rate=0.03, copies=80, seed=0)
     """The parameters after ``steps`` of Adam, each with ``copies`` of the bed's rows and as many betas as rows."""
     falling = optax.schedules.cosine_decay_schedule(rate, steps)
     optimizer = adam(Rates(falling, falling), likelihood)
-    step = make_train_step(vae, likelihood, optimizer, ONE, beta_range=beta_range)
+    recipe = Recipe(vae, likelihood, optimizer, ONE, beta_range=beta_range)
+    step = make_train_step(recipe)
     x = jnp.tile(bed_data().astype(jnp.float32), (copies, 1))
 
     @jax.jit
     def run():
-        state = init_state(vae, likelihood, optimizer, ONE, (DIM,), jax.random.key(seed))
+        state = init_state(recipe, (DIM,), jax.random.key(seed))
         state, metrics = jax.lax.scan(lambda state, _: step(state, x), state, length=steps)
         return state.params, metrics
 
@@ -352,7 +354,7 @@ def test_only_the_elbo_and_a_weight_without_a_controller_are_taken():
     optimizer = adam(learning_rates("constant", 1e-3, 10), likelihood)
 
     def make(likelihood=likelihood, weight=ONE, bound=objective.elbo):
-        return make_train_step(vae, likelihood, optimizer, weight, bound, beta_range=RANGE)
+        return make_train_step(Recipe(vae, likelihood, optimizer, weight, bound, beta_range=RANGE))
 
     make()
     with pytest.raises(ValueError, match="only the ELBO"):
@@ -362,7 +364,7 @@ def test_only_the_elbo_and_a_weight_without_a_controller_are_taken():
     with pytest.raises(ValueError, match="solved for"):
         make(likelihood=likelihoods.gaussian("optimal"))
     with pytest.raises(ValueError, match="0 < low < high"):
-        make_train_step(vae, likelihood, optimizer, ONE, beta_range=(2.0, 1.0))
+        make_train_step(Recipe(vae, likelihood, optimizer, ONE, beta_range=(2.0, 1.0)))
 
 
 def test_one_device_eight_devices_and_pmap_agree():
@@ -374,9 +376,9 @@ def test_one_device_eight_devices_and_pmap_agree():
     ends, logged = {}, {}
     for name, mode, count in (("one", "jit", 1), ("jit", "jit", 8), ("pmap", "pmap", 8)):
         spread = parallel(mode, batch, jax.devices()[:count])
-        step = make_train_step(vae, likelihood, optimizer, ONE, all_mean=spread.all_mean, beta_range=RANGE)
-        chunk = spread.compile(make_chunk(step, len(data), batch, spread.split))
-        state = spread.place(init_state(vae, likelihood, optimizer, ONE, event, jax.random.key(3)))
+        recipe = Recipe(vae, likelihood, optimizer, ONE, all_mean=spread.all_mean, beta_range=RANGE)
+        chunk = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split))
+        state = spread.place(init_state(recipe, event, jax.random.key(3)))
         state, logged[name] = jax.device_get(chunk(state, spread.place(data), 20))
         ends[name] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
         assert state.params["model"]["eta"] == state.params["likelihood"]["eta"] == 0.0

@@ -17,6 +17,7 @@ from vae_jax import objective, schedules, weighting
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import gaussian
 from vae_jax.linear_vae import predict
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import Terms
 
@@ -351,14 +352,15 @@ def build(weight, bound=objective.elbo):
     """A linear VAE on the bed, in float32: its first state, and what runs it for some steps."""
     likelihood = gaussian("learned", sigma=1.0)
     optimizer = optax.adam(1e-2)
-    step = make_train_step(EXACT, likelihood, optimizer, weight, bound)
+    recipe = Recipe(EXACT, likelihood, optimizer, weight, bound)
+    step = make_train_step(recipe)
     x = bed_data()
 
     @functools.partial(jax.jit, static_argnums=1)
     def run(state, length):
         return jax.lax.scan(lambda state, _: step(state, x), state, length=length)
 
-    return jax.jit(lambda: init_state(EXACT, likelihood, optimizer, weight, (DIM,), jax.random.key(3)))(), run
+    return jax.jit(lambda: init_state(recipe, (DIM,), jax.random.key(3)))(), run
 
 
 def bits(tree):

@@ -31,7 +31,7 @@ class Parallel(NamedTuple):
     Attributes:
       layout: where the training data are, one of ``LAYOUTS``: whole on each device, divided among the devices (each
         holds its own part of every batch), or on the host, from which the batches of a few steps come at a time.
-      all_mean: the mean of a pytree over devices, for ``make_train_step``.
+      all_mean: the mean of a pytree over devices, for ``train.Recipe``.
       split: ``rows[b] -> (rows, index)`` of this device, for ``make_chunk``.
       take: ``(data, rows) -> raw``, the examples of this device; nothing is exchanged.
       compile: ``chunk -> (state, data, length) -> (state, metrics)``, jitted; the state's buffers are donated.

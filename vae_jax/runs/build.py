@@ -28,6 +28,7 @@ from vae_jax.runs.weightings import Choice, given_beta, make_weight
 from vae_jax.theory.forecast import Forecast, headline
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
+from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
 from vae_jax.types import VAE, Event, KLWeight, Likelihood, Objective, TrainState, UserError
 from vae_jax.weighting.multi_rate import at_beta, respond
@@ -81,7 +82,7 @@ class Pieces(NamedTuple):
     """What the numbers of a configuration decide about an update.
 
     Attributes:
-      likelihood, weight, rates, optimizer: as in ``make_train_step``.
+      likelihood, weight, rates, optimizer: as in ``train.Recipe``.
       objective: ``all_mean -> Objective``.
     """
 
@@ -211,8 +212,8 @@ def _check_kind(config, dataset: Dataset) -> None:
             )
 
 
-def training_step(r: Run, config, all_mean: Callable) -> Callable:
-    """One update, ``train.make_train_step``: the same for a run by itself and for each run of a sweep.
+def recipe(r: Run, config, all_mean: Callable = lambda tree: tree) -> Recipe:
+    """What an update does: the same for a run by itself and for each run of a sweep.
 
     Args:
       r: the run, or one of many that differ in numbers only.
@@ -222,24 +223,29 @@ def training_step(r: Run, config, all_mean: Callable) -> Callable:
     made = pieces(config)
     # Among several devices each part would end with an exchange of its own.
     cached = parts_in_cache(r.vae.largest_map * config.num_samples, config.batch_size) if r.spread.devices == 1 else 1
-    return make_train_step(
-        r.training_vae,
-        made.likelihood,
-        made.optimizer,
-        made.weight,
-        made.objective(all_mean),
-        config.num_samples,
-        r.training_preprocess,
-        all_mean,
-        config.clip_norm,
-        config.beta_range,
-        config.microbatches,
-        cached,
+    return Recipe(
+        vae=r.training_vae,
+        likelihood=made.likelihood,
+        optimizer=made.optimizer,
+        weight=made.weight,
+        objective=made.objective(all_mean),
+        num_samples=config.num_samples,
+        preprocess=r.training_preprocess,
+        all_mean=all_mean,
+        clip_norm=config.clip_norm,
+        beta_range=config.beta_range,
+        microbatches=config.microbatches,
+        cpu_parts=cached,
     )
 
 
+def training_step(r: Run, config, all_mean: Callable) -> Callable:
+    """One update, ``train.make_train_step``; the arguments as in ``recipe``."""
+    return make_train_step(recipe(r, config, all_mean))
+
+
 def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Callable:
-    """Many updates as one program, ``train.make_chunk``; ``split`` and the others as in ``training_step``."""
+    """Many updates as one program, ``train.make_chunk``; ``split`` of the devices, the others as in ``recipe``."""
     step = training_step(r, config, all_mean)
     blocks = config.batch_size if config.order == "blocks" else 1
     return make_chunk(step, len(r.dataset.train), config.batch_size, split, r.spread.take, blocks)
@@ -247,8 +253,7 @@ def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Calla
 
 def first_state(r: Run, config, key: jax.Array) -> TrainState:
     """The state before the first update, not placed on any device; ``config`` may be traced, as above."""
-    made = pieces(config)
-    state = init_state(r.vae, made.likelihood, made.optimizer, made.weight, r.dataset.event, key)
+    state = init_state(recipe(r, config), r.dataset.event, key)
     if config.beta_range is None:
         return state
     return state._replace(params=at_beta(state.params, given_beta(config, config.data_dim)))  # where it will be read

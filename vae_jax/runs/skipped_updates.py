@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_jax.devices import processes
 from vae_jax.randomness import batch_rows
-from vae_jax.runs.build import Run, pieces
+from vae_jax.runs.build import Run, recipe
 from vae_jax.train.diagnosis import diagnose, sentence
 from vae_jax.train.guard import Diverged, in_doubt
 from vae_jax.types import TrainState
@@ -27,7 +27,6 @@ def explain(r: Run, state: TrainState, step: int) -> str:
       step: of the update.
     """
     c = r.config
-    made = pieces(c)
     blocks = c.batch_size if c.order == "blocks" else 1
     rows = np.asarray(batch_rows(r.key, np.int32(step), 1, len(r.dataset.train), c.batch_size, blocks)[0])
     # On the host, whatever devices of whatever process hold it: there one process computes the update by itself.
@@ -36,9 +35,7 @@ def explain(r: Run, state: TrainState, step: int) -> str:
 
     def found():
         raw = np.asarray(r.dataset.train[rows])
-        pieces_of = (r.training_vae, made.likelihood, made.weight, made.objective(lambda value: value))
-        view, range_of = r.training_preprocess, c.beta_range
-        return sentence(diagnose(*pieces_of, failed, raw, rows, view, c.num_samples, range_of))
+        return sentence(diagnose(recipe(r, c), failed, raw, rows))
 
     return processes.first_does(found) or "Process 0 says why"
 

@@ -6,7 +6,6 @@ computed again from the state, term by term, which training has no time for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,8 @@ import optax
 
 from vae_jax import objective as bounds
 from vae_jax.train.loss import draws, make_loss, score_batch
-from vae_jax.types import VAE, Array, KLWeight, Likelihood, Objective, TrainState
+from vae_jax.train.recipe import Recipe
+from vae_jax.types import Array, TrainState
 
 NAMED = 5  # rows, and gradients, that a sentence names
 
@@ -61,42 +61,32 @@ class Diagnosis(NamedTuple):
     largest: tuple[str, float]
 
 
-def diagnose(
-    vae: VAE,
-    likelihood: Likelihood,
-    weight: KLWeight,
-    objective: Objective,
-    state: TrainState,
-    raw: Array,
-    rows: Array,
-    preprocess: Callable[[Array, Array], Array] = lambda key, raw: raw,
-    num_samples: int = 1,
-    beta_range: tuple[float, float] | None = None,
-) -> Diagnosis:
+def diagnose(recipe: Recipe, state: TrainState, raw: Array, rows: Array) -> Diagnosis:
     """Computes one update again and says where it went wrong.
 
     Args:
-      vae, likelihood, weight, objective, preprocess, num_samples, beta_range: as in ``make_train_step``.
+      recipe: that of the update. One device computes it again, and the batch as a whole.
       state: with the parameters and the weight's state that the update had; its step is the update's.
       raw: the batch, ``[b, *event]``, in the order of training.
       rows: which training examples they are, ``[b]``.
     """
+    recipe = recipe._replace(all_mean=lambda tree: tree, microbatches=1)
     params = state.params
-    value = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
-    x, keys, eta = draws(state, raw, jnp.arange(raw.shape[0]), preprocess, beta_range)
-    loss_fn = make_loss(vae, likelihood, objective, num_samples)
+    beta = jnp.asarray(recipe.weight.value(state.weight_state, state.step), jnp.float32)
+    x, keys, eta = draws(recipe, state, raw, jnp.arange(raw.shape[0]))
+    gradient = jax.grad(make_loss(recipe), has_aux=True)
 
     @jax.jit
     def again(params, x, keys, eta):
-        scored = score_batch(vae, likelihood, params, x, keys, eta, num_samples)
-        grads, (metrics, _) = jax.grad(loss_fn, has_aux=True)(params, x, keys, value, eta)
+        scored = score_batch(recipe, params, x, keys, eta)
+        grads, (metrics, _) = gradient(params, beta, x, keys, eta)
         return _terms(x, scored), metrics["loss"], optax.tree.norm(grads), grads
 
     @jax.jit
     def spoils(params, x, keys, eta):
         def alone(one):
             x, key, eta = jax.tree.map(lambda leaf: leaf[None], one)
-            grads = jax.grad(loss_fn, has_aux=True)(params, x, key, value, eta)[0]
+            grads = gradient(params, beta, x, key, eta)[0]
             return ~jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(grads)]))
 
         return jax.lax.map(alone, (x, keys, eta))

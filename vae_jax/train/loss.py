@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vae_jax import objective as bounds
 from vae_jax.randomness import BETA, LATENT, PIXELS, example_keys, purpose_key
-from vae_jax.types import VAE, Array, Likelihood, Objective, Params, Terms, TrainState
+from vae_jax.train.microbatches import in_microbatches
+from vae_jax.train.recipe import Recipe
+from vae_jax.types import Array, Params, Terms, TrainState
 from vae_jax.weighting.multi_rate import at_eta, draw_etas
 
 
@@ -30,112 +32,63 @@ class Scored(NamedTuple):
     kept: Params
 
 
-def draws(
-    state: TrainState,
-    raw: Array,
-    index: Array,
-    preprocess: Callable[[Array, Array], Array],
-    beta_range: tuple[float, float] | None,
-) -> tuple[Array, Array, Array | None]:
+def draws(recipe: Recipe, state: TrainState, raw: Array, index: Array) -> tuple[Array, Array, Array | None]:
     """What chance gives to update ``state.step``: ``(x[b, *event], keys[b], eta[b])``, each by the example's ``index``.
 
     Args:
+      recipe: its ``preprocess`` makes x, its ``beta_range`` the log betas; without a range eta is None.
       state: its step and key.
       raw, index: the batch ``[b, *event]``, and the place of each example in the global one.
-      preprocess, beta_range: as in ``make_train_step``; without a range eta is None.
     """
-    x = jax.vmap(preprocess)(example_keys(purpose_key(state.key, PIXELS, state.step), index), raw)
-    keys = example_keys(purpose_key(state.key, LATENT, state.step), index)
-    if beta_range is None:
-        return x, keys, None
-    return x, keys, draw_etas(purpose_key(state.key, BETA, state.step), index, beta_range)
+
+    def keys_for(purpose):
+        return purpose_key(state.key, purpose, state.step)
+
+    x = jax.vmap(recipe.preprocess)(example_keys(keys_for(PIXELS), index), raw)
+    eta = None if recipe.beta_range is None else draw_etas(keys_for(BETA), index, recipe.beta_range)
+    return x, example_keys(keys_for(LATENT), index), eta
 
 
-def score_batch(
-    vae: VAE,
-    likelihood: Likelihood,
-    params: Params,
-    x: Array,
-    keys: Array,
-    eta: Array | None = None,
-    num_samples: int = 1,
-    all_mean: Callable[[Any], Any] = lambda value: value,
-    microbatches: int = 1,
-) -> Scored:
+def score_batch(recipe: Recipe, params: Params, x: Array, keys: Array, eta: Array | None = None) -> Scored:
     """Infers and scores ``x[b, *event]``, as an update does.
 
     Args:
-      vae, likelihood, params: the model.
+      recipe: how.
+      params: of the model.
       x, keys: the batch, and a key for each example.
       eta: None, or of a multi-rate model the log beta of each example, ``[b]``.
-      num_samples: of z for each example.
-      all_mean: the mean over devices, for a ``refit``.
-      microbatches: into how many parts the batch is cut, one after the other (``in_microbatches``).
     """
-    over_batch = in_microbatches(microbatches) if microbatches > 1 else jax.vmap
-    infer = lambda at, x, key: bounds.infer(vae, at, x, key, num_samples)  # noqa: E731
-    own = kept = params["likelihood"]
+    vae, likelihood, in_parts = recipe.vae, recipe.likelihood, recipe.microbatches > 1
+    over_batch = in_microbatches(recipe.microbatches) if in_parts else jax.vmap
+    own = params["likelihood"]
     if likelihood.refit is not None:  # its variance needs what the decoder says of the whole batch
-        q, z, theta = over_batch(lambda x, key: infer(params, x, key))(x, keys)
-        own, kept = likelihood.refit(own, theta, x, all_mean)
+        q, z, theta = over_batch(lambda x, key: bounds.infer(vae, params, x, key, recipe.num_samples))(x, keys)
+        own, kept = likelihood.refit(own, theta, x, recipe.all_mean)
         score = over_batch(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))
         return Scored(theta, score(x, q, z, theta), own, kept)
 
     def example(x, key, eta=None):
         at = params if eta is None else at_eta(params, eta)
-        q, z, theta = infer(at, x, key)
+        q, z, theta = bounds.infer(vae, at, x, key, recipe.num_samples)
         terms = bounds.score(likelihood, at["likelihood"], x, q, z, theta)
-        return None if microbatches > 1 else theta, terms, None if eta is None else at["likelihood"]
+        return None if in_parts else theta, terms, None if eta is None else at["likelihood"]
 
     theta, terms, own_of_each = over_batch(example)(x, keys, *(() if eta is None else (eta,)))
-    return Scored(theta, terms, own if eta is None else own_of_each, kept)
+    return Scored(theta, terms, own if eta is None else own_of_each, own)
 
 
-def in_microbatches(count: int) -> Callable[[Callable], Callable]:
-    """``vmap`` over a batch in ``count`` parts, one after the other: their gradients add up in the backward pass.
+def make_loss(recipe: Recipe) -> Callable[..., tuple[Array, tuple[dict[str, Array], Params]]]:
+    """The loss as a function ``(params, beta, x[b, *event], keys[b], eta) -> (loss, (metrics, kept))``.
 
-    Only one part's activations are held at a time, and made again for its gradient, a third more work. What couples
-    the examples (an objective, a ``refit``) still sees the whole batch, so every bound is what it was.
+    ``eta`` is as in ``score_batch``, and each example's weight is then ``beta`` times its own; ``metrics`` are scalars,
+    nats: ``loss`` (minimised), ``elbo``, ``rate``, ``distortion`` (weight 1), and ``sigma`` where the family has one;
+    ``kept`` is that of ``Scored``.
     """
 
-    def over_batch(function: Callable) -> Callable:
-        part = jax.checkpoint(jax.vmap(function))
-
-        def cut(leaf):
-            # Every count-th example, so that each part lies on all devices as the batch does.
-            return jnp.swapaxes(leaf.reshape(leaf.shape[0] // count, count, *leaf.shape[1:]), 0, 1)
-
-        def joined(leaf):
-            return jnp.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])
-
-        return lambda *batch: jax.tree.map(joined, jax.lax.map(lambda args: part(*args), jax.tree.map(cut, batch)))
-
-    return over_batch
-
-
-def make_loss(
-    vae: VAE,
-    likelihood: Likelihood,
-    objective: Objective = bounds.elbo,
-    num_samples: int = 1,
-    all_mean: Callable[[Any], Any] = lambda value: value,
-    microbatches: int = 1,
-) -> Callable[..., tuple[Array, tuple[dict[str, Array], Params]]]:
-    """The loss as a function ``(params, x[b, *event], keys[b], weight, eta) -> (loss, (metrics, kept))``.
-
-    Args:
-      vae, likelihood, objective, num_samples, all_mean, microbatches: as in ``make_train_step``.
-
-    Returns:
-      The function. ``eta`` is as in ``score_batch``, and each example's weight is then ``weight`` times its beta;
-      ``metrics`` are scalars, nats: ``loss`` (minimised), ``elbo``, ``rate``, ``distortion`` (weight 1), and ``sigma``
-      where the family has one.
-    """
-
-    def loss_fn(params, x, keys, weight, eta=None):
-        scored = score_batch(vae, likelihood, params, x, keys, eta, num_samples, all_mean, microbatches)
-        t, sigma = scored.terms, likelihood.sigma
-        loss = -objective(t, weight if eta is None else weight * jnp.exp(eta))
+    def loss_fn(params, beta, x, keys, eta=None):
+        scored = score_batch(recipe, params, x, keys, eta)
+        t, sigma = scored.terms, recipe.likelihood.sigma
+        loss = -recipe.objective(t, beta if eta is None else beta * jnp.exp(eta))
         metrics = {
             "loss": loss,
             "elbo": bounds.elbo(t),
