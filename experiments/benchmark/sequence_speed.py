@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments import text
 from experiments.benchmark.timing import Timer, alternate, products, ratio, stepper
-from vae_jax.data.text import padding_share, propose_widths, words_of
+from vae_jax.data.text import words_of
 from vae_jax.models.autoregressive import GATES
 from vae_jax.runs.build import Run, build, first_state, training_chunk
 from vae_jax.runtime.config import launch, option
@@ -68,16 +68,13 @@ def main(config: Config) -> None:
     share = ratio(rates["steps"] * operations(r), rates["products"])[0]
     train = np.asarray(r.dataset.train)
     words = config.batch_size * words_of(train) / len(train)
-    padded = padding_share(train, propose_widths(train, 4))
-    whole, done = words / (1 - padded[0]), operations(r)
-    best = (1 - padded[1]) / (1 - padded[0])
+    whole, done = config.batch_size * train.shape[1], operations(r)
     kind = f"{config.cell} {config.hidden}, {r.dataset.levels} tokens, batch {config.batch_size}"
     print(f"{r.dataset.name}, {kind}: {jax.devices()[0].device_kind}")
     print(f"a step {1e3 * step:.1f} ms: {words / step:.0f} words a second, {whole / step:.0f} with padding")
     print(f"its products {done / 1e9:.2f} GFLOP, {done / step / 1e9:.0f} GFLOP/s: {100 * share:.0f}% of the")
     print(f"  {rate / 1e9:.0f} GFLOP/s of products of {SIDE}x{SIDE} in this process")
-    print(f"padding is {100 * padded[0]:.1f}% of the positions; in four buckets it would be {100 * padded[1]:.1f}%:")
-    print(f"  at most {best:.2f} times the words a second")
+    print(f"padding is {100 * (1 - words / whole):.1f}% of the positions")
 
 
 if __name__ == "__main__":

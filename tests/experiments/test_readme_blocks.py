@@ -117,9 +117,9 @@ def test_what_is_left_out_is_left_out_for_its_network_alone():
 def tables():
     """The tables that extensions go into, as they were."""
     all_tables = (families.LIKELIHOODS, weightings.SCHEDULES, weightings.WEIGHTINGS, train.OBJECTIVES, train.MODELS)
-    before = [dict(table) for table in (*all_tables, data.BUILT_IN)]
+    before = [dict(table) for table in (*all_tables, data.DATASETS)]
     yield
-    for table, was in zip((*all_tables, data.BUILT_IN), before, strict=True):
+    for table, was in zip((*all_tables, data.DATASETS), before, strict=True):
         table.clear()
         table.update(was)
 

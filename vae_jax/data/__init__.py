@@ -1,30 +1,41 @@
 """Arrays in, arrays out: every source of data returns a ``Dataset``.
 
-A new data set is a function that returns one; put it into ``BUILT_IN``, or save its arrays as FILE.npz.
+A new data set is a function that returns one; put it into ``DATASETS``, or save its arrays as FILE.npz.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 
-from vae_jax.data import digits, files, folder, sprites, tfds_source
+from vae_jax.data import digits, sprites, tfds_source
 from vae_jax.data.dataset import Dataset, from_arrays, validate
+from vae_jax.data.folder import read_folder
+from vae_jax.data.npz import read_npz
+from vae_jax.types import UserError
 
-BUILT_IN = {"digits": digits.digits, "sprites": sprites.sprites}
+# What --dataset=NAME means before anything else is looked for: functions of nothing. Those of a --plugin join these.
+DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits.digits, "sprites": sprites.sprites}
 
-__all__ = ["BUILT_IN", "Dataset", "from_arrays", "load", "validate"]
+__all__ = ["DATASETS", "Dataset", "from_arrays", "load", "validate"]
 
 
-def load(name: str, data_dir: str | None = None, keep: int | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | None = None,
+    keep: int | None = None,
+    datasets: Mapping[str, Callable[[], Dataset]] = DATASETS,
+) -> Dataset:
     """Finds a data set by what the user wrote.
 
     Args:
-      name: a built-in name, a path that ends in .npz, a folder of images, or a TFDS name (also
+      name: one of ``datasets``, a path that ends in .npz, a folder of images, or a TFDS name (also
         ``NAME/CONFIG``), looked for in this order. A folder whose bare name is also a TFDS name is meant only
         when written as a path (``./mnist``): otherwise a run's own folder could take the place of its data.
       data_dir: where prepared TFDS sets are; else $VAE_JAX_DATA_DIR, else TFDS's default.
       keep: the most bytes of a split of decoded images to hold in memory. A larger split of a folder of images or of
         a TFDS set becomes ``Rows``, read while it is used. None: everything is held.
+      datasets: the names that stand for functions, each of which returns a ``Dataset``.
 
     Returns:
       A validated ``Dataset``.
@@ -36,15 +47,21 @@ def load(name: str, data_dir: str | None = None, keep: int | None = None) -> Dat
       >>> load("digits").event
       (8, 8, 1)
     """
-    if name in BUILT_IN:
-        return validate(BUILT_IN[name]())
+    if name in datasets:
+        dataset = datasets[name]()
+        if not isinstance(dataset, Dataset):
+            raise UserError(
+                f"--dataset={name}: its function returns {type(dataset).__name__} and no Dataset; return "
+                "vae_jax.data.from_arrays(name, train, test)"
+            )
+        return validate(dataset)
     path = os.path.expanduser(name)
     if path.endswith(".npz"):
-        return files.read_npz(path)
+        return read_npz(path)
     if os.sep in path and os.path.isdir(path):
-        return folder.read_folder(path, keep)
+        return read_folder(path, keep)
     if tfds_source.known(name, data_dir):
         return tfds_source.read(name, data_dir, keep)
     if os.sep in path or os.path.isdir(path):
-        return folder.read_folder(path, keep)
-    raise tfds_source.unknown(name, BUILT_IN)
+        return read_folder(path, keep)
+    raise tfds_source.unknown(name, datasets)

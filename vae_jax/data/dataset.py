@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data.rows import IDENTIFYING, Rows, held_out
+from vae_jax.data.rows import IDENTIFYING, Rows, sample
 from vae_jax.types import Event, UserError
 
-BLOCK = 2**24  # bytes looked at together where nothing of the size of a split may be made
+BLOCK = 2**24  # bytes examined together, where nothing of the size of a split may be made
 
 
 class Dataset(NamedTuple):
@@ -29,8 +29,9 @@ class Dataset(NamedTuple):
         none.
       factor_names: ``f`` names.
       words: of a text the word of each token id, and ``levels`` their number; () for anything else.
-      entropy: of a sentence, nats, where it is known.
-      notes: what a person should know of how this became arrays.
+      entropy: of a sentence with its end, nats, where it is known.
+      notes: what a person should know of how this became arrays, a sentence each.
+      validation: of a text, its validation split ``[n, t]``; nothing is chosen by it here.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Dataset(NamedTuple):
     words: tuple[str, ...] = ()
     entropy: float | None = None
     notes: tuple[str, ...] = ()
+    validation: np.ndarray | None = None
 
     @property
     def event(self) -> Event:
@@ -51,23 +53,21 @@ class Dataset(NamedTuple):
 
     @property
     def fingerprints(self) -> dict[str, int]:
-        """By what a run knows its training data again, wherever they are held.
+        """The checksums by which a run knows its training data again, wherever they are held.
 
         ``data`` is a crc32 of the shape and of a few rows as grey levels, the same for an array and for ``Rows``;
         ``all data`` is one of all bytes in C order, where the split is an array, ``all rows`` that of ``Rows``.
         """
-        chosen = held_out(len(self.train), min(len(self.train), IDENTIFYING))[1]
-        some = self.train[chosen]
+        some = sample(self.train, IDENTIFYING)
         if some.dtype == np.uint8 and some.max() <= 1:
             some = some * 255  # black and white are 0 and 1 in an array, and may be 0 and 255 in Rows
-        found = {"data": zlib.crc32(np.ascontiguousarray(some), zlib.crc32(repr(tuple(self.train.shape)).encode()))}
+        data = zlib.crc32(np.ascontiguousarray(some), zlib.crc32(repr(tuple(self.train.shape)).encode()))
         if isinstance(self.train, Rows):
-            found["all rows"] = self.train.fingerprint
-        else:
-            found["all data"] = 0
-            for block in _blocks(self.train):
-                found["all data"] = zlib.crc32(np.ascontiguousarray(block), found["all data"])
-        return found
+            return {"data": data, "all rows": self.train.fingerprint}
+        everything = 0
+        for block in _blocks(self.train):
+            everything = zlib.crc32(np.ascontiguousarray(block), everything)
+        return {"data": data, "all data": everything}
 
 
 def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
@@ -81,16 +81,15 @@ def from_images(name: str, train, test, notes: Sequence[str] = ()) -> Dataset:
     Arrays go the way of ``from_arrays``. With ``Rows`` among them nobody has looked at all values, so there are 256
     levels, and ``notes`` says so.
     """
-    read = {"train": train, "test": test}
-    read = {split: x for split, x in read.items() if isinstance(x, Rows)}
-    if not read:
-        return from_arrays(name, train, test)._replace(notes=tuple(notes))
-    said = [
+    lazy = [
         f"{split}: {len(x):,} images, {x.nbytes / 1e6:,.6g} MB once decoded, are read while they are used, and their "
         "values taken for 256 grey levels without a look at all of them"
-        for split, x in read.items()
+        for split, x in (("train", train), ("test", test))
+        if isinstance(x, Rows)
     ]
-    return validate(Dataset(name, train, test, 256, notes=(*notes, *said)))
+    if not lazy:
+        return from_arrays(name, train, test)._replace(notes=tuple(notes))
+    return validate(Dataset(name, train, test, 256, notes=(*notes, *lazy)))
 
 
 def from_arrays(name: str, train, test, train_factors=None, test_factors=None, factor_names=()) -> Dataset:
@@ -153,7 +152,7 @@ def _factors(factors):
 
 
 def validate(dataset: Dataset) -> Dataset:
-    """The data set itself, once it is known to be usable.
+    """Returns the data set itself, once it is known to be usable.
 
     Raises:
       UserError: an empty split, a dtype that is not uint8 or float, values above the last grey level, NaN or
@@ -173,11 +172,9 @@ def validate(dataset: Dataset) -> Dataset:
         if dataset.levels is not None and dataset.levels < 256 and x.max() >= dataset.levels:
             raise UserError(f"{name}: {split} holds the value {x.max()}, above its {dataset.levels} grey levels")
         if dataset.levels is None and not np.isfinite(x).all():
-            nans = int(np.isnan(x).sum())
-            infinite = int(np.isinf(x).sum())
             raise UserError(
-                f"{name}: {split} holds {nans} NaN and {infinite} infinite values among {x.size}; remove or "
-                "replace them"
+                f"{name}: {split} holds {np.isnan(x).sum()} NaN and {np.isinf(x).sum()} infinite values among "
+                f"{x.size}; remove or replace them"
             )
     if dataset.train.shape[1:] != dataset.test.shape[1:]:
         raise UserError(

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
-from vae_jax.data.images import progress
 from vae_jax.data.rows import Rows, held_out
-from vae_jax.types import Event, UserError, one_line
+from vae_jax.types import UserError, one_line
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
+NAMED = 3  # files of each kind in a message
 
 
 class File(NamedTuple):
-    """An image that can be used, as far as its header says; the first three fields of a ``Candidate``."""
+    """A regular file that is an image by its name: where it is, its name below the folder, its bytes, its header."""
 
     path: str
     name: str
     bytes: int
-    header: images.Header
+    header: images.Header | None = None
+
+
+@dataclasses.dataclass
+class Skipped:
+    """What is in a folder and not in the data.
+
+    Attributes:
+      unusable: images by their name, and why each cannot be used.
+      others: how many files are no images by their name.
+      links: folders that are links, which are not followed.
+    """
+
+    unusable: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    others: int = 0
+    links: list[str] = dataclasses.field(default_factory=list)
 
 
 def read_folder(path: str, keep: int | None = None) -> Dataset:
@@ -54,11 +72,12 @@ def read_folder(path: str, keep: int | None = None) -> Dataset:
         raise UserError(f"{path}: there is no such folder")
     parts = [os.path.join(path, split) for split in ("train", "test")]
     folders = parts if all(os.path.isdir(part) for part in parts) else [path]
-    found = [find(folder, path) for folder in folders]
-    left = [one for part in found for one in part.left]
-    usable = [_usable(part, folder, left) for part, folder in zip(found, folders)]
-    while True:  # once, or until no file whose pixels are broken is left: the split is one of the others
-        _check_enough(path, folders, usable, found, left)
+    skipped = Skipped()
+    candidates = [find(folder, path, skipped) for folder in folders]
+    usable = [_with_headers(part, folder, skipped) for part, folder in zip(candidates, folders)]
+    # The split is one of the files that can be used, so it is made again when decoding finds another broken one.
+    while True:
+        _check_enough(path, folders, usable, skipped)
         files = [file for part in usable for file in part]
         _check_size(path, files)
         channels = 1 if all(file.header.grey for file in files) else 3
@@ -66,202 +85,89 @@ def read_folder(path: str, keep: int | None = None) -> Dataset:
         if len(folders) == 1:
             splits = [[files[i] for i in chosen] for chosen in held_out(len(files), max(1, len(files) // 10))]
         broken: dict[str, str] = {}
-        decoded = [_split(part, channels, path, keep, broken) for part in splits]
+        arrays = [_split(part, channels, path, keep, broken) for part in splits]
         if not broken:
-            return from_images(path, *decoded, notes=_notes(found, left, len(files)))
-        del decoded
-        left += [Left(name, broken[name]) for name in sorted(broken)]
+            return from_images(path, *arrays, notes=_notes(skipped, len(files)))
+        del arrays
+        skipped.unusable += sorted(broken.items())
         usable = [[file for file in part if file.name not in broken] for part in usable]
 
 
-def _usable(found: Found, folder: str, left: list[Left]) -> list[File]:
-    """The candidates that are images by their headers; the others join ``left``."""
-    usable = []
-    for candidate, header in zip(found.candidates, headers(found.candidates, folder)):
-        if isinstance(header, str):
-            left.append(Left(candidate.name, header))
-        else:
-            usable.append(File(*candidate, header))
-    return usable
+def find(folder: str, root: str, skipped: Skipped) -> list[File]:
+    """Walks through ``folder`` and its subfolders. What is hidden is passed over.
 
+    Args:
+      folder: where to look.
+      root: what names are relative to.
+      skipped: what else is there joins it.
 
-def _check_enough(path: str, folders: Sequence[str], usable: Sequence, found: Sequence[Found], left: Sequence[Left]):
-    """Refuses a folder with too few images, or with so many broken files that it is none of images."""
-    count = sum(map(len, usable))
-    if left and (count < 2 or len(left) > count):
-        raise UserError(
-            f"{path}: {len(left)} of {count + len(left)} images cannot be used: {counted(left)}; remove or replace them"
-        )
-    empty = next((folder for folder, part in zip(folders, usable) if not part), None)
-    if empty or count < 2:
-        links = [name for part in found for name in part.links]
-        said = f"; links to folders are not followed ({listed(links)})" if links else ""
-        what = "only one image" if count and not empty else "no images that can be used" if left else "no images"
-        raise UserError(
-            f"{empty or path}: {what} ({', '.join(SUFFIXES)}) in this folder; it needs at least two, or subfolders "
-            f"train and test{said}"
-        )
-
-
-def _check_size(path: str, files: Sequence[File]):
-    (usual, count), *others = Counter(file.header.size for file in files).most_common()
-    if others:
-        odd = next(file for file in files if file.header.size != usual)
-        raise UserError(
-            f"{path}: images must have one size, but {len(files) - count} of {len(files)} are not {_size(usual)} "
-            f"({listed([odd.name])} is {_size(odd.header.size)}); crop or resize them"
-        )
-
-
-def _size(size) -> str:
-    return f"{size[0]}x{size[1]}"
-
-
-def _split(
-    files: Sequence[File], channels: int, path: str, keep: int | None, broken: dict[str, str]
-) -> np.ndarray | Rows:
-    """The images of a split: as ``Rows``, or decoded; what cannot be decoded is a name and why in ``broken``."""
-    width, height = files[0].header.size
-    shape = (len(files), height, width, channels)
-
-    def decode(indices, failed):
-        return [_decoded(files[i], channels, shape[1:], failed) for i in indices]
-
-    def refuse(file, error):
-        raise UserError(f"{file.path}: cannot be used, {why(error)} ({error}); remove it") from error
-
-    def note(file, error):
-        broken[file.name] = why(error)
-
-    names = "\n".join(f"{file.name}\t{file.bytes}" for file in files)
-    rows = Rows(lambda indices: decode(indices, refuse), shape, os.fsencode(names))
-    if keep is not None and rows.nbytes > keep:
-        return rows
-    return images.decode_all(lambda indices: decode(indices, note), len(files), path)
-
-
-def _decoded(file: File, channels: int, event: Event, failed: Callable[[File, Exception], None]) -> np.ndarray:
-    """The image of a file; where ``failed`` does not raise, nothing in its place."""
-    try:
-        return images.decode(file.path, channels, file.header.size)
-    except MemoryError:  # not the file's fault
-        raise
-    except Exception as error:  # pillow's decoders raise errors of many kinds
-        failed(file, error)
-    return np.zeros(event, np.uint8)
-
-
-def _notes(found: Sequence[Found], left: Sequence[Left], count: int) -> list[str]:
-    """What a person should know of the files that are not in the data."""
-    notes = []
-    if left:
-        notes.append(f"{len(left)} of {count + len(left)} images are left out: {counted(left)}")
-    others = sum(part.others for part in found)
-    if others:
-        what = "file that is no image by its name" if others == 1 else "files that are no images by their name"
-        notes.append(f"{others} {what}")
-    links = [name for part in found for name in part.links]
-    if links:
-        notes.append(f"{len(links)} link{'s' * (len(links) > 1)} to folders not followed ({listed(links)})")
-    return notes
-
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
-SHOWN = 3  # names of each kind
-
-
-class Candidate(NamedTuple):
-    """A regular file that is an image by its name: where it is, its name below the folder, its bytes."""
-
-    path: str
-    name: str
-    bytes: int
-
-
-class Left(NamedTuple):
-    """A file, or a folder, that was left out: its name below the folder, and why."""
-
-    name: str
-    why: str
-
-
-class Found(NamedTuple):
-    """What is in a folder.
-
-    Attributes:
-      candidates: in the order of their paths.
-      left: what was left out so far.
-      others: how many files are no images by their name.
-      links: folders that are links, which are not followed.
-    """
-
-    candidates: list[Candidate]
-    left: list[Left]
-    others: int
-    links: list[str]
-
-
-def find(folder: str, root: str) -> Found:
-    """Walks through ``folder`` and its subfolders; names are relative to ``root``. What is hidden is passed over.
+    Returns:
+      The images by their name, in the order of their paths.
 
     Raises:
       UserError: subfolders nested too deep to be walked through.
     """
-    candidates, left, others, links = [], [], 0, []
+    files, unusable, links = [], [], []
 
     def unreadable(error):
-        left.append(Left(os.path.relpath(error.filename, root), "in folders that cannot be read"))
+        unusable.append((os.path.relpath(error.filename, root), "in folders that cannot be read"))
 
     try:
         for where, subfolders, names in os.walk(folder, onerror=unreadable):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
             paths = (os.path.join(where, name) for name in subfolders)
             links += [os.path.relpath(path, root) for path in paths if os.path.islink(path)]
-            for name in names:
-                if name.startswith("."):
-                    continue
-                if not name.lower().endswith(SUFFIXES):
-                    others += 1
-                    continue
-                path = os.path.join(where, name)
-                found = _regular(path, os.path.relpath(path, root))
-                (left if isinstance(found, Left) else candidates).append(found)
+            names = [name for name in names if not name.startswith(".")]
+            paths = [os.path.join(where, name) for name in names if name.lower().endswith(SUFFIXES)]
+            skipped.others += len(names) - len(paths)
+            for path in paths:
+                size, name = _size_of(path), os.path.relpath(path, root)
+                if isinstance(size, str):
+                    unusable.append((name, size))
+                else:
+                    files.append(File(path, name, size))
     except RecursionError:
         raise UserError(f"{folder}: its folders are nested too deep; move the images up") from None
-    return Found(sorted(candidates), sorted(left), others, sorted(links))
+    skipped.unusable += sorted(unusable)
+    skipped.links += sorted(links)
+    return sorted(files)
 
 
-def _regular(path: str, name: str) -> Candidate | Left:
+def _size_of(path: str) -> int | str:
+    """The bytes of a file, or why it cannot be used. It is not opened: that could wait for ever, or start something."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
-        return Left(name, "links that lead nowhere" if os.path.islink(path) else "not readable")
-    if not stat.S_ISREG(found.st_mode):
-        return Left(name, "no regular files")
-    return Candidate(path, name, found.st_size) if found.st_size else Left(name, "of zero bytes")
+        return "links that lead nowhere" if os.path.islink(path) else "not readable"
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular files"
+    return status.st_size or "of zero bytes"
 
 
-def headers(candidates: Sequence[Candidate], what: str) -> list[images.Header | str]:
-    """The header of each file, or why it cannot be used.
-
-    Args:
-      candidates: of ``find``.
-      what: what is being read, for the progress line.
-    """
+def _with_headers(files: Sequence[File], folder: str, skipped: Skipped) -> list[File]:
+    """The files that are images by their headers; the others join ``skipped``."""
+    usable = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pillow, about what is said here file by file
-        found = images.in_threads(_header, [c.path for c in candidates])
-        return list(progress(found, len(candidates), f"looking at {len(candidates)} files of {what}"))
+        headers = images.in_threads(_header, [file.path for file in files])
+        what = f"looking at {len(files)} files of {folder}"
+        for file, header in zip(files, images.progress(headers, len(files), what)):
+            if isinstance(header, str):
+                skipped.unusable.append((file.name, header))
+            else:
+                usable.append(file._replace(header=header))
+    return usable
 
 
 def _header(path: str) -> images.Header | str:
+    """The header of a file, or why it cannot be used."""
     try:
-        found = images.header(path)
+        header = images.header(path)
     except MemoryError:
         raise
     except Exception as error:  # pillow's decoders raise errors of many kinds
         return why(error)
-    return "of more than 8 bits a channel" if found.deep else found
+    return "of more than 8 bits a channel" if header.deep else header
 
 
 def why(error: Exception) -> str:
@@ -279,15 +185,82 @@ def why(error: Exception) -> str:
     return "truncated or damaged"
 
 
-def counted(left: Sequence[Left]) -> str:
+def _check_enough(path: str, folders: Sequence[str], usable: Sequence[Sequence[File]], skipped: Skipped) -> None:
+    """Refuses a folder with too few images, or with so many broken files that it is none of images."""
+    count, broken = sum(map(len, usable)), len(skipped.unusable)
+    if broken and (count < 2 or broken > count):
+        raise UserError(
+            f"{path}: {broken} of {count + broken} images cannot be used: {counted(skipped.unusable)}; remove or "
+            "replace them"
+        )
+    empty = next((folder for folder, part in zip(folders, usable) if not part), None)
+    if empty or count < 2:
+        links = f"; links to folders are not followed ({listed(skipped.links)})" if skipped.links else ""
+        what = "only one image" if count and not empty else "no images that can be used" if broken else "no images"
+        raise UserError(
+            f"{empty or path}: {what} ({', '.join(SUFFIXES)}) in this folder; it needs at least two, or subfolders "
+            f"train and test{links}"
+        )
+
+
+def _check_size(path: str, files: Sequence[File]) -> None:
+    (usual, count), *others = Counter(file.header.size for file in files).most_common()
+    if others:
+        odd = next(file for file in files if file.header.size != usual)
+        raise UserError(
+            f"{path}: images must have one size, but {len(files) - count} of {len(files)} are not "
+            f"{'{}x{}'.format(*usual)} ({listed([odd.name])} is {'{}x{}'.format(*odd.header.size)}); crop or resize "
+            "them"
+        )
+
+
+def _split(files: Sequence[File], channels: int, path: str, keep: int | None, broken: dict[str, str]):
+    """The images of a split: as ``Rows``, or decoded; what cannot be decoded is a name and why in ``broken``."""
+    width, height = files[0].header.size
+    event = (height, width, channels)
+
+    def decoded(file, broken=None):
+        try:
+            return images.decode(file.path, channels, file.header.size)
+        except MemoryError:  # not the file's fault
+            raise
+        except Exception as error:  # pillow's decoders raise errors of many kinds
+            if broken is None:
+                raise UserError(f"{file.path}: cannot be used, {why(error)} ({error}); remove it") from error
+            broken[file.name] = why(error)
+            return np.zeros(event, np.uint8)
+
+    names = "\n".join(f"{file.name}\t{file.bytes}" for file in files)
+    rows = Rows(lambda some: [decoded(files[i]) for i in some], (len(files), *event), os.fsencode(names))
+    if keep is not None and rows.nbytes > keep:
+        return rows
+    return images.decode_all(lambda some: [decoded(files[i], broken) for i in some], range(len(files)), event, path)
+
+
+def _notes(skipped: Skipped, count: int) -> list[str]:
+    """What a person should know of the files that are not among the ``count`` images of the data."""
+    notes = []
+    if skipped.unusable:
+        broken = len(skipped.unusable)
+        notes.append(f"{broken} of {count + broken} images are left out: {counted(skipped.unusable)}")
+    if skipped.others == 1:
+        notes.append("1 file that is no image by its name")
+    elif skipped.others:
+        notes.append(f"{skipped.others} files that are no images by their name")
+    if links := skipped.links:
+        notes.append(f"{len(links)} link{'s' * (len(links) > 1)} to folders not followed ({listed(links)})")
+    return notes
+
+
+def counted(unusable: Sequence[tuple[str, str]]) -> str:
     """``3 of zero bytes (a.png, b.png, c.png), 1 truncated or damaged (d.png)``."""
     kinds: dict[str, list[str]] = {}
-    for name, reason in left:
+    for name, reason in unusable:
         kinds.setdefault(reason, []).append(name)
     return ", ".join(f"{len(names)} {reason} ({listed(names)})" for reason, names in kinds.items())
 
 
 def listed(names: Sequence[str]) -> str:
     """The first few names, each fit to be printed."""
-    shown = [one_line(name, 60) for name in names[:SHOWN]]
-    return ", ".join([*shown, "..."] if len(names) > SHOWN else shown)
+    shown = [one_line(name, 60) for name in names[:NAMED]]
+    return ", ".join([*shown, "..."] if len(names) > NAMED else shown)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vae_jax.types import Event
+
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I", "F")  # and "I;16" and its like: more than 8 bits a channel, which a conversion would clip
@@ -38,14 +40,17 @@ class TooLarge(ValueError):
 
 
 def header(file) -> Header:
-    """What the header of an image file says; pillow's errors pass."""
+    """Reads the header of an image file; pillow's errors pass."""
     with _opened(file) as image:
-        grey = image.mode in GREY_MODES or (image.mode == "P" and _grey_palette(image.getpalette("RGB")))
+        grey = image.mode in GREY_MODES
+        if image.mode == "P":
+            palette = image.getpalette("RGB")
+            grey = palette[0::3] == palette[1::3] == palette[2::3]
         return Header(image.size, grey, _deep(image))
 
 
 def decode(file, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
-    """One image file, or a file object of its bytes, as uint8 ``[h, w, channels]``.
+    """Decodes one image file, or a file object of its bytes, to uint8 ``[h, w, channels]``.
 
     Args:
       file: a path or a file object.
@@ -61,43 +66,6 @@ def decode(file, channels: int, size: tuple[int, int] | None = None) -> np.ndarr
         if image.mode != MODES[channels]:
             image = image.convert(MODES[channels])
         return np.asarray(image).reshape(image.height, image.width, channels)
-
-
-def in_threads(function: Callable, items: Iterable) -> Iterator:
-    """``function`` of each item, in order; after an error nothing more is begun.
-
-    Pillow lets go of the interpreter while it decodes, which is nearly all of the time for large images.
-    """
-    return _pool().map(function, items)
-
-
-def decode_all(read: Callable[[Sequence[int]], Sequence[np.ndarray]], n: int, what: str) -> np.ndarray:
-    """All images of a set, decoded once.
-
-    Args:
-      read: indices -> their images, each uint8 ``[h, w, c]`` of the same shape. Called from several threads.
-      n: how many there are, at least 1.
-      what: what is being read, for the progress line.
-
-    Returns:
-      uint8 ``[n, h, w, c]``.
-    """
-    images = np.empty((n, *read([0])[0].shape), np.uint8)
-    chunk = max(1, min(256, n // 64))
-
-    def fill(start):
-        indices = range(start, min(start + chunk, n))
-        images[start : indices.stop] = read(indices)
-
-    starts = range(0, n, chunk)
-    for _ in progress(in_threads(fill, starts), len(starts), f"decoding {n} images of {what}"):
-        pass
-    return images
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, "images")
 
 
 def _opened(file):
@@ -121,10 +89,6 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)  # some builds have no WebP
 
 
-def _grey_palette(palette) -> bool:
-    return palette[0::3] == palette[1::3] == palette[2::3]
-
-
 def _deep(image) -> bool:
     """Whether a channel has more than 8 bits. Pillow's mode hides it for colours; how it will decode them does not."""
     how = [part for tile in image.tile for part in (tile[3] if isinstance(tile[3], tuple | list) else [tile[3]])]
@@ -132,21 +96,60 @@ def _deep(image) -> bool:
     return image.mode.startswith(DEEP_MODES) or coarse or any(isinstance(p, str) and ";16" in p for p in how)
 
 
-def progress(items: Iterable, total: int, what: str, patience: float = 2.0) -> Iterator:
+def decode_all(
+    read: Callable[[Sequence[int]], Sequence[np.ndarray]], indices: Sequence[int], event: Event, what: str | None = None
+) -> np.ndarray:
+    """Decodes many images in threads.
+
+    Args:
+      read: indices -> their images, each uint8 ``[*event]``. Called from several threads.
+      indices: which images.
+      event: the shape of one.
+      what: what is being read, for a progress line; None for no line.
+
+    Returns:
+      uint8 ``[n, *event]``.
+    """
+    n = len(indices)
+    rows = np.empty((n, *event), np.uint8)
+    step = max(1, min(256, -(-n // (4 * THREADS))))
+
+    def fill(start):
+        rows[start : start + step] = read(indices[start : start + step])
+
+    starts = range(0, n, step)
+    for _ in progress(in_threads(fill, starts), len(starts), what and f"decoding {n} images of {what}"):
+        pass
+    return rows
+
+
+def in_threads(function: Callable, items: Iterable) -> Iterator:
+    """Yields ``function`` of each item, in order; after an error nothing more is begun.
+
+    Pillow lets go of the interpreter while it decodes, which is nearly all of the time for large images.
+    """
+    return _pool().map(function, items)
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, "images")
+
+
+def progress(items: Iterable, total: int, what: str | None, patience: float = 2.0) -> Iterator:
     """Yields ``items``; when they take longer than ``patience`` seconds, says so once on standard error.
 
     Args:
       items: what to go through.
       total: how many there are.
-      what: what is being done, e.g. "decoding 60000 images of mnist".
+      what: what is being done, e.g. "decoding 60000 images of mnist"; None to say nothing.
       patience: seconds before the line.
     """
     start = time.monotonic()
-    said = False
     for done, item in enumerate(items, 1):
         yield item
         waited = time.monotonic() - start
-        if not said and waited > patience and done < total:
-            said = True
+        if what and waited > patience and done < total:
             left = waited * (total - done) / done
             print(f"{what}: {100 * done // total}% done, about {left:.0f} s left", file=sys.stderr)
+            what = None

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vae_jax.data.images import THREADS, decode_all, in_threads
+from vae_jax.data.images import decode_all
 
-LOOKED_AT = 2**26  # bytes of rows that a look at some of them decodes
+SAMPLE_BYTES = 2**26  # of the rows that a sample decodes
 IDENTIFYING = 8  # rows whose values are part of a fingerprint
 
 
@@ -32,42 +32,29 @@ class Rows:
 
     def __init__(self, read: Callable[[Sequence[int]], Sequence[np.ndarray]], shape: tuple[int, ...], identity: bytes):
         self.read, self.shape, self._identity = read, tuple(shape), identity
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
+        self.nbytes = self.size  # what the split would be as an array
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """What the split would be as an array, in bytes."""
-        return self.size
-
     @functools.cached_property
     def fingerprint(self) -> int:
         """A crc32 of what the split is: its identity, its shape, and the values of a few rows."""
-        some = self[held_out(len(self), min(len(self), IDENTIFYING))[1]]
-        return zlib.crc32(some, zlib.crc32(self._identity + repr(self.shape).encode()))
+        return zlib.crc32(sample(self, IDENTIFYING), zlib.crc32(self._identity + repr(self.shape).encode()))
 
     def __getitem__(self, index) -> np.ndarray:
         if isinstance(index, tuple):  # rows first, then what of each row
-            found = self[index[0]]
-            return found[(*[slice(None)] * (found.ndim + 1 - self.ndim), *index[1:])]
+            some = self[index[0]]
+            return some[(*[slice(None)] * (some.ndim + 1 - self.ndim), *index[1:])]
         n = len(self)
         chosen = np.arange(*index.indices(n)) if isinstance(index, slice) else np.asarray(index)
         if chosen.size and chosen.dtype.kind not in "iu":
             raise TypeError(f"rows are chosen by integers or by a slice, not by {chosen.dtype}")
         chosen = chosen.astype(np.int64)
-        if np.any((chosen < -n) | (chosen >= n)):
-            raise IndexError(f"there are {n} rows, and {chosen[(chosen < -n) | (chosen >= n)].flat[0]} is none of them")
+        outside = (chosen < -n) | (chosen >= n)
+        if outside.any():
+            raise IndexError(f"there are {n} rows, and {chosen[outside].flat[0]} is none of them")
         return self._decoded(np.where(chosen < 0, chosen + n, chosen).ravel()).reshape(*chosen.shape, *self.shape[1:])
 
     def __array__(self, dtype=None, copy=None):
@@ -83,26 +70,17 @@ class Rows:
         unique, where = np.unique(chosen, return_inverse=True)
         if len(unique) < len(chosen):
             return self._decoded(unique)[where]
-        rows = np.empty((len(chosen), *self.shape[1:]), np.uint8)
-        step = max(1, -(-len(chosen) // (4 * THREADS)))
-
-        def fill(start):
-            rows[start : start + step] = self.read(chosen[start : start + step].tolist())
-
-        for _ in in_threads(fill, range(0, len(chosen), step)):
-            pass
-        return rows
+        return decode_all(self.read, chosen.tolist(), self.shape[1:])
 
 
 def hold(rows: Rows, keep: int | None, what: str) -> np.ndarray | Rows:
     """All of ``rows`` as an array, decoded once, unless that is more than ``keep`` bytes (None: it never is).
 
-    Args:
-      rows: a split.
-      keep: the most bytes to hold.
-      what: what is being read, for the progress line.
+    ``what`` is being read, for the progress line.
     """
-    return rows if keep is not None and rows.nbytes > keep else decode_all(rows.read, len(rows), what)
+    if keep is not None and rows.nbytes > keep:
+        return rows
+    return decode_all(rows.read, range(len(rows)), rows.shape[1:], what)
 
 
 def first(split, n: int | None):
@@ -115,7 +93,7 @@ def first(split, n: int | None):
 def sample(split, most: int = 4096) -> np.ndarray:
     """A fixed choice of at most ``most`` examples; of ``Rows`` fewer where they are large (64 MiB, at least 16)."""
     if isinstance(split, Rows):
-        most = min(most, max(16, LOOKED_AT // max(math.prod(split.shape[1:]), 1)))
+        most = min(most, max(16, SAMPLE_BYTES // max(math.prod(split.shape[1:]), 1)))
     return split[held_out(len(split), min(len(split), most))[1]]
 
 

@@ -14,9 +14,7 @@ from vae_jax.data.check import check as check_data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
-from vae_jax.data.text import word_dropout
-from vae_jax.data.text.dataset import is_text
-from vae_jax.data.text.dataset import read as read_text
+from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
 from vae_jax.models import mixed
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
@@ -122,7 +120,7 @@ def material(config: Config, known: Dataset | None = None, keep: int | None = No
     """
     names = names_of(config)
     if config.dataset not in names.datasets and is_text(config.dataset):
-        return Material(known or read_text(config.dataset, config.data_dir, config.max_length, config.max_words), None)
+        return Material(known or load_text(config.dataset, config.max_length, config.max_words, config.data_dir), None)
     dataset = known or load_dataset(names, config.dataset, config.data_dir, keep)
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))

@@ -84,9 +84,7 @@ def load_dataset(names: Names, name: str, data_dir: str | None, keep: int | None
     Raises:
       UserError: there is none, or it cannot be used.
     """
-    if name in names.datasets:
-        return data.validate(names.datasets[name]())
-    return data.load(name, data_dir, keep)
+    return data.load(name, data_dir, keep, {**data.DATASETS, **names.datasets})
 
 
 def _run(path: Path, digest: str) -> Any:
@@ -117,7 +115,7 @@ def _extended(module: Any, path: str, digest: str) -> Names:
             continue
         if not isinstance(own, dict) or not all(isinstance(k, str) and callable(v) for k, v in own.items()):
             raise UserError(f"--plugin={path}: {table} must be a dict, name -> function")
-        known = getattr(BUILT_IN, field) if table != "DATASETS" else data.BUILT_IN
+        known = getattr(BUILT_IN, field) if table != "DATASETS" else data.DATASETS
         taken = sorted(set(own) & set(known))
         if taken:
             raise UserError(f"--plugin={path}: {table} names {taken[0]}, which is built in; give it another name")

@@ -58,14 +58,12 @@ def checked(rules: Rules) -> Grammar:
     for symbol in rules.keys() - {START}:
         choose[symbol] = {}
         for i, (_, (head, *_)) in enumerate(rules[symbol]):
-            words = first[head] if head in rules else {head}
+            words = first.get(head, {head})
             if not words or words & choose[symbol].keys():
                 raise ValueError(f"{symbol}: the next word does not tell the alternatives apart: it may be ambiguous")
             choose[symbol] |= dict.fromkeys(words, i)
     alphabet = _closure(rules, lambda body: body)
-    alphabets = tuple(
-        frozenset().union(*(alphabet[x] if x in rules else {x} for x in body)) for _, body in rules[START]
-    )
+    alphabets = tuple(frozenset().union(*(alphabet.get(x, {x}) for x in body)) for _, body in rules[START])
     sure = [_certain(rules, other) for other in alphabets]
     for i, j in itertools.combinations(range(len(alphabets)), 2):
         mine, yours = (rules[START][k][1] for k in (i, j))
@@ -78,17 +76,16 @@ def checked(rules: Rules) -> Grammar:
 
 def _closure(rules, parts):
     """For each symbol the words that it leads to through ``parts`` of its alternatives: the least fixed point."""
-    found = {symbol: set() for symbol in rules}
+    words = {symbol: set() for symbol in rules}
     grown = True
     while grown:
         grown = False
+        # Rules are written from the top down, so what a symbol needs is mostly known when its turn comes.
         for symbol, alternatives in reversed(rules.items()):
-            before = len(found[symbol])
-            for _, body in alternatives:
-                for x in parts(body):
-                    found[symbol] |= found[x] if x in rules else {x}
-            grown |= len(found[symbol]) > before
-    return found
+            before = len(words[symbol])
+            words[symbol].update(*(words.get(x, {x}) for _, body in alternatives for x in parts(body)))
+            grown |= len(words[symbol]) > before
+    return words
 
 
 def _certain(rules, foreign):
@@ -151,13 +148,6 @@ def global_entropy(grammar: Grammar | None = None) -> float:
     return _choice((grammar or english()).rules[START])
 
 
-def mean_words(grammar: Grammar | None = None) -> float:
-    """Words per sentence on average, exact, without the end; exp(entropy / (1 + this)) is the least perplexity."""
-    rules = (grammar or english()).rules
-    visits = _visits(rules)
-    return math.fsum(visits[s] * p * sum(x not in rules for x in body) for s in rules for p, body in rules[s])
-
-
 def longest(grammar: Grammar | None = None) -> float:
     """Words of the longest sentence; infinite where a symbol can contain itself."""
     rules = (grammar or english()).rules
@@ -193,9 +183,9 @@ def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -
     return [sentence() for _ in range(n)]
 
 
-def _derivation(sentence, grammar):
-    """The alternative of ``START`` and the log probability of the only derivation; None where there is none."""
-    rules, choose, alphabets, _ = grammar
+def log_prob(sentence: str, grammar: Grammar | None = None) -> float:
+    """The exact log probability of a sentence, its end included, in nats; -inf outside the language."""
+    rules, choose, alphabets, _ = grammar or english()
     words = sentence.split()
     for (p, body), alphabet in zip(rules[START], alphabets):
         if not alphabet.issuperset(words):
@@ -213,20 +203,8 @@ def _derivation(sentence, grammar):
             stack.extend(reversed(rules[x][i][1]))
         else:
             if not stack and at == len(words):
-                return body, total
-    return None
-
-
-def log_prob(sentence: str, grammar: Grammar | None = None) -> float:
-    """The exact log probability of a sentence, its end included, in nats; -inf outside the language."""
-    found = _derivation(sentence, grammar or english())
-    return -math.inf if found is None else found[1]
-
-
-def global_choice(sentence: str) -> tuple[str, ...] | None:
-    """The (topic, number, tense) of a sentence; None outside the language."""
-    found = _derivation(sentence, english())
-    return None if found is None else tuple(found[0][0].split()[1:])
+                return total
+    return -math.inf
 
 
 @functools.cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +13,10 @@ from vae_jax.devices import memory
 from vae_jax.types import UserError, one_line
 
 KEYS = ("train", "test", "train_factors", "test_factors", "factor_names")
+LONGEST_HEADER = 10_000  # bytes; numpy's own limit for what it evaluates
+ENCRYPTED = 0x1  # a bit of a member's flags
+# Version 3 of the format is for names of fields beyond ASCII, which numbers do not have.
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def read_npz(path: str) -> Dataset:
@@ -42,66 +45,43 @@ def read_npz(path: str) -> Dataset:
             if not zipfile.is_zipfile(file):
                 raise UserError(f"{path}: the file is truncated, or no .npz; write one with numpy.savez")
             file.seek(0)
-            with np.load(file, allow_pickle=False) as arrays:
-                there = sorted(arrays.files)
-                missing = [key for key in ("train", "test") if key not in there]
-                if missing:
-                    raise UserError(
-                        f"{path}: no array `{'` and no array `'.join(missing)}` (it holds "
-                        f"{', '.join(there) or 'nothing'}); save both, numpy.savez(file, train=..., "
-                        "test=...), with examples in test that train lacks"
-                    )
-                keys = [key for key in KEYS if key in there]
-                check_members(path, arrays.zip, keys)
-                found = {key: arrays[key] for key in keys}
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = _load(path, archive)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # of a zip file, its compression and numpy's format: errors of many kinds
         raise UserError(f"{path}: cannot be read, it is damaged or not accessible ({error})") from error
-    if "factor_names" in found:
-        found["factor_names"] = _names(path, found)
-    return from_arrays(path, **found)
+    if "factor_names" in arrays:
+        arrays["factor_names"] = _names(path, arrays)
+    return from_arrays(path, **arrays)
 
 
-def _names(path, found):
-    names = np.atleast_1d(found["factor_names"])
-    widths = [found[k].reshape(len(found[k]), -1).shape[1] for k in ("train_factors", "test_factors") if k in found]
-    if names.dtype.kind != "U" or names.ndim != 1 or any(width != len(names) for width in widths):
+def _load(path: str, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
+    """The arrays of ``KEYS``, once it is known that they are there, are what they say, and fit into memory."""
+    there = sorted(archive.files)
+    missing = [key for key in ("train", "test") if key not in there]
+    if missing:
         raise UserError(
-            f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be one string for each "
-            f"column of the factors ({widths[0] if widths else 'of which there are none'})"
+            f"{path}: no array `{'` and no array `'.join(missing)}` (it holds {', '.join(there) or 'nothing'}); save "
+            "both, numpy.savez(file, train=..., test=...), with examples in test that train lacks"
         )
-    return tuple(one_line(str(name), 100) for name in names)
-
-
-LONGEST_HEADER = 10_000  # bytes; numpy's own limit for what it evaluates
-ENCRYPTED = 0x1  # a bit of a member's flags
-
-
-def check_members(path: str, archive: zipfile.ZipFile, keys: Sequence[str]) -> None:
-    """Refuses arrays that are not what their headers say, or that the memory cannot hold; nothing is allocated.
-
-    Args:
-      path: of the file, for messages.
-      archive: the open file.
-      keys: the arrays that will be loaded.
-
-    Raises:
-      UserError: a member is no array, of Python objects or of no numbers (names apart), damaged, encrypted or
-        compressed in another way than numpy's; its header claims another size than it has; all together are larger than
-        the memory that is free.
-    """
-    total = sum(_bytes(path, archive, key) for key in keys)
-    free = memory.host_available()
+    keys = [key for key in KEYS if key in there]
+    total, free = sum(_bytes(path, archive.zip, key) for key in keys), memory.host_available()
     if total > free:
         raise UserError(
             f"{path}: its arrays take {total / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free; save fewer or "
             "smaller examples, or images as a folder of files, which are read while they are used"
         )
+    return {key: archive[key] for key in keys}
 
 
 def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
-    """The bytes of an array, once its header is known to be true."""
+    """The bytes of an array, once its header is known to be true; nothing is allocated.
+
+    Raises:
+      UserError: a member is no array, of Python objects or of no numbers (names apart), damaged, encrypted or
+        compressed in another way than numpy's, or its header claims another size than it has.
+    """
     names = archive.namelist()
     if key in names or f"{key}.npy" not in names:
         raise UserError(f"{path}: `{key}` is not an array; write the file with numpy.savez")
@@ -110,7 +90,10 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
         raise UserError(f"{path}: `{key}` is encrypted, or compressed as numpy does not; write it with numpy.savez")
     try:
         with archive.open(member) as file:
-            shape, dtype = _header(file)
+            version = np.lib.format.read_magic(file)
+            if version not in HEADERS:
+                raise ValueError(f"version {version} of the format is for tables with named columns")
+            shape, _, dtype = HEADERS[version](file, max_header_size=LONGEST_HEADER)
             start = file.tell()
     except ValueError as error:
         what = "is not an array" if "magic" in str(error) else "is damaged"
@@ -130,11 +113,12 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
     return size
 
 
-def _header(file) -> tuple[tuple[int, ...], np.dtype]:
-    """The shape and the dtype that an .npy file begins with."""
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:  # the third is for names of fields beyond ASCII
-        raise ValueError(f"version {version} of the format is for tables with named columns")
-    shape, _, dtype = readers[version](file, max_header_size=LONGEST_HEADER)
-    return shape, dtype
+def _names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
+    names = np.atleast_1d(arrays["factor_names"])
+    widths = [arrays[k].reshape(len(arrays[k]), -1).shape[1] for k in ("train_factors", "test_factors") if k in arrays]
+    if names.dtype.kind != "U" or names.ndim != 1 or any(width != len(names) for width in widths):
+        raise UserError(
+            f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be one string for each "
+            f"column of the factors ({widths[0] if widths else 'of which there are none'})"
+        )
+    return tuple(one_line(str(name), 100) for name in names)
