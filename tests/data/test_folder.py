@@ -11,15 +11,20 @@ import zlib
 
 import numpy as np
 import pytest
-from test_data import IMAGES, refused, save_image
+from data_inputs import FEW, IMAGES, png, refused, save_image
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vae_jax import data
 from vae_jax.data import images
-from vae_jax.data.folder import Left, counted
+from vae_jax.data.dataset import Dataset
+from vae_jax.data.folder import counted
+from vae_jax.data.images import progress
 from vae_jax.data.rows import held_out
+from vae_jax.types import UserError
 
 
-def png(width, height, bits, kind, rows: bytes) -> bytes:
+def written(width, height, bits, kind, rows: bytes) -> bytes:
     """A PNG file, written by hand: its header may say what it likes."""
 
     def chunk(name, body):
@@ -29,11 +34,11 @@ def png(width, height, bits, kind, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-GOOD = png(4, 4, 8, 0, b"".join(b"\0" + bytes(IMAGES[0][i]) for i in range(4)))
-DEEP_GREY = png(4, 4, 16, 0, bytes(4 * 9))
-DEEP_COLOUR = png(4, 4, 16, 2, bytes(4 * 25))
-BOMB = png(30_000, 30_000, 8, 0, bytes(100))
-SUSPECT = png(10_000, 10_000, 8, 0, bytes(100))  # of the size that pillow only warns of
+GOOD = written(4, 4, 8, 0, b"".join(b"\0" + bytes(IMAGES[0][i]) for i in range(4)))
+DEEP_GREY = written(4, 4, 16, 0, bytes(4 * 9))
+DEEP_COLOUR = written(4, 4, 16, 2, bytes(4 * 25))
+BOMB = written(30_000, 30_000, 8, 0, bytes(100))
+SUSPECT = written(10_000, 10_000, 8, 0, bytes(100))  # of the size that pillow only warns of
 # Pillow would start another program to see what this is.
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n(x) = quit\n"
 DEEP_PPM = b"P6 4 4 65535\n" + bytes(96)
@@ -58,6 +63,55 @@ def folder(tmp_path):
     for i in range(10):
         save_image(tmp_path / f"{i}.png", IMAGES[i])
     return tmp_path
+
+
+def test_folder_of_grey_images(tmp_path):
+    for i in range(20):
+        save_image(tmp_path / f"{i:02}.png", IMAGES[i % 10])
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / ".thumbnail.png").write_text("hidden")
+    d = data.load(str(tmp_path))
+    kept, held = held_out(20, 2)
+    np.testing.assert_array_equal(d.train[..., 0], IMAGES[kept % 10])
+    np.testing.assert_array_equal(d.test[..., 0], IMAGES[held % 10])
+    assert (d.event, d.levels) == ((4, 4, 1), 256)
+
+
+def test_folder_with_splits_kinds_and_colour(tmp_path):
+    grey, colour = IMAGES[0], np.stack([IMAGES[0], IMAGES[1], IMAGES[2]], -1)
+    save_image(tmp_path / "train" / "cats" / "a.bmp", grey)
+    save_image(tmp_path / "train" / "dogs" / "b.PNG", colour)
+    save_image(tmp_path / "test" / "c.webp", colour, lossless=True)
+    d = data.load(str(tmp_path))
+    assert d.train.shape == (2, 4, 4, 3) and d.test.shape == (1, 4, 4, 3)
+    np.testing.assert_array_equal(d.train[0], np.repeat(grey[..., None], 3, -1))
+    np.testing.assert_array_equal(d.train[1], colour)
+    np.testing.assert_array_equal(d.test[0], colour)
+
+
+def test_grey_gif_and_jpeg_have_one_channel(tmp_path):
+    save_image(tmp_path / "a.gif", IMAGES[0])
+    save_image(tmp_path / "b.jpg", IMAGES[0])
+    assert data.load(str(tmp_path)).event == (4, 4, 1)
+
+
+def test_folders_that_are_refused(tmp_path):
+    assert "there is no such folder" in refused(data.load, str(tmp_path / "nowhere"))
+    assert "no images" in refused(data.load, str(tmp_path))
+    save_image(tmp_path / "a.png", IMAGES[0])
+    assert "only one image" in refused(data.load, str(tmp_path))
+    save_image(tmp_path / "b.png", IMAGES[0, :, :3])
+    assert "1 of 2 are not 4x4 (b.png is 3x4)" in refused(data.load, str(tmp_path))
+    (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
+    assert "no images" in refused(data.load, str(tmp_path))
+
+
+def test_progress_says_one_line_and_only_to_those_who_wait(capsys):
+    assert list(progress(range(5), 5, "reading")) == list(range(5))
+    assert capsys.readouterr().err == ""
+    list(progress(range(5), 5, "reading", patience=-1.0))
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_hand_written_image_is_one(tmp_path):
@@ -248,5 +302,28 @@ def test_a_palette_of_greys_is_grey_and_one_of_colours_is_not(tmp_path):
 
 
 def test_reasons_are_counted_in_the_order_in_which_they_are_met():
-    left = [Left("a", "late"), Left("b", "early"), Left("c", "late")]
-    assert counted(left) == "2 late (a, c), 1 early (b)"
+    unusable = [("a", "late"), ("b", "early"), ("c", "late")]
+    assert counted(unusable) == "2 late (a, c), 1 early (b)"
+
+
+@settings(FEW, max_examples=40)
+@given(
+    st.integers(0, len(GOOD) - 1),
+    st.integers(1, 255),
+    st.sampled_from(["flip", "cut", "replace"]),
+    st.sampled_from([".png", ".jpg", ".gif", ".tif", ".ppm", ".bmp", ".webp"]),
+)
+def test_a_folder_with_a_broken_image_is_refused_or_read(tmp_path_factory, at, flip, how, suffix):
+    folder = tmp_path_factory.mktemp("images")
+    for i in range(3):
+        (folder / f"{i}.png").write_bytes(png(IMAGES[i]))
+    raw = bytearray(GOOD)
+    raw[at] ^= flip
+    broken = {"flip": bytes(raw), "cut": GOOD[:at], "replace": bytes([flip]) * at}[how]
+    (folder / f"broken{suffix}").write_bytes(broken)
+    try:
+        d = data.load(str(folder))
+    except UserError as error:
+        assert str(folder) in str(error) and "\n" not in str(error)
+    else:
+        assert isinstance(d, Dataset) and len(d.train) >= 2

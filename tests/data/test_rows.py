@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import threading
-import zlib
 
 import jax
 import numpy as np
 import pytest
-from test_data import refused, save_image
+from data_inputs import refused, save_image
 
 from vae_jax import data
 from vae_jax.data import images, rows, spectrum
 from vae_jax.data.check import check, entropy_floor
 from vae_jax.data.dataset import Dataset, from_arrays, from_images, validate
 from vae_jax.data.pixels import preprocess
-from vae_jax.data.rows import Rows, first, hold, sample
-from vae_jax.devices import memory
+from vae_jax.data.rows import Rows, first, held_out, hold, sample
 from vae_jax.runs.build import data_spectrum
+from vae_jax.types import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (61, 4, 3, 1)).astype(np.uint8)
 
@@ -102,7 +101,7 @@ def test_nothing_becomes_an_array_by_the_way(whole):
 def test_an_error_in_a_row_comes_to_whoever_asked():
     def read(indices):
         if 33 in indices:
-            raise data.dataset.UserError("33.png is broken")
+            raise UserError("33.png is broken")
         return IMAGES[indices]
 
     r = Rows(read, IMAGES.shape, b"")
@@ -129,7 +128,7 @@ def test_the_fingerprint_is_of_what_the_rows_are():
         return Counted(array, identity).rows.fingerprint
 
     other = IMAGES.copy()
-    other[data.split.held_out(61, rows.IDENTIFYING)[1][-1]] ^= 1
+    other[held_out(61, rows.IDENTIFYING)[1][-1]] ^= 1
     r = Counted(IMAGES).rows
     prints = [of(IMAGES), of(IMAGES, b"yours"), of(other), of(IMAGES[:, :, :2]), of(IMAGES[:60])]
     prints += [r.select(range(61)).fingerprint, r.select(range(60, -1, -1)).fingerprint]
@@ -137,13 +136,6 @@ def test_the_fingerprint_is_of_what_the_rows_are():
     assert of(IMAGES.copy()) == prints[0]  # the same in another process, on another machine
     counted = Counted(IMAGES)
     assert counted.rows.fingerprint == counted.rows.fingerprint and len(counted.asked) == rows.IDENTIFYING
-
-
-@pytest.mark.parametrize("array", [IMAGES, IMAGES[::-2, 1:], IMAGES.astype(np.float32), IMAGES.astype(np.uint16).T])
-def test_the_fingerprint_of_an_array_is_the_crc_of_its_bytes(array, monkeypatch):
-    monkeypatch.setattr(data.dataset, "BLOCK", 100)  # blocks of several rows and of less than one
-    levels = 256 if array.dtype == np.uint8 else None
-    assert Dataset("d", array, array, levels).fingerprints["all data"] == zlib.crc32(array.tobytes())
 
 
 def test_a_run_knows_its_data_again_wherever_they_are_held():
@@ -155,7 +147,7 @@ def test_a_run_knows_its_data_again_wherever_they_are_held():
     held = Dataset("d", black_and_white // 255, IMAGES, 2).fingerprints
     assert Dataset("d", lazy_two, IMAGES, 256).fingerprints["data"] == held["data"] != lazy["data"]
     other = IMAGES.copy()
-    other[data.split.held_out(len(IMAGES), rows.IDENTIFYING)[1][0]] ^= 1
+    other[held_out(len(IMAGES), rows.IDENTIFYING)[1][0]] ^= 1
     assert Dataset("d", other, IMAGES, 256).fingerprints["data"] != lazy["data"]
 
 
@@ -186,7 +178,7 @@ def test_checks_read_a_bounded_number_of_rows(monkeypatch):
     assert check(d, "sampled", "bernoulli", "binary") == [] and counted.asked == []
     assert "--soft_targets" in refused(check, d, "grey", "bernoulli", "binary") and counted.asked == []
     assert entropy_floor(d) == entropy_floor(held) and len(counted.asked) == 4096
-    monkeypatch.setattr(rows, "LOOKED_AT", 12 * 100)  # of larger images fewer
+    monkeypatch.setattr(rows, "SAMPLE_BYTES", 12 * 100)  # of larger images fewer
     counted.asked.clear()
     assert abs(entropy_floor(d) / entropy_floor(held) - 1) < 0.1 and len(counted.asked) == 100
     said = check(d, "grey", "beta", "unit")
@@ -241,7 +233,7 @@ def test_a_file_that_breaks_or_changes_after_it_was_found(tmp_path):
     whole = (tmp_path / "3.png").read_bytes()
     (tmp_path / "3.png").write_bytes(whole[:-25])  # its header is that of an image
     train = data.load(str(tmp_path), keep=0).train
-    names = [i for i in range(8) if i != data.split.held_out(8, 1)[1][0]]
+    names = [i for i in range(8) if i != held_out(8, 1)[1][0]]
     at = names.index(3)
     assert f"{tmp_path}/3.png: cannot be used" in refused(lambda: train[:])
     np.testing.assert_array_equal(np.delete(IMAGES[names], at, 0), train[[i for i in range(7) if i != at]])
@@ -249,21 +241,3 @@ def test_a_file_that_breaks_or_changes_after_it_was_found(tmp_path):
     assert "3x3 in place of 3x4" in refused(lambda: train[at])
     (tmp_path / "3.png").unlink()
     assert "3.png: cannot be used, not readable" in refused(lambda: train[at])
-
-
-def test_mnist_as_rows_is_mnist(data_dir):
-    if not (data_dir / "mnist").is_dir():
-        pytest.skip(f"mnist is not prepared in {data_dir}: scripts/prepare_data.sh mnist")
-    lazy = data.load("mnist", str(data_dir), keep=10_000 * 784)
-    assert isinstance(lazy.train, Rows) and lazy.train.shape == (60_000, 28, 28, 1)
-    assert lazy.test.shape == (10_000, 28, 28, 1) and isinstance(lazy.test, np.ndarray)
-    chosen = np.random.default_rng(0).integers(0, 10_000, 300)
-    both = data.load("mnist", str(data_dir), keep=0)
-    np.testing.assert_array_equal(both.test[chosen], lazy.test[chosen])
-    assert both.fingerprints == lazy.fingerprints
-    seen = lazy.train[np.arange(0, 60_000, 300)]
-    assert seen.shape == (200, 28, 28, 1) and len(np.unique(seen.reshape(200, -1), axis=0)) == 200
-
-
-def test_the_host_has_memory():
-    assert 0 < memory.host_available() < 1e15
