@@ -10,6 +10,7 @@ from vae_jax.data import spectrum
 from vae_jax.data.rows import held_out
 from vae_jax.data.spectrum import eigenvalues
 
+
 @pytest.mark.parametrize("shape", [(50, 6), (5, 4, 3, 1), (6, 2100), (1, 3), (1, 2100)])
 def test_eigenvalues_are_those_of_the_covariance(shape):
     x = np.random.default_rng(0).normal(3.0, 1.0, shape).astype(np.float32)

@@ -10,9 +10,9 @@ import zlib
 import numpy as np
 import pytest
 from conftest import within_standard_errors
+from data_inputs import FEW, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from data_inputs import FEW, refused
 
 from vae_jax.data.text import BOS, EOS, PAD, SPECIAL, UNKNOWN, decode, english, grammar, is_text, load_text, words_of
 from vae_jax.data.text.grammar import START, checked
