@@ -19,6 +19,7 @@ from vae_jax.data.rows import Rows
 
 ROOT = Path(__file__).parents[2]
 
+
 @pytest.fixture(scope="module")
 def prepare(tmp_path_factory):
     """Prepares a real TFDS set, as array_record files, from PNG bytes: neither TensorFlow nor a network is needed."""
