@@ -1,4 +1,4 @@
-"""What a run's numbers say about the code: where it lies, whether the decoder listens, what its intervals hold.
+"""What a run's numbers say about the code and its decoder: the prior, whether z is used, the intervals of p(x|z).
 
 Each function takes results.json and config.json ({} where unknown); None where the numbers say nothing.
 """
@@ -15,17 +15,14 @@ OFF = 0.05  # a 90% interval that holds less than 85% or more than 95%: far outs
 
 def prior(results: Numbers, config: Numbers) -> Finding | None:
     """How far the aggregate posterior is from the prior, which samples come from (Hoffman and Johnson 2016)."""
-    parts, rate = results.get("rate_parts"), results.get("rate")
-    if not isinstance(parts, dict) or rate is None or is_collapsed(results):
-        return None
-    cap = parts.get("cap")
+    parts, rate = results.get("rate_parts") or {}, results.get("rate")
     pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
     mutual, total, each = ((parts.get(k) or {}).get("value") for k in pieces)
-    if None in (mutual, total, each, cap):
+    cap = parts.get("cap")
+    if None in (rate, cap, mutual, total, each) or is_collapsed(results):
         return None
-    capped = mutual > NEAR_CAP * cap
     text = f"Latent by latent, the codes are {number(each)} nats from the prior"
-    if capped:
+    if mutual > NEAR_CAP * cap:
         far = each > max(1.0, 0.1 * rate)
         text += (
             f". The mutual information, {number(mutual)} nats, is at its cap log N = {number(cap)}: the posteriors "
@@ -51,32 +48,27 @@ def decoder(results: Numbers, config: Numbers) -> Finding | None:
     if None in (swapped, distortion, rate) or is_collapsed(results):
         return None
     worth = swapped - distortion
-    said = f"with the code of another example the distortion is {number(abs(worth))} nats {_side(worth)}"
-    if worth < 0.5 * rate:
-        text = (
-            f"Ignores most of z: {said}, and the code costs {number(rate)}. Weaken the decoder, or warm the weight up."
-        )
-        return Finding("Decoder", True, text)
-    return Finding("Decoder", False, f"Listens to z: {said}.")
-
-
-def _side(worth: float) -> str:
-    return "higher" if worth >= 0 else "lower"
+    side = "higher" if worth >= 0 else "lower"
+    text = f"with the code of another example the distortion is {number(abs(worth))} nats {side}"
+    if worth >= 0.5 * rate:
+        return Finding("Decoder", False, f"Listens to z: {text}.")
+    text += f", and the code costs {number(rate)}. Weaken the decoder, or warm the weight up."
+    return Finding("Decoder", True, f"Ignores most of z: {text}")
 
 
 def dispersion(results: Numbers, config: Numbers) -> Finding | None:
     """Whether the decoder's intervals are too wide or too narrow for unseen data."""
-    found = results.get("reliability")
-    if not isinstance(found, dict) or found.get("skipped"):
+    measured = results.get("reliability") or {}
+    shares = zip(measured.get("levels") or [], measured.get("coverage") or [])
+    share = next((c for level, c in shares if abs(level - LEVEL) < 1e-6), None)
+    if measured.get("skipped") or share is None:
         return None
-    near = [c for level, c in zip(found.get("levels") or [], found.get("coverage") or []) if abs(level - LEVEL) < 1e-6]
-    if not near or near[0] is None:
-        return None
-    said = f"the {100 * LEVEL:g}% intervals of p(x|z) hold {number(100.0 * near[0], 3)}% of the test values"
-    if abs(near[0] - LEVEL) <= OFF:
-        return Finding("Intervals", False, f"About right: {said}.")
-    if near[0] > LEVEL:
-        text = f"Over-dispersed: {said}; for most values the noise assumed is too big."
-    else:
-        text = f"Under-dispersed: {said}; the noise assumed is too small, or its tails are too light."
+    text = f"the {100 * LEVEL:g}% intervals of p(x|z) hold {number(100.0 * share, 3)}% of the test values"
+    if abs(share - LEVEL) <= OFF:
+        return Finding("Intervals", False, f"About right: {text}.")
+    text = (
+        f"Over-dispersed: {text}; for most values the noise assumed is too big."
+        if share > LEVEL
+        else f"Under-dispersed: {text}; the noise assumed is too small, or its tails are too light."
+    )
     return Finding("Intervals", True, f"{text} The reliability curve shows where.")

@@ -21,12 +21,11 @@ def divergence(results: Numbers, config: Numbers) -> Finding | None:
     lost = [name for name in ("elbo", "rate", "distortion") if results.get(name) is None]
     if not lost:
         return None
-    return Finding(
-        "Divergence",
-        True,
-        f"{' and '.join(lost)}: not finite. The run diverged: lower the learning rate, or clip the "
-        "gradient, and look at the curves for the step where it began.",
+    text = (
+        f"{' and '.join(lost)}: not finite. The run diverged: lower the learning rate, or clip the gradient, and look "
+        "at the curves for the step where it began."
     )
+    return Finding("Divergence", True, text)
 
 
 def skipped(results: Numbers, config: Numbers) -> Finding | None:
@@ -38,9 +37,11 @@ def skipped(results: Numbers, config: Numbers) -> Finding | None:
     text = f"{count} of {steps} updates{share} were skipped, because their loss or gradient was not finite"
     if 2 * count > steps:
         text += ": more than half, so most of the data had no say. Lower the learning rate, or clip the gradient."
-        return Finding("Skipped updates", True, text)
-    text += "; metrics.jsonl says when. "
-    text += "A few examples may be extreme, or the learning rate is near what this model can bear."
+    else:
+        text += (
+            "; metrics.jsonl says when. A few examples may be extreme, or the learning rate is near what this model "
+            "can bear."
+        )
     return Finding("Skipped updates", True, text)
 
 
@@ -49,42 +50,41 @@ def latents(results: Numbers, config: Numbers) -> Finding | None:
     active, total, predicted = (results.get(k) for k in ("active_units", "latent_dim", "predicted_active"))
     if active is None or total is None:
         return None
-    text = f"{active} of {total} latents are used"
-    text += f"; a linear model would use {predicted}." if predicted is not None else "."
+    linear = f"; a linear model would use {predicted}" if predicted is not None else ""
+    text = f"{active} of {total} latents are used{linear}."
     if active == total and total:
         text += " All are: a wider code may carry more."
-    moments = results.get("second_moment") or []
     # Only a plain weight leaves the scale of the code free to settle at 1.
     plain = config.get("objective", "elbo") == "elbo" and config.get("weighting") != "free_bits"
-    off = [(abs(m - 1.0), i, m) for i, m in enumerate(moments) if m is not None and abs(m - 1.0) > MOMENT]
-    if plain and off and not is_collapsed(results):
+    moments = enumerate(results.get("second_moment") or [])
+    off = [(abs(m - 1.0), i, m) for i, m in moments if m is not None and abs(m - 1.0) > MOMENT]
+    unsettled = plain and bool(off) and not is_collapsed(results)
+    if unsettled:
         _, i, m = max(off)
         text += (
             f" The scale of {len(off)} of them has not settled: E[mu^2 + tau^2] is 1 at any optimum and {number(m)} "
             f"in latent {i}; train longer before trusting samples from the prior."
         )
-        return Finding("Latents", True, text)
-    return Finding("Latents", False, text)
+    return Finding("Latents", unsettled, text)
 
 
 def generalisation(results: Numbers, config: Numbers) -> Finding | None:
     """The gap between the training and the test ELBO, measured against the rate."""
     train, test, rate = (results.get("train") or {}).get("elbo"), results.get("elbo"), results.get("rate")
-    if train is None or test is None or rate is None:
+    if None in (train, test, rate):
         return None
     gap = train - test
-    said = f"The ELBO is {number(train)} nats on the training split and {number(test)} on the test split"
     share = f", {number(100.0 * gap / rate, 2)}% of what the code carries" if rate > COLLAPSED_RATE else ""
+    text = (
+        f"The ELBO is {number(train)} nats on the training split and {number(test)} on the test split, a gap of "
+        f"{number(gap)} nats"
+    )
     if gap > max(1.0, 0.25 * rate):
-        text = (
-            f"Overfitting: {said[0].lower()}{said[1:]}, a gap of {number(gap)} nats{share}. "
-            "More data, a smaller network or an earlier stop would close it."
-        )
+        text += f"{share}: overfitting. More data, a smaller network or an earlier stop would close it."
         return Finding("Generalisation", True, text)
     if gap > max(1.0, 0.1 * rate):
-        return Finding("Generalisation", False, f"{said}, a gap of {number(gap)} nats{share}: some overfitting.")
-    end = ": no overfitting to speak of." if gap >= -1.0 else "."
-    return Finding("Generalisation", False, f"{said}, a gap of {number(gap)} nats{end}")
+        return Finding("Generalisation", False, f"{text}{share}: some overfitting.")
+    return Finding("Generalisation", False, text + (": no overfitting to speak of." if gap >= -1.0 else "."))
 
 
 def posterior(results: Numbers, config: Numbers) -> Finding | None:
@@ -93,17 +93,13 @@ def posterior(results: Numbers, config: Numbers) -> Finding | None:
     if elbo is None or nll is None:
         return None
     gap = -elbo - nll
-    samples = f"with {count} samples" if count else "with several samples"
+    text = f"The importance-weighted bound (with {count or 'several'} samples)"
     if gap < -0.01 * max(1.0, abs(elbo)):
-        text = (
-            f"The importance-weighted bound ({samples}) is {number(-gap)} nats looser than the ELBO, which "
-            "chance alone explains only if the samples are few: evaluate with more."
-        )
+        text += f" is {number(-gap)} nats looser than the ELBO: evaluate with more samples, these were too few."
         return Finding("Posterior", True, text)
-    text = (
-        f"The importance-weighted bound ({samples}) puts -log p(x) at {number(nll)} nats or less, "
-        f"{number(max(gap, 0.0))} nats below the negative ELBO: at least that much is lost by the "
-        "approximate posterior, not by the decoder."
+    text += (
+        f" puts -log p(x) at {number(nll)} nats or less, {number(max(gap, 0.0))} nats below the negative ELBO: at "
+        "least that much is lost by the approximate posterior, not by the decoder."
     )
     return Finding("Posterior", False, text)
 
@@ -111,40 +107,33 @@ def posterior(results: Numbers, config: Numbers) -> Finding | None:
 def bits(results: Numbers, config: Numbers) -> Finding | None:
     """What the bits per dimension may be compared with."""
     value, likelihood, pixels = results.get("bits_per_dim"), config.get("likelihood"), config.get("pixels")
-    squeeze = config.get("squeeze")
-    if likelihood == "bernoulli" and value is None and config.get("soft_targets"):
-        text = (
-            "A Bernoulli on grey pixels is no density: the distortion is a cross-entropy whose floor is "
-            "the entropy of the pixels. Compare it with no likelihood; --likelihood=continuous_bernoulli "
-            "is the one that normalises."
-        )
-        return Finding("Units", True, text)
     if value is None:
-        return None
-    said = f"{number(value)} bits per dimension"
-    if likelihood == "columns":
         text = (
-            f"{said}, a sum over columns of different kinds: probabilities of some, densities in their own units of "
-            f"others. Compare it only with the same columns and families (--columns={config.get('columns')})."
+            "A Bernoulli on grey pixels is no density: the distortion is a cross-entropy whose floor is the entropy of "
+            "the pixels. Compare it with no likelihood; --likelihood=continuous_bernoulli is the one that normalises."
         )
-        return Finding("Units", False, text)
-    if likelihood == "beta":  # part of the number: what 0 and 1 are worth depends on it
-        said += f" (Beta of values squeezed by {setting(squeeze) if squeeze else 'half a grey level'})"
-    if likelihood in ("discretized_logistic", "categorical"):
-        return Finding("Units", False, f"{said}: a code length of discrete pixels, comparable as it is.")
-    if pixels == "dequantised":
-        text = f"{said}: a bound on the code length of the grey levels, comparable with others dequantised so."
-        return Finding("Units", False, text)
-    if likelihood == "bernoulli" or pixels in ("binary", "sampled"):
-        kind = pixels if pixels in ("binary", "sampled") else "black and white"
-        text = f"{said}, of {kind} pixels: comparable only where the pixels were made binary in the same way."
-        return Finding("Units", False, text)
+        return Finding("Units", True, text) if likelihood == "bernoulli" and config.get("soft_targets") else None
     endless = " (a smaller sigma can lower it without end)" if likelihood in _SCALED else ""
     text = (
-        f"{said}: of a density at grey values, which is no code length{endless}. Compare it only with the same data, "
+        f": of a density at grey values, which is no code length{endless}. Compare it only with the same data, "
         "undequantised."
     )
-    return Finding("Units", False, text)
+    if likelihood == "columns":
+        text = (
+            ", a sum over columns of different kinds: probabilities of some, densities in their own units of others. "
+            f"Compare it only with the same columns and families (--columns={config.get('columns')})."
+        )
+    elif likelihood in ("discretized_logistic", "categorical"):
+        text = ": a code length of discrete pixels, comparable as it is."
+    elif pixels == "dequantised":
+        text = ": a bound on the code length of the grey levels, comparable with others dequantised so."
+    elif likelihood == "bernoulli" or pixels in ("binary", "sampled"):
+        kind = pixels if pixels in ("binary", "sampled") else "black and white"
+        text = f", of {kind} pixels: comparable only where the pixels were made binary in the same way."
+    if likelihood == "beta":  # part of the number: what 0 and 1 are worth depends on it
+        squeeze = config.get("squeeze")
+        text = f" (Beta of values squeezed by {setting(squeeze) if squeeze else 'half a grey level'}){text}"
+    return Finding("Units", False, f"{number(value)} bits per dimension{text}")
 
 
 def clipping(results: Numbers, metrics: Sequence[Numbers]) -> Finding | None:
@@ -156,29 +145,27 @@ def clipping(results: Numbers, metrics: Sequence[Numbers]) -> Finding | None:
         return None
     when = " in the second half of the run" if late else ""
     text = (
-        f"{number(100.0 * share, 3)}% of the gradients were clipped{when}: the step no longer depends "
-        "on the size of the loss, so weights that should be equal may not train alike."
+        f"{number(100.0 * share, 3)}% of the gradients were clipped{when}: the step no longer depends on the size of "
+        "the loss, so weights that should be equal may not train alike."
     )
     return Finding("Clipping", True, text)
 
 
 def perplexity(results: Numbers, config: Numbers) -> Finding | None:
     """The perplexity, and how far the bound is above the entropy where that is known."""
-    if results.get("perplexity") is None:
+    value, weighted, floor, nll = (results.get(k) for k in ("perplexity", "iw_perplexity", "entropy", "iw_nll"))
+    if value is None:
         return None
     text = (
-        f"The perplexity is at most {number(results['perplexity'])} per word, the end of a sentence counted as one "
+        f"The perplexity is at most {number(value)} per word, the end of a sentence counted as one "
         f"({results.get('words')} words)"
     )
-    if results.get("iw_perplexity") is not None:
-        text += f", {number(results['iw_perplexity'])} by the importance-weighted bound"
-    floor, nll = results.get("entropy"), results.get("iw_nll")
-    if floor is None or nll is None:
-        return Finding("Words", False, text + ".")
-    text += (
-        f". A sentence has an entropy of {number(floor)} nats, and the bound is {number(nll)}: "
-        f"{number(nll - floor, 3)} nats above what no model can beat on average."
-    )
+    text += f", {number(weighted)} by the importance-weighted bound." if weighted is not None else "."
+    if None not in (floor, nll):
+        text += (
+            f" A sentence has an entropy of {number(floor)} nats, and the bound is {number(nll)}: "
+            f"{number(nll - floor, 3)} nats above what no model can beat on average."
+        )
     return Finding("Words", False, text)
 
 
