@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vae_jax import models
 from vae_jax.likelihoods import bernoulli
-from vae_jax.models.convolutional import check_event, num_levels, pixels_to_theta
+from vae_jax.models.convolutional import num_levels, pixels_to_theta
 from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up, plain_down, plain_up
 from vae_jax.objective import elbo, rate, terms
 from vae_jax.types import UserError
@@ -168,7 +168,6 @@ def test_forward_mode_agrees_with_reverse_mode():
     ],
 )
 def test_number_of_levels(event, levels):
-    check_event(event)
     assert num_levels(event) == levels
 
 

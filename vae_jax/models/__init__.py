@@ -1,8 +1,7 @@
-"""Encoders and decoders. Each model is a function ``(event, theta_shape, latent_dim, hidden,
-beta_range, batched_kernels) -> VAE``.
+"""Encoders and decoders: functions ``(event, theta_shape, latent_dim, hidden, beta_range, batched_kernels) -> VAE``.
 
-This package is the only importer of Flax, and ``from_linen`` the only bridge to it: a ``VAE`` is three plain functions.
-A model of your own is two unbatched Linen modules handed to ``from_linen``, or three functions without Flax.
+This package is the only importer of Flax, for a ``VAE`` is three plain functions. A model of your own is two modules of
+one example, handed to ``from_linen`` or ``from_nnx``, or three functions without Flax.
 """
 
 from __future__ import annotations
@@ -10,49 +9,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from vae_jax.models.bridges import from_linen, from_nnx
 from vae_jax.types import VAE, Event, UserError
 
-
-def from_linen(encoder, decoder, event: Event, latent_dim: int, beta_range: tuple[float, float] | None = None) -> VAE:
-    """A ``VAE`` from two unbatched Linen modules.
-
-    Args:
-      encoder: a module ``x[event] -> (mean[d], logvar[d])``.
-      decoder: a module ``z[d] -> theta``.
-      event: the shape of one example.
-      latent_dim: d.
-      beta_range: None, or the range of beta of a multi-rate model. Its parameters then have one more leaf, ``"eta"``,
-        the log beta at which it works; the modules are called with it, ``(x, eta)`` and ``(z, eta)``, and the latents
-        between them are gated (``rate_gates.py``).
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from vae_jax.gaussian import DiagGaussian
-
-    def at(params):
-        return () if beta_range is None else (params["eta"],)
-
-    def init(key):
-        encoder_key, decoder_key = jax.random.split(key)
-        eta = () if beta_range is None else (jnp.zeros(()),)
-        return {
-            "encoder": encoder.init(encoder_key, jnp.zeros(event), *eta)["params"],
-            "decoder": decoder.init(decoder_key, jnp.zeros(latent_dim), *eta)["params"],
-        }
-
-    def encode(params, x):
-        return DiagGaussian(*encoder.apply({"params": params["encoder"]}, x, *at(params)))
-
-    def decode(params, z):
-        return decoder.apply({"params": params["decoder"]}, z, *at(params))
-
-    vae = VAE(init, encode, decode)
-    if beta_range is None:
-        return vae
-    from vae_jax.models.rate_gates import gate_latents
-
-    return gate_latents(vae, beta_range, latent_dim)
+__all__ = ["conv", "from_linen", "from_nnx", "mixed", "mlp", "recurrent", "resnet"]
 
 
 def mlp(
@@ -94,9 +54,9 @@ def conv(
     Raises:
       UserError: for any other event.
     """
-    from vae_jax.models.convolutional import Decoder, Encoder, check_event, largest_map, num_levels
+    from vae_jax.models.convolutional import Decoder, Encoder, check_image, largest_map, num_levels
 
-    check_event(event)
+    check_image(event, 4, "--model=conv")
     levels = num_levels(event)
     encoder = Encoder(latent_dim, levels, hidden, beta_range, batched_kernels)
     decoder = Decoder(event, theta_shape, levels, hidden[::-1], beta_range, batched_kernels)

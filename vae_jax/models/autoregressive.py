@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, possible
 from vae_jax.models import lstm
+from vae_jax.models.fully_connected import posterior
 from vae_jax.types import Array, Params
 
 GATES = {"lstm": 4, "gru": 3}
@@ -102,7 +103,7 @@ class Encoder(nn.Module):
         start = (jnp.zeros(self.hidden, jnp.float32),) * STATES[self.cell]
         last = jnp.max(jnp.where(targets == PAD, 0, jnp.arange(targets.size)))
         h = through(start, words)[last]
-        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+        return posterior(h, self.latent_dim)
 
 
 class Decoder(nn.Module):

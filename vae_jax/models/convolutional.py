@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
+from vae_jax.models.fully_connected import posterior
 from vae_jax.models.rate_gates import gated
 from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up
 from vae_jax.types import Event, UserError
@@ -17,18 +18,21 @@ CHANNELS = 32
 _up_init = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2)
 
 
-def check_event(event: Event) -> None:
-    """Raises a ``UserError`` unless ``event`` is an image ``[h, w, c]`` with both sides divisible by 4."""
-    if len(event) != 3 or min(event) < 1 or event[0] % 4 or event[1] % 4:
-        size = "x".join(str(n) for n in event)
+def check_image(event: Event, step: int, model: str, advice: str = "") -> None:
+    """Refuses what is not an image ``[h, w, c]`` with both sides divisible by ``step``.
+
+    Raises:
+      UserError: it says so with the flags that name the ``model``, and what to do: ``advice``, or another model.
+    """
+    if len(event) != 3 or min(event) < 1 or event[0] % step or event[1] % step:
         raise UserError(
-            f"--model=conv takes images whose height and width are divisible by 4, not examples of shape {size}; "
-            "--model=mlp takes any shape"
+            f"{model} takes images whose height and width are divisible by {step}, not examples of shape "
+            f"{'x'.join(map(str, event))}; {advice}--model=mlp takes any shape"
         )
 
 
 def num_levels(event: Event) -> int:
-    """How often an image that ``check_event`` lets pass is halved: 64 -> 4 times, 32 -> 3, 28 and 8 -> 2.
+    """How often an image with sides divisible by 4 is halved: 64 -> 4 times, 32 -> 3, 28 and 8 -> 2.
 
     At least 2 and at most 4 times; between them, while both sides stay even and the result has 4 pixels a side.
     """
@@ -98,7 +102,7 @@ class Encoder(nn.Module):
         h = jnp.reshape(h, -1)
         for width in self.hidden:
             h = nn.silu(gated(nn.Dense(width)(h), eta, self.beta_range))
-        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+        return posterior(h, self.latent_dim)
 
 
 class Decoder(nn.Module):
@@ -126,9 +130,13 @@ class Decoder(nn.Module):
         h = nn.silu(grid).reshape(height, width, CHANNELS)
         for _ in range(self.levels - 1):
             h = nn.silu(gated(Up(CHANNELS, self.batched_kernels)(h), eta, self.beta_range))
-        pixels = self.event[0] * self.event[1]
-        h = Up(math.prod(self.theta_shape) // pixels, self.batched_kernels, name="theta")(h)
-        return pixels_to_theta(h, self.event, self.theta_shape)
+        return last_up(h, self.event, self.theta_shape, self.batched_kernels)
+
+
+def last_up(h, event: Event, theta_shape: Event, batched_kernels: bool):
+    """The last layer of a decoder of images: ``h[h/2, w/2, c] -> theta[theta_shape]``, inside of its ``__call__``."""
+    numbers = math.prod(theta_shape) // (event[0] * event[1])
+    return pixels_to_theta(Up(numbers, batched_kernels, name="theta")(h), event, theta_shape)
 
 
 def pixels_to_theta(h, event: Event, theta_shape: Event):

@@ -15,6 +15,11 @@ import jax.numpy as jnp
 from vae_jax.models.rate_gates import gated
 
 
+def posterior(h, latent_dim: int):
+    """The last layer of every encoder: ``h[n] -> (mean[d], logvar[d])``, inside of its ``__call__``."""
+    return nn.Dense(latent_dim, name="mean")(h), nn.Dense(latent_dim, name="logvar")(h)
+
+
 class Encoder(nn.Module):
     """``x[event] -> (mean[d], logvar[d])``; x is centred at 0.5, the middle of the pixel range.
 
@@ -31,7 +36,7 @@ class Encoder(nn.Module):
         h = jnp.reshape(x, -1) - 0.5
         for width in self.hidden:
             h = nn.silu(gated(nn.Dense(width)(h), eta, self.beta_range))
-        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+        return posterior(h, self.latent_dim)
 
 
 class Decoder(nn.Module):

@@ -1,8 +1,8 @@
-"""Halving and doubling an image: the 4x4 convolution of stride 2 and padding 1, and its transpose.
+"""Convolutions of one image, fast on a CPU too: 4x4 of stride 2, its transpose, and 3x3 of stride 1.
 
-On GPU and TPU both are XLA's convolutions. XLA's CPU backend is slow at the gradients of strided convolutions, and ten
-times slower again inside a ``scan``, so there both are one matrix product for each example. Cut the image, padded by
-one, into 2x2 cells of 4c channels: an output pixel sees 2x2 cells, four shifts of one grid. With n positions,
+On GPU and TPU all are XLA's convolutions. XLA's CPU backend is slow at the gradients of strided convolutions, and ten
+times slower again inside a ``scan``, so there the strided ones are one matrix product for each example. Cut the image,
+padded by one, into 2x2 cells of 4c channels: an output pixel sees 2x2 cells, four shifts of one grid. With n positions,
 
     conv_down   right^T(left(x) matrix)         left: image [h, w, c] -> [n, i]      matrix: the kernel as [i, j]
     conv_up     left^T(right(y) matrix^T)       right: image [h/2, w/2, o] -> [n, j]
@@ -19,6 +19,12 @@ import jax.numpy as jnp
 from jax import lax
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+# Measured on two CPU cores: an update of ``models.conv`` on 64x64x1, batch 128, in a scan, in ms. Plain convolutions
+# 5700 and more, this 143, the same with a custom VJP 152, a plain forward pass with a custom VJP 149, four shifted
+# products 248, im2col 429. A custom VJP would also lose forward mode, and under ``vmap`` over runs it becomes grouped
+# convolutions.
 
 
 def conv_down(x, kernel):
@@ -110,27 +116,27 @@ def _rows(a):
     return a.reshape(-1, a.shape[-1])
 
 
-_smoothing_LAYOUT = ("NHWC", "HWIO", "NHWC")
-
-
 def conv_same(x, kernel):
     """Convolution of stride 1 and padding 1: ``x[h, w, c], kernel[3, 3, c, o] -> [h, w, o]``.
 
     On a CPU it has no forward-mode derivative; ``matrix_same`` has.
     """
+    # Here the CPU is slow at the gradient of the kernel alone. Two of these with their gradients in a scan, batch 128,
+    # 16x16x32, in ms: this 45, im2col 66, over 2x2 cells as above 90, one product over three rows 88, plain 8430. A
+    # ``custom_jvp`` would keep forward mode, and takes 1200.
     x, kernel = same_dtype(x, kernel)
     return lax.platform_dependent(x, kernel, cpu=_mixed_same, default=plain_same)
 
 
 def plain_same(x, kernel):
     """``conv_same`` as XLA's convolution."""
-    return lax.conv_general_dilated(x[None], kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=_smoothing_LAYOUT)[0]
+    return lax.conv_general_dilated(x[None], kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=_LAYOUT)[0]
 
 
 def matrix_same(x, kernel):
     """``conv_same`` as one matrix product."""
     (h, w, c), outputs = x.shape, kernel.shape[3]
-    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    padded = _pad(x)
     columns = jnp.concatenate([padded[:, j : j + w] for j in range(3)], axis=-1).reshape((h + 2) * w, 3 * c)
     product = columns @ kernel.transpose(1, 2, 0, 3).reshape(3 * c, 3 * outputs)
     rows = product.reshape(h + 2, w, 3, outputs)

@@ -6,13 +6,13 @@ convolution that begins at zero each block begins as the identity, which deep VA
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vae_jax.models.convolutional import Down, Up, pixels_to_theta
+from vae_jax.models.convolutional import Down, Up, check_image, last_up
+from vae_jax.models.fully_connected import posterior
 from vae_jax.models.rate_gates import gated
 from vae_jax.models.resampling import conv_same, matrix_same
 from vae_jax.types import Event, UserError
@@ -24,13 +24,8 @@ def check_event(event: Event, hidden: Sequence[int]) -> None:
     """Raises a ``UserError`` unless ``event`` is an image ``[h, w, c]`` that can be halved once for each width."""
     if not hidden:
         raise UserError("--model=resnet has a stage for each width of --hidden, and there is none; name one or more")
-    step = 2 ** len(hidden)
-    if len(event) != 3 or min(event) < 1 or event[0] % step or event[1] % step:
-        size, widths = "x".join(str(n) for n in event), ",".join(str(n) for n in hidden)
-        raise UserError(
-            f"--model=resnet with --hidden={widths} takes images whose height and width are divisible by {step}, not "
-            f"examples of shape {size}; give fewer widths, or --model=mlp, which takes any shape"
-        )
+    model = f"--model=resnet with --hidden={','.join(map(str, hidden))}"
+    check_image(event, 2 ** len(hidden), model, "fewer widths halve it less often, and ")
 
 
 class Same(nn.Module):
@@ -87,7 +82,7 @@ class Encoder(nn.Module):
             for _ in range(BLOCKS):
                 h = Block(self.beta_range, self.batched_kernels)(h, eta)
         h = jnp.reshape(nn.silu(gated(h, eta, self.beta_range)), -1)
-        return nn.Dense(self.latent_dim, name="mean")(h), nn.Dense(self.latent_dim, name="logvar")(h)
+        return posterior(h, self.latent_dim)
 
 
 class Decoder(nn.Module):
@@ -112,7 +107,5 @@ class Decoder(nn.Module):
             h = h if i == 0 else Up(channels, self.batched_kernels)(h)
             for _ in range(BLOCKS):
                 h = Block(self.beta_range, self.batched_kernels)(h, eta)
-        pixels = self.event[0] * self.event[1]
         h = nn.silu(gated(h, eta, self.beta_range))
-        h = Up(math.prod(self.theta_shape) // pixels, self.batched_kernels, name="theta")(h)
-        return pixels_to_theta(h, self.event, self.theta_shape)
+        return last_up(h, self.event, self.theta_shape, self.batched_kernels)

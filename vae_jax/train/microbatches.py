@@ -1,4 +1,4 @@
-"""The gradient of a batch as the mean of those of its parts, taken one after another.
+"""A batch in parts, taken one after another: on a CPU to stay in its cache, anywhere to save memory.
 
 On a CPU the feature maps of a convolutional network are far larger than its caches: each operation then waits for the
 memory, and the memory of the whole is fetched anew from the system in every call. A part whose maps fit stays in the
@@ -13,7 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-CACHED = 4 << 20  # bytes of a part's largest map; half and double that measured the same, all at once a fifth slower
+# Bytes of a part's largest map. An update of ``models.conv`` on 64x64x1, batch 128, takes 79.5 ms whole, and in 2, 4,
+# 8, 16 parts 72.8, 66.0, 65.8, 68.7. ``models.resnet`` gains nothing and stays whole.
+CACHED = 4 << 20
 
 
 def parts_in_cache(numbers: int, batch_size: int) -> int:
