@@ -58,10 +58,14 @@ def test_an_nnx_model_trains_to_the_bits_of_the_linen_model_of_the_same_weights(
 
     first, expected, losses = train(linen)
     _, found, same_losses = train(ours, first)
-    assert list(found) == list(expected) == [
-        *("decoder/bias", "decoder/kernel", "encoder/hidden/bias", "encoder/hidden/kernel"),
-        *("encoder/out/bias", "encoder/out/kernel"),
-    ]
+    assert (
+        list(found)
+        == list(expected)
+        == [
+            *("decoder/bias", "decoder/kernel", "encoder/hidden/bias", "encoder/hidden/kernel"),
+            *("encoder/out/bias", "encoder/out/kernel"),
+        ]
+    )
     for name, leaf in expected.items():
         np.testing.assert_array_equal(found[name], leaf, err_msg=name)
     np.testing.assert_array_equal(same_losses, losses)
