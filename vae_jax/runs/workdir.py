@@ -36,7 +36,7 @@ def local(workdir: str) -> Path:
 
 
 def _mirror(workdir: str) -> Any:
-    from vae_jax.runtime.remote import is_remote, open_mirror
+    from vae_jax.runtime.remote import Mirror, is_remote
 
     if not is_remote(workdir):
         return None
@@ -45,7 +45,7 @@ def _mirror(workdir: str) -> Any:
             f"--workdir={workdir}: several processes need one folder that all of them see; mount the store, or use a "
             "shared file system"
         )
-    return open_mirror(workdir)
+    return Mirror(workdir)
 
 
 @contextlib.contextmanager

@@ -2,92 +2,103 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from vae_jax.runtime.remote.manifest import OWN, Entry, Manifest, crc32_of, is_pushed, local_files, unit
-from vae_jax.runtime.remote.store import Store, StoreError, at_once
+from vae_jax.runtime.remote.manifest import OWN, Manifest, checkpoint_of, crc32_of, run_files
+from vae_jax.runtime.remote.store import ask, at_once
 from vae_jax.types import UserError
 
+_INCOMING = f"{OWN}/incoming"
 
-def fetch(url: str, store: Store, local: Path, manifest: Manifest, ahead: bool, current: Callable[[], bool]) -> None:
-    """Makes ``local`` what the manifest says; everything is fetched and checked before anything here is touched.
 
-    Args:
-      url: of the store, for messages.
-      store: where the objects are.
-      local: the folder.
-      manifest: the store's newest.
-      ahead: what is here in another version is newer and stays, and so does what the manifest does not name. A
-        checkpoint never changes, so one that differs was damaged or half removed here, and is fetched whole.
-      current: whether the manifest is still the newest: another run may push at this moment, and remove its objects.
+class Fetched(NamedTuple):
+    """What is in ``.mirror/incoming`` of the local folder, to be put in its place.
+
+    Attributes:
+      manifest: of the store.
+      ahead: whether the local folder is ahead of it.
+      paths: the files that differ here; those of them that are ``bad`` could not be had as the manifest has them.
+      extra: files here that are to go.
+    """
+
+    manifest: Manifest
+    ahead: bool
+    paths: list[str]
+    bad: list[str]
+    extra: set[str]
+
+
+def fetch(store: Any, local: Path, manifest: Manifest, ahead: bool) -> Fetched:
+    """Fetches what differs between a manifest and ``local``, in which nothing is touched yet.
+
+    Where ``local`` is ahead, what it has in another version is newer and stays, and so does what the manifest does not
+    name. But a checkpoint never changes: one that differs was damaged or half removed here, and is fetched whole.
+    """
+    here = set(run_files(local))
+    paths = [p for p, entry in manifest.files.items() if p not in here or crc32_of(local / p) != entry[:2]]
+    extra = here - set(manifest.files)
+    if ahead:
+        paths = [path for path in paths if path not in here or checkpoint_of(path)]
+        extra = {path for path in extra if checkpoint_of(path) in set(map(checkpoint_of, paths)) - {None}}
+    shutil.rmtree(local / _INCOMING, ignore_errors=True)
+
+    def get(path: str) -> bool:
+        entry, target = manifest.files[path], local / _INCOMING / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(2):  # because transfers are cut short as well
+            ask(store.get_file, entry.object, str(target), absent=(FileNotFoundError, IsADirectoryError))
+            if target.is_file() and crc32_of(target) == entry[:2]:
+                return True
+        return False
+
+    bad = [path for path, good in zip(paths, at_once(get, paths)) if not good]
+    return Fetched(manifest, ahead, paths, bad, extra)
+
+
+def install(fetched: Fetched, url: str, local: Path) -> None:
+    """Makes ``local`` what the manifest says, but for checkpoints that are damaged in the store.
 
     Raises:
       UserError: something is damaged that the run cannot do without.
-      StoreError: the store does not answer, or has another manifest by now.
     """
-    here = set(local_files(local))
-    wrong = [path for path, entry in manifest.files.items() if path not in here or _differs(local / path, entry)]
-    extra = here - set(manifest.files)
-    if ahead:
-        wrong = [path for path in wrong if path not in here or unit(path) != path]
-        torn = {unit(path) for path in wrong if unit(path) != path}
-        extra = {path for path in extra if unit(path) in torn}
-    incoming = local / OWN / "incoming"
-    shutil.rmtree(incoming, ignore_errors=True)
-    good = at_once(lambda path: _get(store, manifest.files[path], incoming / path), wrong)
-    bad = [path for path, got in zip(wrong, good) if not got]
-    if bad and not current():
-        raise StoreError("another run is pushing there")
-    lost = _lost(url, manifest, bad, ahead)
-    for path in extra:
-        if unit(path) not in lost:
+    lost = _lost(fetched, url)
+    for path in fetched.extra:
+        if checkpoint_of(path) not in lost:
             (local / path).unlink()
-    for path in wrong:
-        if unit(path) not in lost:
+    for path in fetched.paths:
+        if checkpoint_of(path) not in lost:
             (local / path).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(incoming / path, local / path)
-    for checkpoint in set() if ahead else lost:
+            os.replace(local / _INCOMING / path, local / path)
+    for checkpoint in () if fetched.ahead else lost:
         shutil.rmtree(local / checkpoint, ignore_errors=True)
-    shutil.rmtree(incoming, ignore_errors=True)
-    _prune(local)
+    shutil.rmtree(local / _INCOMING, ignore_errors=True)
+    # An empty folder with a number for a name would pass for a checkpoint.
+    for folder in sorted((path for path in local.rglob("*") if path.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
 
 
-def _differs(path: Path, entry: Entry) -> bool:
-    return path.stat().st_size != entry.size or crc32_of(path) != entry[:2]
-
-
-def _get(store: Store, entry: Entry, target: Path) -> bool:
-    """Whether an object is what its manifest says; asked twice, because transfers are cut short as well."""
-    return any(store.get(entry.object, target) and not _differs(target, entry) for _ in range(2))
-
-
-def _lost(url: str, manifest: Manifest, bad: list[str], ahead: bool) -> set[str]:
-    """The checkpoints among what is damaged, each with a warning while an older one is left."""
-    for path in bad:
-        if unit(path) == path:
+def _lost(fetched: Fetched, url: str) -> set[str]:
+    """Returns the checkpoints among what is damaged, each with a warning while an older one is left."""
+    files, lost = fetched.manifest.files, set(map(checkpoint_of, fetched.bad))
+    left = {Path(checkpoint).parent for checkpoint in set(map(checkpoint_of, files)) - lost - {None}}
+    for path in fetched.bad:
+        checkpoint = checkpoint_of(path)
+        if checkpoint is None:
             raise UserError(
-                f"{url}/{manifest.files[path].object} is missing or not what was stored, and the run cannot go on "
-                f"without {path}; restore it, or choose another --workdir"
+                f"{url}/{files[path].object} is missing or not what was stored, and the run cannot go on without "
+                f"{path}; restore it, or choose another --workdir"
             )
-    lost, units = {unit(path) for path in bad}, {unit(path) for path in manifest.files}
+        if not fetched.ahead and Path(checkpoint).parent not in left:
+            raise UserError(
+                f"none of the checkpoints in {url}/{Path(checkpoint).parent} is what was stored; remove {url} to begin "
+                "anew, or choose another --workdir"
+            )
     for checkpoint in sorted(lost):
-        folder = checkpoint.rpartition("/")[0]
-        if not ahead and {u for u in units if u.rpartition("/")[0] == folder} <= lost:
-            raise UserError(
-                f"none of the checkpoints in {url}/{folder} is what was stored; remove {url} to begin anew, or choose "
-                "another --workdir"
-            )
         print(f"warning: {url}/{checkpoint} is damaged; trying an older checkpoint", file=sys.stderr)
     return lost
-
-
-def _prune(root: Path) -> None:
-    """Removes empty folders: one with a number for a name would pass for a checkpoint."""
-    for folder, _, _ in os.walk(root, topdown=False):
-        path = Path(folder)
-        if path != root and is_pushed(path.relative_to(root).as_posix()) and not any(path.iterdir()):
-            path.rmdir()

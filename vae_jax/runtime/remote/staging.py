@@ -11,7 +11,7 @@ from vae_jax.types import UserError
 
 
 def staging_folder(url: str) -> Path:
-    """``~/.cache/vae_jax/workdirs/NAME-DIGEST`` of a URL, in a folder that nobody else can read; itself not made yet.
+    """Returns ``~/.cache/vae_jax/workdirs/NAME-DIGEST`` of a URL, not made yet, in a folder that nobody else can read.
 
     Raises:
       UserError: there is no home, or it cannot be written.
