@@ -9,7 +9,7 @@ from typing import Any
 from experiments.claims.ledger import TIERS, figure_of, word
 from vae_jax.report import Finding, page
 from vae_jax.report.figure import Figure
-from vae_jax.report.formatting import MISSING, duration, number
+from vae_jax.report.formatting import MISSING, aligned, duration, number
 from vae_jax.runtime.files import write_atomic
 
 _TITLES = {
@@ -33,13 +33,7 @@ def cells(entry: dict[str, Any]) -> list[str]:
 
 def table_lines(entries: Sequence[dict[str, Any]]) -> list[str]:
     """The table for a terminal, columns aligned, and a line for each claim that fails or was skipped."""
-    rows = [list(HEADS), *map(cells, entries)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADS))]
-    lines = []
-    for row in rows:
-        name, *rest = row
-        lines.append("  ".join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:]))]))
-    lines.insert(1, "  ".join("-" * w for w in widths))
+    lines = aligned(HEADS, [cells(entry) for entry in entries]).split("\n")
     told = [f"{e['name']}: {word(e)}" for e in entries if not e["holds"]]
     failed, skipped = (sum(e["holds"] is state for e in entries) for state in (False, None))
     total = sum(entry["seconds"] for entry in entries)

@@ -15,7 +15,8 @@ from conftest import BED_EIGENVALUES, BED_LATENTS, golden
 from experiments import weigh
 from vae_jax.data.spectrum import eigenvalues
 from vae_jax.linear_vae import predict
-from vae_jax.report import weigh_tables as tables
+from vae_jax.report.formatting import aligned
+from vae_jax.report.weigh_text import text
 from vae_jax.theory import prospects
 from vae_jax.theory.known_losses import KNOWN
 from vae_jax.types import UserError
@@ -54,7 +55,17 @@ def test_the_calibrated_row_is_probabilistic_pca_and_no_level_beats_it():
 def test_data_that_the_latents_hold_have_no_calibrated_weight():
     answer = prospects.prospects(np.array([3.0, 1.0, 0.0, 0.0]), 2, {"your weight": 0.5}, target_kl=1.0)
     assert answer["calibrated"] is None and answer["calibrated_weights"] is None
-    assert "falls to 0" in tables.advice(answer | {"data": {"latent_dim": 2}})
+    about = {
+        "dataset": "made",
+        "pixels": "grey",
+        "examples": 9,
+        "data_dim": 4,
+        "latent_dim": 2,
+        "trace": 4.0,
+        "rms": 1.0,
+    }
+    about |= {"eigenvalues": [3.0, 1.0], "directions_above": [[1.0, 1]]}
+    assert "falls to 0" in text(answer | {"data": about})
     assert answer["collapse"]["water_level"] == 3.0
     json.dumps(answer, allow_nan=False)
 
@@ -133,7 +144,7 @@ def test_known_losses():
 
 
 def test_columns_are_aligned():
-    lines = tables.aligned(["name", "two\nlines", ""], [["a", "1.5", "< x"], ["longer", "10", ""]], left=(0, 2))
+    lines = aligned(["name", "two\nlines", ""], [["a", "1.5", "< x"], ["longer", "10", ""]], left=(0, 2))
     assert lines.split("\n") == [
         "          two",
         "name    lines",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import textwrap
+from collections.abc import Collection, Sequence
 
 MISSING = "–"
+WIDTH = 110  # letters of a line in a terminal
 
 
 def number(value, digits: int = 4) -> str:
@@ -59,3 +62,24 @@ def duration(seconds) -> str:
         return f"{minutes} min {rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Columns under their heads, two spaces apart: those in ``left`` to the left, the others to the right.
+
+    A head of several lines ends on the last one.
+    """
+    split = [head.split("\n") for head in heads]
+    height = max(len(lines) for lines in split)
+    top = [[*[""] * (height - len(lines)), *lines] for lines in split]
+    cells = [[lines[i] for lines in top] for i in range(height)] + [list(row) for row in rows]
+    widths = [max(len(row[j]) for row in cells) for j in range(len(heads))]
+    pad = [str.ljust if j in left else str.rjust for j in range(len(heads))]
+    lines = ["  ".join(pad[j](row[j], widths[j]) for j in range(len(heads))).rstrip() for row in cells]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([*lines[:height], rule, *lines[height:]])
+
+
+def wrapped(text: str) -> str:
+    """A paragraph for a terminal, what follows its first line set in."""
+    return textwrap.fill(" ".join(text.split()), WIDTH, subsequent_indent="  ", break_on_hyphens=False)

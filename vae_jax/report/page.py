@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax.report.figure import Figure
+from vae_jax.report.formatting import number, setting, wrapped
 from vae_jax.runtime.files import write_atomic
 
 
@@ -42,20 +43,25 @@ def typeset(value):
 
 
 @functools.cache
-def _templates():
+def template(name: str):
+    """A file of the folder templates; what it shows is escaped unless it is plain text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    loader = PackageLoader("vae_jax.report")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters["typeset"] = typeset
-    made.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
-    return made
+    environment = Environment(
+        loader=PackageLoader("vae_jax.report"),
+        autoescape=not name.endswith(".txt"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"typeset": typeset, "number": number, "setting": setting, "wrapped": wrapped}
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
+    return environment.get_template(name)
 
 
-def render(template: str, **values) -> bytes:
-    """The page that ``template``, a file of the folder templates, makes of ``values``, in UTF-8."""
-    page = _templates().get_template(template).render(values)
-    return page.encode("utf-8", "replace")  # half a letter, in the name of a file, has no UTF-8
+def render(name: str, **values) -> bytes:
+    """The page that the template ``name`` makes of ``values``, in UTF-8."""
+    return template(name).render(values).encode("utf-8", "replace")  # half a letter, in a file's name, has no UTF-8
 
 
 def write_figures(folder: Path, figures: Iterable[Figure]) -> None:

@@ -11,7 +11,7 @@ from vae_jax.conventions import Convention, Form, beta_from_norm, canonical, equ
 from vae_jax.likelihoods import PRECISIONS
 from vae_jax.linear_vae import predict
 from vae_jax.report.weigh_figure import figure
-from vae_jax.report.weigh_tables import text
+from vae_jax.report.weigh_text import text
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import write_json
 from vae_jax.theory import prospects

@@ -5,28 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax.report import run_files
+from vae_jax.report import schema
 from vae_jax.runtime.files import read_object, read_rows
 from vae_jax.types import UserError
 
 Row = dict[str, Any]
 AGAIN = "run the sweep again to write it anew"
-_ROW = run_files.RESULTS | {
-    "asked": run_files.named(run_files.single),
-    "disentanglement": lambda v: isinstance(v, dict),
-}
-_LINE = run_files.object_of(dict.fromkeys(("water_level", "rate", "rms"), run_files.listed(run_files.number)))
-_POINT = run_files.object_of({"rms": run_files.number, "rate": run_files.number})
-_THEORY = {"latent_dim": run_files.number, "collapse_beta": run_files.number, "frontier": _LINE, "calibrated": _POINT}
-_SUMMARY = {
-    "flags": lambda v: isinstance(v, dict),
-    "reference": run_files.listed(run_files.object_of(_THEORY)),
-    "seconds": run_files.number,
-    "training_seconds": run_files.number,
-    "programs": run_files.number,
-    "notes": run_files.listed(run_files.text),
-    "halving": lambda v: isinstance(v, dict),
-}
 
 
 class Sweep(NamedTuple):
@@ -67,13 +51,13 @@ def load_sweep(workdir) -> Sweep:
     summary = Path(workdir) / "sweep.json"
     if not summary.exists():
         return Sweep(list(rows.values()), {})
-    return Sweep(list(rows.values()), run_files.checked(read_object(summary, AGAIN), _SUMMARY, summary, AGAIN))
+    return Sweep(list(rows.values()), schema.checked(read_object(summary, AGAIN), schema.SWEEP, summary, AGAIN))
 
 
 def _row(values: dict[str, Any]) -> Row:
     if not isinstance(values["asked"], dict):
         raise TypeError("not an object with the flags that were asked")
-    wrong = run_files.misfit(values, _ROW)
+    wrong = schema.misfit(values, schema.ROW)
     if wrong is not None:
         raise TypeError(f"{wrong} is not what a run has there")
     return {**values, **{name: str(values[name]) for name in ("run", "method", "status")}}

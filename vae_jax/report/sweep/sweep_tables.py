@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from vae_jax.report.formatting import MISSING, duration, number, setting
+from vae_jax.report.formatting import MISSING, aligned, duration, number, setting
 from vae_jax.report.page import Table
 from vae_jax.report.run_tables import KNOWN, flags
 from vae_jax.report.sweep.grouping import (
@@ -23,7 +23,6 @@ from vae_jax.report.sweep.grouping import (
     varied,
 )
 from vae_jax.report.sweep.sweep_files import Row
-from vae_jax.report.weigh_tables import aligned
 
 SHOWN_ONE_BY_ONE = 24  # rows of a page; where there are more, means over seeds are shown
 # Head of a column, its measure, and whether it is in nats: one decimal, with the spread beside it.
