@@ -54,8 +54,8 @@ def chosen(config: Config) -> tuple[list[str], tuple[str, ...]]:
     Raises:
       UserError: a name that there is not, or a number out of range.
     """
-    from experiments.benchmark.cases import available
-    from experiments.benchmark.modes import MODES
+    from .cases import available
+    from .modes import MODES
 
     models, there = [], available()
     for name in there if config.models == "all" else _names(config.models):
@@ -85,7 +85,7 @@ def about(config: Config) -> dict[str, Any]:
 
     import jax
 
-    from experiments.benchmark.peer import threads
+    from .peer import threads
 
     others = cores_in_use()
     return {
@@ -134,13 +134,13 @@ def main(config: Config) -> None:
     if config.peer == "torch":
         import sys
 
-        from experiments.benchmark.peer import check_python
+        from .peer import check_python
 
         check_python(config.peer_python or sys.executable)
     workdir = Path(config.workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     forget_compilations()
-    from experiments.benchmark import growth, measuring, start_up
+    from . import growth, measuring, start_up
 
     found = {**about(config), "matmul_gflops": None, "rows": []}
     if models:
@@ -156,7 +156,7 @@ def main(config: Config) -> None:
     if found["matmul_gflops"] is None:
         found["matmul_gflops"] = measuring.rate_of_products(config.repeats, config.seconds)
     write_json(workdir / "benchmark.json", found)
-    from experiments.benchmark import figures
+    from . import figures
 
     for plate in figures.plates(found):
         (workdir / plate.name).write_bytes(plate.png)

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import text
 from vae_jax.data import from_arrays
 from vae_jax.devices.parallel import parallel
 from vae_jax.runs import settings
 from vae_jax.runs.build import Material, Run, build
 from vae_jax.runs.names import MODELS
+
+from .. import text
 
 BERNOULLI = {"likelihood": "bernoulli", "batch_size": 128}
 # name -> flags of ``train``, the shape of an image (None: the grammar), and updates of a chunk: about a second of each.

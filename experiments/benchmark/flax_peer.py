@@ -11,9 +11,10 @@ import numpy as np
 import optax
 from flax.training.train_state import TrainState
 
-from experiments.benchmark.cases import AT_ONCE, Case
-from experiments.benchmark.timing import Timer, seconds_of, stepper
 from vae_jax.models.convolutional import CHANNELS, num_levels
+
+from .cases import AT_ONCE, Case
+from .timing import Timer, seconds_of, stepper
 
 
 class PlainVAE(nn.Module):

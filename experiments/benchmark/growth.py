@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.benchmark import cases, modes
-from experiments.benchmark.operations import step_flops
-from experiments.benchmark.timing import Timer, alternate, enough, stepper
 from vae_jax.runs.build import Run, first_state, training_chunk
+
+from . import cases, modes
+from .operations import step_flops
+from .timing import Timer, alternate, enough, stepper
 
 TOLERANCE = 0.25  # between a fitted exponent and the theoretical one: caches, dispatch and what does not grow
 

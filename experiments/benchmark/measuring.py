@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark import cases, modes, table
-from experiments.benchmark.operations import step_flops
-from experiments.benchmark.peer import Peer, PeerError, peers
-from experiments.benchmark.timing import Timer, alternate, best_products, enough
 from vae_jax.types import UserError
+
+from . import cases, modes, table
+from .operations import step_flops
+from .peer import Peer, PeerError, peers
+from .timing import Timer, alternate, best_products, enough
 
 REST = 0.05  # seconds: threads that wait for work by spinning have gone to sleep by then
 

@@ -11,15 +11,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.benchmark import memory
-from experiments.benchmark.cases import IMPORTANCE, Case
-from experiments.benchmark.operations import count
-from experiments.benchmark.timing import Timer, stepper
 from vae_jax.devices.run_mesh import run_mesh
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs.build import Material, Run, build, first_state, training_chunk, training_step
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.runs.sweep.training import compiled, first_sweep_state
+
+from . import memory
+from .cases import IMPORTANCE, Case
+from .operations import count
+from .timing import Timer, stepper
 
 MODES = ("step", "chunk", "sweep", "evaluate")
 SCORED_AT_LEAST = 100  # examples of an importance-weighted evaluation

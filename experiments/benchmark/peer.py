@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import jax
 
-from experiments.benchmark.cases import Case, spec
-from experiments.benchmark.timing import Timer
 from vae_jax.types import UserError
+
+from .cases import Case, spec
+from .timing import Timer
 
 SCRIPT = Path(__file__).with_name("torch_peer.py")
 TORCH_MODELS = ("mlp", "conv", "lstm")
@@ -180,7 +181,7 @@ def flax_peers(case: Case) -> Iterator[list[Peer]]:
         return
     from importlib.metadata import version
 
-    from experiments.benchmark.flax_peer import timers
+    from .flax_peer import timers
 
     yield [Peer("flax", "Linen", f"{version('flax')} {jax.default_backend()}", *warmed(timers(case)))]
 

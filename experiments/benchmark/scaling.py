@@ -22,8 +22,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.benchmark.operations import step_flops
-from experiments.benchmark.timing import stepper
 from vae_jax.data import from_arrays
 from vae_jax.devices.memory import state_bytes
 from vae_jax.devices.parallel import parallel
@@ -31,6 +29,9 @@ from vae_jax.runs.build import Material, build, first_state, training_chunk
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
+
+from .operations import step_flops
+from .timing import stepper
 
 
 class Machine(NamedTuple):

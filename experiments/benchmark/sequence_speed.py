@@ -16,13 +16,14 @@ import dataclasses
 import jax
 import numpy as np
 
-from experiments import text
-from experiments.benchmark.timing import Timer, alternate, products, ratio, stepper
 from vae_jax.data.text import words_of
 from vae_jax.models.autoregressive import GATES
 from vae_jax.runs.build import Run, build, first_state, training_chunk
 from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
+
+from .. import text
+from .timing import Timer, alternate, products, ratio, stepper
 
 SIDE = 1024  # of the square matrices of the reference
 

@@ -40,7 +40,7 @@ def measure(repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
 def _until_first_row(flags: list[str], folder: Path, name: str) -> float:
     environ = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     environ["XDG_CACHE_HOME"] = str(folder / "cache")
-    command = [sys.executable, "-m", "experiments.train", *flags, f"--workdir={folder / name}"]
+    command = [sys.executable, "-m", "vae_jax", "train", *flags, f"--workdir={folder / name}"]
     rows, started = folder / name / "metrics.jsonl", time.perf_counter()
     with (folder / "said").open("w+") as said:
         run = subprocess.Popen(command, env=environ, stdout=said, stderr=said)

@@ -17,7 +17,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.benchmark.timing import Timer, alternate, ratio, stepper
 from vae_jax.data import from_arrays
 from vae_jax.devices.parallel import parallel
 from vae_jax.devices.run_mesh import run_mesh
@@ -29,6 +28,8 @@ from vae_jax.runs.sweep.training import compiled, first_sweep_state
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
+
+from .timing import Timer, alternate, ratio, stepper
 
 
 @dataclasses.dataclass(frozen=True)

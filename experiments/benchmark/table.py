@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.modes import Timed
-from experiments.benchmark.peer import AGAINST, Peer
-from experiments.benchmark.timing import ratio
+from .modes import Timed
+from .peer import AGAINST, Peer
+from .timing import ratio
 
 # Each mode beside the one that it should not be slower than.
 BESIDE = {"chunk": "step", "sweep": "chunk"}

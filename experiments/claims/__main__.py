@@ -19,9 +19,10 @@ import difflib
 import sys
 from pathlib import Path
 
-from experiments.claims.ledger import TIERS
 from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
+
+from .ledger import TIERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +56,12 @@ def names_in(text: str, known: tuple[str, ...], flag: str) -> list[str]:
 
 def main(config: Config) -> None:
     """Checks the claims that were asked for, and writes and prints the ledger."""
-    from experiments.claims.catalogue import CLAIMS
-    from experiments.claims.ledger import Settings, run_all
-    from experiments.claims.page import table_lines, write_page
     from vae_jax.runtime.config import claim_workdir
     from vae_jax.runtime.lock import workdir_lock
+
+    from .catalogue import CLAIMS
+    from .ledger import Settings, run_all
+    from .page import table_lines, write_page
 
     tiers = names_in(config.tier, TIERS, "tier")
     asked = [claim for claim in CLAIMS if claim.tier in tiers]

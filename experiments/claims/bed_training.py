@@ -13,12 +13,13 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from experiments.claims.bed import DIM, EXACT, FIXED, LINEAR, bed_data, exact_terms
 from vae_jax import objective
 from vae_jax.train.optimizers import Rates, adam
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import KLWeight, Likelihood, Objective, Params, Terms
+
+from .bed import DIM, EXACT, FIXED, LINEAR, bed_data, exact_terms
 
 
 class Minimum(NamedTuple):

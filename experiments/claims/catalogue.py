@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.claims import factors, fixed_points, golden, identities, images, normalising, sequences, theory
-from experiments.claims.ledger import Claim
+from . import factors, fixed_points, golden, identities, images, normalising, sequences, theory
+from .ledger import Claim
 
 FAMILIES = (normalising, golden, identities, theory, fixed_points, images, sequences, factors)
 CLAIMS: list[Claim] = [claim for family in FAMILIES for claim in family.CLAIMS]

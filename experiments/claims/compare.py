@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from experiments.claims.ledger import Measured
+from .ledger import Measured
 
 GOLDEN = "one tolerance of each number: 1e-9 of it in 64 bits; where digits were cut off, half a unit of the last"
 _CUT = 5  # a number printed with fewer decimals than this is exact

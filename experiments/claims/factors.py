@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims.ledger import Claim, Measured, Settings
-from experiments.claims.plates import curve_plate
-from experiments.claims.runs import Rows, kept, original, shown, spread_of
 from vae_jax.runtime.files import read_rows
+
+from .ledger import Claim, Measured, Settings
+from .plates import curve_plate
+from .runs import Rows, kept, original, shown, spread_of
 
 Size = Mapping[str, Any] | None
 
 
 def _rows(settings: Settings, size: Size) -> Rows:
     """A row for each weight and seed: ``beta_norm``, ``seed``, ``score`` of the BetaVAE metric, ``rate``."""
-    from experiments.papers import higgins2017
+    from ..papers import higgins2017
 
     flags: dict[str, Any] = dict(size or {})
     if settings.full:

@@ -13,14 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.claims import bed
-from experiments.claims.bed_training import minimum, train
-from experiments.claims.compare import deviation
-from experiments.claims.ledger import Claim, Measured, Settings
-from experiments.claims.plates import paths_plate
 from vae_jax import objective, schedules, weighting
 from vae_jax.likelihoods import gaussian
 from vae_jax.linear_vae import predict
+
+from . import bed
+from .bed_training import minimum, train
+from .compare import deviation
+from .ledger import Claim, Measured, Settings
+from .plates import paths_plate
 
 # Ways to a weight of 1, each there after 600 steps at most.
 ENDING_AT_ONE = {

@@ -13,8 +13,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from experiments.claims.compare import GOLDEN, misfit
-from experiments.claims.ledger import Claim, Measured, Settings
 from vae_jax import likelihoods, objective, schedules, weighting
 from vae_jax.conventions import canonical
 from vae_jax.data.pixels import bits_offset
@@ -23,6 +21,9 @@ from vae_jax.likelihoods.bernoulli import cross_entropy_with_logits
 from vae_jax.likelihoods.gaussian import gaussian_log_prob
 from vae_jax.objective import iwae_per_example
 from vae_jax.types import Terms
+
+from .compare import GOLDEN, misfit
+from .ledger import Claim, Measured, Settings
 
 # logit, log C, mean, variance, d log C / dl
 _CB = [

@@ -10,9 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.claims.compare import deviation
-from experiments.claims.ledger import Claim, Measured, Settings
-from experiments.claims.plates import bounds_plate
 from vae_jax import objective
 from vae_jax.evaluation import summarise
 from vae_jax.evaluation.bounds import Scores
@@ -20,6 +17,10 @@ from vae_jax.evaluation.rate import log_densities, sampled_parts
 from vae_jax.gaussian import DiagGaussian, standard_normal_log_prob
 from vae_jax.linear_vae import predict
 from vae_jax.types import Terms
+
+from .compare import deviation
+from .ledger import Claim, Measured, Settings
+from .plates import bounds_plate
 
 
 def kl_is_the_integral(settings: Settings, kl: Callable = DiagGaussian.kl) -> Measured:

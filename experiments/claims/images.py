@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims.ledger import Claim, Measured, Settings
-from experiments.claims.plates import arms_plate, curve_plate
-from experiments.claims.runs import SEEDS, Rows, fixed_binarised_mnist, kept, need, of, shown, spread_of, sweep_rows
+from .ledger import Claim, Measured, Settings
+from .plates import arms_plate, curve_plate
+from .runs import SEEDS, Rows, fixed_binarised_mnist, kept, need, of, shown, spread_of, sweep_rows
 
 Size = Mapping[str, Any] | None
 _READ = {
@@ -37,7 +37,7 @@ def _flags(settings: Settings, small: Mapping[str, Any], full: Mapping[str, Any]
 
 def _loaiza(settings: Settings, size: Size) -> Rows:
     """The test ELBO of each of the three ways, a row a seed."""
-    from experiments.papers import loaiza2019
+    from ..papers import loaiza2019
 
     flags = _flags(settings, {"num_steps": 2000}, {"num_steps": 120_000}, size)
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.claims.ledger import Claim, Measured, Settings
-from experiments.claims.plates import normalizer_plate
 from vae_jax import likelihoods
 from vae_jax.likelihoods.bernoulli import cross_entropy_with_logits
 from vae_jax.types import Likelihood
+
+from .ledger import Claim, Measured, Settings
+from .plates import normalizer_plate
 
 _QUADRATURE = "Gauss-Legendre in pieces, exact to 64-bit rounding for a smooth density"
 _SUM = "a sum in 64 bits"

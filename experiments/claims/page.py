@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.claims.ledger import TIERS, figure_of, word
 from vae_jax.report import Finding, page
 from vae_jax.report.figure import Figure
 from vae_jax.report.formatting import MISSING, aligned, duration, number
 from vae_jax.runtime.files import write_atomic
+
+from .ledger import TIERS, figure_of, word
 
 _TITLES = {
     "exact": "Exact: closed forms and golden numbers",

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims.ledger import Settings, Skipped
 from vae_jax.runtime.files import read_rows, write_json
 from vae_jax.types import UserError
+
+from .ledger import Settings, Skipped
 
 Rows = list[dict[str, Any]]
 SEEDS = "0,1,2"
@@ -98,7 +99,7 @@ def kept(settings: Settings, family: str, flags: Mapping[str, Any], make: Callab
 
 def sweep_rows(settings: Settings, family: str, flags: Mapping[str, Any]) -> Rows:
     """The finished runs of a sweep with these flags of ``experiments.sweep``, a row each."""
-    from experiments import sweep
+    from .. import sweep
 
     single = set(sweep.SHARED)
 

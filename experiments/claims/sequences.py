@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims.ledger import Claim, Measured, Settings, Skipped
-from experiments.claims.plates import arms_plate
-from experiments.claims.runs import SEEDS, Rows, kept, of, shown, spread_of
 from vae_jax.types import UserError
+
+from .ledger import Claim, Measured, Settings, Skipped
+from .plates import arms_plate
+from .runs import SEEDS, Rows, kept, of, shown, spread_of
 
 ARMS = {
     "no annealing": {},
@@ -28,7 +29,7 @@ Size = Mapping[str, Any] | None
 
 
 def _rows(settings: Settings, size: Size, arms: Mapping[str, Any]) -> Rows:
-    from experiments.papers import arms as sequence_arms
+    from ..papers import arms as sequence_arms
 
     flags = {"dataset": "grammar", "num_steps": 4000, "batch_size": 32, "latent_dim": 16, "hidden": 128}
     flags |= {"embedding": 64, "clip_norm": 5.0, "iw_samples": 64, "seed": SEEDS}

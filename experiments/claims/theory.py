@@ -10,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.claims import bed
-from experiments.claims.bed_training import minimise, minimum, start_of, train
-from experiments.claims.compare import deviation
-from experiments.claims.ledger import Claim, Measured, Settings
-from experiments.claims.plates import frontier_plate
 from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import Form, canonical, written_weight
 from vae_jax.gaussian import LOG_2PI
 from vae_jax.likelihoods import gaussian
 from vae_jax.linear_vae import predict
 from vae_jax.types import Terms
+
+from . import bed
+from .bed_training import minimise, minimum, start_of, train
+from .compare import deviation
+from .ledger import Claim, Measured, Settings
+from .plates import frontier_plate
 
 LOG_LIKELIHOOD = -9.473207627  # of the bed under probabilistic PCA with six latents
 _BFGS = "where BFGS stops, in 64 bits: 1e-7 in the gradient"

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments import sweep
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import read_rows, write_json
+
+from .. import sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +101,9 @@ def table_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def draw_annealing(root: Path, names: list[str]) -> Path:
     """The weight and the KL of the named arms over their steps; returns the file."""
-    from experiments.papers.figures import annealing
     from vae_jax.runtime.files import write_atomic
+
+    from .figures import annealing
 
     arms = {}
     for name in names:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.papers import arms
 from vae_jax.runtime.config import launch, option
+
+from . import arms
 
 ARMS = {
     "no annealing": {},

@@ -24,12 +24,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import sweep
 from vae_jax.data.rows import held_out
 from vae_jax.evaluation.disentanglement import SCORES
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import read_rows, write_json
 from vae_jax.types import UserError
+
+from .. import sweep
 
 DSPRITES = ("color", "shape", "scale", "orientation", "x", "y")  # latents_classes; a sub-grid may lack the first
 WHOLE = 737_280  # images of the whole of dSprites; what has fewer is a sub-grid, and is called so

@@ -86,7 +86,7 @@ def arms(config: Config, data_dim: int) -> dict[str, dict]:
 
 def main(config: Config) -> None:
     """Trains all arms, writes table.json and figure.png, prints the table."""
-    from experiments.papers.figures import comparison, table_lines
+    from .figures import comparison, table_lines
 
     root = Path(config.workdir)
     names = ("dataset", "data_dir", "num_steps", "latent_dim", "hidden", "iw_samples")
