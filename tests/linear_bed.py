@@ -1,51 +1,26 @@
-"""The exact test bed is the ledger's: what the tests take from it, under the names that they use."""
+"""The optimum of the ledger's exact linear bed, as parameters."""
 
 from __future__ import annotations
 
-from experiments.claims.bed import (
-    DIM,
-    EXACT,
-    FIXED,
-    LINEAR,
-    SIGMA2,
-    WATER_LEVELS,
-    basis,
-    batch_terms,
-    bed_data,
-    bed_log_likelihood,
-    bed_optimum,
-    exact_terms,
-    second_moments,
-    squared_error,
-    sse_and_rate,
-)
-from experiments.claims.bed import EIGENVALUES as BED_EIGENVALUES
-from experiments.claims.bed import LATENTS as BED_LATENTS
-from experiments.claims.bed import SigmaPoints as _SigmaPoints
-from experiments.claims.bed_training import minimise, minimum, train
+import math
 
-_basis = basis
+import jax.numpy as jnp
+import numpy as np
 
-__all__ = [
-    "BED_EIGENVALUES",
-    "BED_LATENTS",
-    "DIM",
-    "EXACT",
-    "FIXED",
-    "LINEAR",
-    "SIGMA2",
-    "WATER_LEVELS",
-    "_SigmaPoints",
-    "_basis",
-    "batch_terms",
-    "bed_data",
-    "bed_log_likelihood",
-    "bed_optimum",
-    "exact_terms",
-    "minimise",
-    "minimum",
-    "second_moments",
-    "squared_error",
-    "sse_and_rate",
-    "train",
-]
+from experiments.claims.bed import EIGENVALUES, FIXED, LATENTS, basis
+from vae_jax.linear_vae import Prediction, predict
+from vae_jax.types import Likelihood, Params
+
+
+def bed_optimum(beta: float = 1.0, sigma2: float | None = None) -> tuple[Likelihood, Params, Prediction]:
+    """Returns the closed-form optimum as parameters, in 64 bits, with the prediction that it realises."""
+    prediction = predict(EIGENVALUES, beta, sigma2, LATENTS)
+    head, s = EIGENVALUES[:LATENTS], prediction.water_level
+    w = basis()[:, :LATENTS] * np.sqrt(np.maximum(head - s, 0.0))
+    model = {
+        "w": jnp.asarray(w),
+        "v": jnp.asarray((w / head).T),
+        "log_d": jnp.asarray(np.log(np.minimum(1.0, s / head))),
+    }
+    own = {"log_sigma": jnp.asarray(0.5 * math.log(prediction.sigma2))}
+    return FIXED, {"model": model, "likelihood": own}, prediction

@@ -65,12 +65,12 @@ class Convention(NamedTuple):
 
 
 def beta_norm(beta, data_dim: int, latent_dim: int):
-    """Higgins' normalised weight, beta * M / D (Higgins 2017, ICLR, section 4); D counts channels."""
+    """Returns Higgins' normalised weight, beta * M / D (Higgins 2017, ICLR, section 4); D counts channels."""
     return beta * latent_dim / data_dim
 
 
 def beta_from_norm(normalised, data_dim: int, latent_dim: int):
-    """The beta of a normalised weight, the inverse of ``beta_norm``."""
+    """Returns the beta of a normalised weight, the inverse of ``beta_norm``."""
     return normalised * data_dim / latent_dim
 
 
@@ -85,7 +85,7 @@ def canonical(
     batch_size: int = 1,
     pixel_scale: float = 1.0,
 ) -> Convention:
-    """What ``recon_weight * reduce(recon) + weight * reduce(KL)`` really weighs.
+    """Finds what ``recon_weight * reduce(recon) + weight * reduce(KL)`` really weighs.
 
     Args:
       recon: "squared_error", "half_squared_error" or "bce".
@@ -141,7 +141,7 @@ def written_weight(
     batch_size: int = 1,
     pixel_scale: float = 1.0,
 ) -> float:
-    """The weight before the KL that makes ``form`` weigh what ``convention`` weighs: the inverse of ``canonical``.
+    """Returns the weight before the KL with which ``form`` weighs what ``convention`` does: ``canonical`` backwards.
 
     Args:
       convention: what is to be weighed.
@@ -168,7 +168,7 @@ def written_weight(
 def equivalents(
     convention: Convention, data_dim: int, latent_dim: int, batch_size: int = 1, pixel_scale: float = 1.0
 ) -> list[Equivalent]:
-    """The same loss in every other convention, the error always with the factor 1.
+    """Writes the same loss in every other convention, the error always with the factor 1.
 
     Args:
       convention: what ``canonical`` found.

@@ -15,7 +15,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 def at_least_float32(x) -> jax.Array:
-    """``x`` in float32 or wider."""
+    """Returns ``x`` in float32 or wider."""
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
@@ -27,19 +27,19 @@ class DiagGaussian(NamedTuple):
     logvar: jax.Array
 
     def sample(self, key: jax.Array, num_samples: int) -> jax.Array:
-        """``[s, ..., d]`` reparametrised draws (Kingma and Welling 2013, 1312.6114); consumes ``key``."""
+        """Draws ``[s, ..., d]``, reparametrised (Kingma and Welling 2013, 1312.6114); consumes ``key``."""
         mean, logvar = at_least_float32(self.mean), at_least_float32(self.logvar)
         noise = jax.random.normal(key, (num_samples, *mean.shape), mean.dtype)
         return mean + jnp.exp(0.5 * logvar) * noise
 
     def log_prob(self, z: jax.Array) -> jax.Array:
-        """log N(z) in nats, summed over the last axis: ``[..., d] -> [...]``."""
+        """Returns log N(z) in nats, summed over the last axis: ``[..., d] -> [...]``."""
         mean, logvar = at_least_float32(self.mean), at_least_float32(self.logvar)
         square = jnp.square(z - mean) * jnp.exp(-logvar)
         return -0.5 * jnp.sum(square + logvar + LOG_2PI, axis=-1)
 
     def kl(self) -> jax.Array:
-        """KL(q || N(0, I)) per dimension, ``[..., d]``, nats, never negative.
+        """Returns KL(q || N(0, I)) per dimension, ``[..., d]``, nats, never negative.
 
         The ``expm1`` form keeps small values that ``exp(logvar) - 1 - logvar`` rounds away.
         """
@@ -48,7 +48,7 @@ class DiagGaussian(NamedTuple):
 
 
 def kl_divergence(q: DiagGaussian, p: DiagGaussian) -> jax.Array:
-    """KL(q || p) of two diagonal Gaussians per dimension, ``[..., d]``, nats."""
+    """Returns KL(q || p) of two diagonal Gaussians per dimension, ``[..., d]``, nats."""
     q, p = (DiagGaussian(*map(at_least_float32, g)) for g in (q, p))
     difference = q.logvar - p.logvar
     shift = jnp.square(q.mean - p.mean) * jnp.exp(-p.logvar)
@@ -56,5 +56,5 @@ def kl_divergence(q: DiagGaussian, p: DiagGaussian) -> jax.Array:
 
 
 def standard_normal_log_prob(z: jax.Array) -> jax.Array:
-    """log N(z; 0, I) in nats, summed over the last axis: ``[..., d] -> [...]``."""
+    """Returns log N(z; 0, I) in nats, summed over the last axis: ``[..., d] -> [...]``."""
     return -0.5 * jnp.sum(jnp.square(at_least_float32(z)) + LOG_2PI, axis=-1)

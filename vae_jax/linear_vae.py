@@ -40,8 +40,13 @@ def _spectrum(eigenvalues) -> np.ndarray:
     return np.maximum(values, 0.0)  # a covariance has none below zero but by rounding
 
 
+def left_over(values: np.ndarray) -> np.ndarray:
+    """Returns the variance outside of the first q = 0, 1, ..., D directions, ``[D + 1]``; ``values`` descend."""
+    return np.append(np.cumsum(values[::-1])[::-1], 0.0)
+
+
 def learned_variance(eigenvalues, beta: float, latent_dim: int) -> float:
-    """The decoder's variance that a linear VAE of weight ``beta`` learns: the largest root of SSE(beta v) = D v.
+    """Returns the decoder's variance that a linear VAE of weight ``beta`` learns: the largest v of SSE(beta v) = D v.
 
     SSE(beta v) is the least, over the number q of active latents, of beta q v + (sum of the other eigenvalues), so the
     root is the least of (that sum) / (D - beta q) over the q with beta q < D. At beta = 1 it is the maximum likelihood
@@ -52,13 +57,13 @@ def learned_variance(eigenvalues, beta: float, latent_dim: int) -> float:
     """
     values = _spectrum(eigenvalues)
     dim, most = values.size, min(latent_dim, values.size)
-    tail = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])[: most + 1]
+    tail = left_over(values)[: most + 1]
     share = dim - beta * np.arange(most + 1)
     return float(np.min(tail[share > 0] / share[share > 0]))
 
 
 def predict(eigenvalues, beta: float, sigma2: float | None, latent_dim: int) -> Prediction:
-    """What a linear VAE would do with this weight on data of this covariance.
+    """Predicts what a linear VAE does with this weight on data of this covariance.
 
     Args:
       eigenvalues: of the data's covariance (ddof 0), all D of them, in any order.
@@ -90,7 +95,7 @@ def predict(eigenvalues, beta: float, sigma2: float | None, latent_dim: int) -> 
 
 
 def water_level_for_rate(eigenvalues, rate: float, latent_dim: int) -> float:
-    """The water level at which a linear VAE's rate is ``rate``: the inverse of ``predict(...).rate``.
+    """Returns the water level at which a linear VAE's rate is ``rate``: the inverse of ``predict(...).rate``.
 
     With q active latents the rate is half the sum over them of log(lambda_i / s), and the true rate is the largest of
     these over q; each falls with s, so the level is the largest of their roots.
@@ -118,7 +123,7 @@ def water_level_for_rate(eigenvalues, rate: float, latent_dim: int) -> float:
 
 
 def water_level_for_error(eigenvalues, error: float, latent_dim: int) -> float:
-    """The water level at which a linear VAE's expected squared error is ``error``: the inverse of ``.distortion``.
+    """Returns the water level at which a linear VAE's squared error is ``error``: the inverse of ``.distortion``.
 
     The error is the least, over the number q of active latents, of q s + (sum of the other eigenvalues); each rises
     with s, so the level is the largest of their roots.
@@ -139,7 +144,7 @@ def water_level_for_error(eigenvalues, error: float, latent_dim: int) -> float:
     if latent_dim < 1:
         raise ValueError(f"latent_dim must be >= 1, not {latent_dim}")
     most = min(latent_dim, values.size)
-    tail = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])[: most + 1]
+    tail = left_over(values)[: most + 1]
     slack = 1e-12 * tail[0]  # a sum in another order
     if not error >= tail[-1] - slack:
         raise ValueError(
@@ -155,7 +160,7 @@ def water_level_for_error(eigenvalues, error: float, latent_dim: int) -> float:
 
 
 def beta_at(water_level: float, eigenvalues, latent_dim: int, sigma2: float | None) -> float:
-    """The weight beta that puts the water at ``water_level``.
+    """Returns the weight beta that puts the water at ``water_level``.
 
     Args:
       water_level: s, >= 0.

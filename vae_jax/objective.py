@@ -24,20 +24,20 @@ def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
 
 
 def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:
-    """theta ``[s, ...]`` at ``z [s, d]``, to score ``x[event]`` with: a decoder that reads its example reads ``x``."""
+    """Decodes ``z [s, d]`` to theta ``[s, ...]``, to score ``x[event]`` with; one that reads its example reads x."""
     if vae.decode_given is None:
         return jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
     return jax.vmap(vae.decode_given, in_axes=(None, 0, None))(params["model"], z, x)
 
 
 def score(likelihood: Likelihood, own: Params, x: Array, q, z: Array, theta: Array) -> Terms:
-    """The terms of one example from what ``infer`` returned; log densities in nats."""
+    """Scores one example with what ``infer`` returned for it; log densities in nats."""
     log_px_z = jax.vmap(likelihood.log_prob, in_axes=(None, 0, None))(own, at_least_float32(theta), x)
     return Terms(q, z, log_px_z, standard_normal_log_prob(z), q.log_prob(z))
 
 
 def terms(vae: VAE, likelihood: Likelihood, params: Params, x: Array, key: Array, num_samples: int = 1) -> Terms:
-    """The terms of the bound for one example; ``vmap`` over ``x`` and ``key`` for a batch.
+    """Returns the terms of the bound for one example; ``vmap`` over ``x`` and ``key`` for a batch.
 
     Args:
       vae, likelihood: the model; ``params`` is ``{"model": ..., "likelihood": ...}``.
@@ -49,17 +49,17 @@ def terms(vae: VAE, likelihood: Likelihood, params: Params, x: Array, key: Array
 
 
 def rate(t: Terms) -> Array:
-    """KL(q(z|x) || p(z)) per example, nats, analytic: ``[...]``."""
+    """Returns KL(q(z|x) || p(z)) per example, nats, analytic: ``[...]``."""
     return jnp.sum(t.q.kl(), axis=-1)
 
 
 def distortion(t: Terms) -> Array:
-    """-E_q log p(x|z) per example, nats, the mean over the samples: ``[...]``."""
+    """Returns -E_q log p(x|z) per example, nats, the mean over the samples: ``[...]``."""
     return -jnp.mean(t.log_px_z, axis=-1)
 
 
 def elbo(t: Terms, weight=1.0) -> Array:
-    """The evidence lower bound, the mean over the batch of -(distortion + weight * rate), nats, to be maximised.
+    """Returns the evidence lower bound, the batch's mean of -(distortion + weight * rate), nats, to be maximised.
 
     At weight 1 it bounds log p(x) (Kingma and Welling 2013, 1312.6114, eq. 3); at any other weight it is the beta-VAE's
     training objective (Higgins 2017) and bounds nothing. Takes the terms of one example or of a batch; the weight is a
@@ -69,7 +69,7 @@ def elbo(t: Terms, weight=1.0) -> Array:
 
 
 def iwae(t: Terms, weight=1.0) -> Array:
-    """The importance-weighted bound L_K with K = s, the mean over the batch, nats (Burda 2016, 1509.00519, eq. 8).
+    """Returns the importance-weighted bound L_K, K = s, the mean over the batch, nats (Burda 2016, 1509.00519, eq. 8).
 
     K weights for each example, their mean inside the log, then the mean over examples. With a weight other than 1,
     log p(z) - log q(z|x) is multiplied by it, which bounds nothing.
@@ -82,7 +82,7 @@ SEPARABLE = (elbo, iwae)
 
 
 def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objective:
-    """Free nats for each latent (Kingma 2016, 1606.04934, eq. 15): -(distortion + weight * sum_d max(floor, KL_d)).
+    """Makes free bits (Kingma 2016, 1606.04934, eq. 15): -(distortion + weight * sum_d max(floor, KL_d)).
 
     Of the three variants in use this is the paper's: KL_d is the mean over the batch, the floor holds for each latent
     dimension. (Taking the maximum per example, or of the whole rate, are other objectives.) Below the floor a latent
@@ -103,7 +103,7 @@ def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objecti
 
 
 def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objective:
-    """-(distortion + gamma |rate - C|), C in place of the weight, nats (Burgess 2018, 1804.03599, eq. 8).
+    """Makes -(distortion + gamma |rate - C|), C in place of the weight, nats (Burgess 2018, 1804.03599, eq. 8).
 
     The rate is the mean over the batch inside the absolute value. With beta*(C) the weight whose optimum has rate C,
     gamma >= beta*(C) puts the optimum at rate C, and a smaller gamma gives exactly the beta-VAE of beta = gamma. The
@@ -123,12 +123,12 @@ def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objectiv
 
 
 def _batch_mean(values: Array, all_mean: Callable) -> Array:
-    """The mean over the global batch; its gradient is this device's share, which the step averages later."""
+    """Returns the mean over the global batch; its gradient is this device's share, which the step averages later."""
     local = jnp.mean(values, axis=0)
     return local + jax.lax.stop_gradient(all_mean(local) - local)
 
 
 def iwae_per_example(t: Terms, weight=1.0) -> Array:
-    """L_K of each example, ``[...]``, nats; ``iwae`` is its mean."""
+    """Returns L_K of each example, ``[...]``, nats; ``iwae`` is its mean."""
     log_w = t.log_px_z + weight * (t.log_pz - t.log_qz)
     return jax.nn.logsumexp(log_w, axis=-1) - jnp.log(log_w.shape[-1])

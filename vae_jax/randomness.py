@@ -13,21 +13,21 @@ INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA = ra
 
 
 def purpose_key(key: jax.Array, *purposes) -> jax.Array:
-    """``key`` folded by each of ``purposes`` in turn (integers, or traced integers such as the step)."""
+    """Folds ``key`` by each of ``purposes`` in turn (integers, or traced integers such as the step)."""
     for purpose in purposes:
         key = jax.random.fold_in(key, purpose)
     return key
 
 
 def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
-    """One key for each example: ``index [b] -> keys [b]``, the same wherever the example is computed."""
+    """Returns one key for each example: ``index [b] -> keys [b]``, the same wherever the example is computed."""
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
 
 
 def batch_rows(
     key: jax.Array, step: jax.Array, length: int, num_examples: int, batch_size: int, blocks: int = 1
 ) -> jax.Array:
-    """The rows of ``length`` batches from ``step`` on, ``[length, b]``: pure arithmetic on (key, step).
+    """Returns the rows of ``length`` batches from ``step`` on, ``[length, b]``: pure arithmetic on (key, step).
 
     Each epoch is a permutation of the examples keyed by (key, epoch); a remainder smaller than a batch is dropped,
     another one each epoch.
@@ -45,12 +45,12 @@ def batch_rows(
 
 
 def batches_per_epoch(num_examples: int, batch_size: int, blocks: int = 1) -> int:
-    """How many batches an epoch of ``batch_rows`` has."""
+    """Returns how many batches an epoch of ``batch_rows`` has."""
     return (num_examples // blocks) // (batch_size // blocks)
 
 
 def epoch_rows(key: jax.Array, epoch: jax.Array, num_examples: int, batch_size: int, blocks: int = 1) -> jax.Array:
-    """The rows of all batches of one epoch of ``batch_rows``, ``[batches, b]``."""
+    """Returns the rows of all batches of one epoch of ``batch_rows``, ``[batches, b]``."""
     each, part = num_examples // blocks, batch_size // blocks
     per_epoch = batches_per_epoch(num_examples, batch_size, blocks)
     key_of_epoch = purpose_key(key, ORDER, epoch)

@@ -52,12 +52,12 @@ def _ramp(t, steps, delay) -> jax.Array:
 
 
 def constant(value) -> Schedule:
-    """``value`` at every step."""
+    """Makes a schedule of ``value`` at every step."""
     return lambda t: jnp.broadcast_to(_float(value), jnp.shape(t))
 
 
 def linear(stop, steps, start=0.0, delay=0) -> Schedule:
-    """A straight ramp: ``start`` up to step ``delay``, ``stop`` from step ``delay + steps`` on, for ever.
+    """Makes a straight ramp: ``start`` up to step ``delay``, ``stop`` from step ``delay + steps`` on, for ever.
 
     Args:
       stop, start: the values at the ends; a decreasing ramp is allowed.
@@ -72,7 +72,9 @@ def linear(stop, steps, start=0.0, delay=0) -> Schedule:
 
 
 def sigmoid(stop, midpoint, steepness, start=0.0) -> Schedule:
-    """A logistic ramp (Bowman 2015, 1511.06349): ``start + (stop - start) / (1 + exp(-steepness (t - midpoint)))``.
+    """Makes a logistic ramp (Bowman 2015, 1511.06349).
+
+    Its value is ``start + (stop - start) / (1 + exp(-steepness (t - midpoint)))``.
 
     It is not rescaled, so it approaches its ends and never equals them: with ``midpoint=2500`` and
     ``steepness=0.0025`` it begins at 0.0019.
@@ -81,12 +83,12 @@ def sigmoid(stop, midpoint, steepness, start=0.0) -> Schedule:
 
 
 def cosine(stop, steps, start=0.0, delay=0) -> Schedule:
-    """Half a cosine wave from ``start`` (up to step ``delay``) to ``stop`` (from step ``delay + steps`` on)."""
+    """Makes half a cosine wave from ``start`` (up to step ``delay``) to ``stop`` (from step ``delay + steps`` on)."""
     return lambda t: _between(start, stop, _SHAPES["cosine"](_ramp(t, steps, delay)))
 
 
 def cyclical(stop, steps, cycles=4, ratio=0.5, shape="linear", start=0.0) -> Schedule:
-    """Cyclical annealing (Fu 2019, 1903.10145, eq. 6 and 7), in exact integers; holds ``stop`` from step ``steps`` on.
+    """Makes cyclical annealing (Fu 2019, 1903.10145, eq. 6 and 7), in exact integers; ``stop`` from step ``steps`` on.
 
     The run of ``steps`` steps is cut into ``cycles`` cycles of ``L = ceil(steps / cycles)``; within each, the weight
     ramps from ``start`` for a share ``ratio`` of the cycle, then holds ``stop``. Where ``cycles`` does not divide

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 
 def given(*values) -> bool:
-    """Whether all of ``values`` are plain numbers (or None), which can be compared now; False for arrays."""
+    """Returns whether all of ``values`` are plain numbers (or None), which can be compared now; False for arrays."""
     return not any(isinstance(v, jax.Array) for v in values)
 
 
 def log(value):
-    """The natural logarithm: a plain number of a plain number, an array of an array."""
+    """Returns the natural logarithm: a plain number of a plain number, an array of an array."""
     return math.log(value) if given(value) else jnp.log(value)

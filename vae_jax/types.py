@@ -39,7 +39,7 @@ class VAE(NamedTuple):
         only from the parts before it (teacher forcing): what the bound is made of. ``decode`` then reads its own
         output. None where z is all that the decoder needs.
       largest_map: how many numbers the largest feature map of an example has, for a network whose training on a CPU is
-        bound by the cache (``accumulation.py``); 0 for others.
+        bound by the cache (``train/microbatches.py``); 0 for others.
     """
 
     init: Callable[[Array], Params]
@@ -124,7 +124,7 @@ class KLWeight(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """How many updates were not made, because their loss or gradient was not finite (``guard.py``).
+    """How many updates were not made, because their loss or gradient was not finite (``train/guard.py``).
 
     Attributes:
       in_a_row: int32 scalar, those since the last update that was made.
@@ -173,6 +173,6 @@ class UserError(Exception):
 
 
 def one_line(text: str, most: int = LONGEST) -> str:
-    """``text`` on one line, what cannot be printed as a space, its middle left out where it is longer than ``most``."""
+    """Puts ``text`` on one line: what cannot be printed becomes a space, and the middle goes where it is too long."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
     return line if len(line) <= most else f"{line[: 2 * most // 3]} ... {line[5 - most // 3 :]}"

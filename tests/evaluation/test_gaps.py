@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linear_bed import LINEAR, bed_data, bed_log_likelihood, bed_optimum
+from linear_bed import bed_optimum
 
+from experiments.claims.bed import LINEAR, bed_data, bed_log_likelihood
 from vae_jax.evaluation import gaps
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import gaussian

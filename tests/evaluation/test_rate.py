@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import golden, within_standard_errors
-from linear_bed import BED_EIGENVALUES, BED_LATENTS
+from conftest import BED_EIGENVALUES, BED_LATENTS, golden, within_standard_errors
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc

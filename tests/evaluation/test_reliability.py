@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import within_standard_errors
-from linear_bed import DIM, LINEAR, bed_optimum
+from linear_bed import bed_optimum
 from scipy import stats
 
+from experiments.claims.bed import DIM, LINEAR
 from vae_jax import likelihoods
 from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.reliability import BINS, LEVELS, coverage, histogram, make_reliability, transform

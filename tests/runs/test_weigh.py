@@ -83,7 +83,7 @@ def test_the_frontier_ends_in_collapse():
 def test_a_target_rate_comes_back_as_the_flags_of_the_controller():
     target = prospects.for_rate(BED_EIGENVALUES, BED_LATENTS, 4.023594781)
     assert target.flags == "--weighting=pi --target_kl=4.02359"
-    assert target.row.water_level == pytest.approx(0.4, rel=1e-8) and "5 latents" in target.said
+    assert target.row.water_level == pytest.approx(0.4, rel=1e-8) and "5 latents" in target.meaning
     assert prospects.for_rate(BED_EIGENVALUES, BED_LATENTS, 1e6).row is None
 
 
@@ -95,15 +95,15 @@ def test_a_tolerance_comes_back_as_the_flags_of_geco():
     assert target.flags.endswith(f"--weighting=geco --target_distortion={nll:.3f}")
     assert target.flags.startswith("--precision=fixed --sigma=0.497494 ")
     assert target.row.water_level == pytest.approx(0.4, rel=1e-8)
-    assert f"beta = {0.4 / 0.2475:.3g} at that sigma" in target.said
+    assert f"beta = {0.4 / 0.2475:.3g} at that sigma" in target.meaning
 
 
 def test_tolerances_out_of_reach_are_said_to_be():
     # Six latents leave .225 of squared error, seven leave .105, in ten dimensions.
     target = prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, 0.12)
-    assert target.row is None and "a linear model cannot" in target.said and "takes 7" in target.said
+    assert target.row is None and "a linear model cannot" in target.meaning and "takes 7" in target.said
     target = prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, 1.5)
-    assert target.row is None and "nothing has to be learned" in target.said
+    assert target.row is None and "nothing has to be learned" in target.meaning
     assert prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, 0.15 + 1e-6).row is not None
     for tolerance in (1e-3, 0.15, 10.0):  # the flags are there all the same: a network is not a linear model
         assert "--weighting=geco" in prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, tolerance).flags

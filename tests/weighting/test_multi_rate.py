@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden
-from linear_bed import DIM, FIXED, SIGMA2, _basis, _SigmaPoints, bed_data, squared_error
 
+from experiments.claims.bed import DIM, FIXED, SIGMA2, SigmaPoints, bed_data, squared_error
 from vae_jax import likelihoods, models, objective, schedules, weighting
 from vae_jax.devices.parallel import parallel
 from vae_jax.evaluation import Evaluator, make_scorer
@@ -40,7 +40,7 @@ ONE = weighting.from_schedule(schedules.constant(1.0))
 
 def noiseless(vae):
     """The model with the sigma points of its posterior in place of samples: nothing is random but the betas."""
-    return vae._replace(encode=lambda params, x: _SigmaPoints(*vae.encode(params, x)))
+    return vae._replace(encode=lambda params, x: SigmaPoints(*vae.encode(params, x)))
 
 
 def gated_linear(beta_range):
@@ -95,38 +95,6 @@ def trained():
     return vae, *train(vae, FIXED, RANGE)
 
 
-def closed_form(beta_range=RANGE):
-    """The optimum for every beta as parameters (math: section 13): slope 1, no bend, W^2 = lambda, V = W / lambda."""
-    middle = sum(log_range(beta_range)) / 2
-    head = BED_EIGENVALUES[:BED_LATENTS]
-    w = _basis()[:, :BED_LATENTS] * np.sqrt(head)
-    params = gated_linear(beta_range).init(jax.random.key(0))
-    v = (w / head).T
-    heads = {
-        "mean": {"kernel": v.T, "bias": v @ np.full(DIM, 0.5)},  # the encoder centres x at 0.5
-        "logvar": jax.tree.map(jnp.zeros_like, params["encoder"]["logvar"]),
-    }
-    level = {**params["level"], "offset": math.log(SIGMA2) - np.log(head) + middle}
-    theta = {"kernel": w.T, "bias": np.zeros(DIM)}
-    model = {**params, "encoder": heads, "decoder": {"theta": theta}, "level": level}
-    return {"model": jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), model), "likelihood": FIXED.init((DIM,))}
-
-
-def test_the_grid_holds_every_number_of_latents_and_no_tie():
-    active = [predict(BED_EIGENVALUES, beta, SIGMA2, BED_LATENTS).active for beta in BETAS]
-    assert len(BETAS) >= 12 and {6, 5, 4, 2, 0} <= set(active)
-    head = BED_EIGENVALUES[:BED_LATENTS]
-    assert min(abs(math.log(value / (beta * SIGMA2))) for value in head for beta in BETAS) > 0.1
-
-
-def test_the_closed_form_is_a_gated_linear_model():
-    """No training: what the gates have to learn, written down. Off by the rounding of the corner alone."""
-    found = deviations(curve(gated_linear(RANGE), FIXED, closed_form(), BETAS), BETAS)
-    # At the tightest place of the grid x = 1 - e^u is 0.125: the rounding takes width^2 / (4 x^2) = 0.6% of gate^2.
-    used = [rate > NO_RATE for rate, *_ in curve(gated_linear(RANGE), FIXED, closed_form(), BETAS)]
-    assert np.abs(found[used, :2]).max() < 0.006 and np.abs(found[:, :2]).max() < 0.01
-
-
 def test_one_trained_network_is_the_water_filling_curve():
     vae, params, metrics = trained()
     found = deviations(curve(vae, FIXED, params, BETAS), BETAS)
@@ -136,18 +104,6 @@ def test_one_trained_network_is_the_water_filling_curve():
     assert np.all(np.diff(rates) < 1e-5)  # the rate falls with beta (math: section 13)
     np.testing.assert_allclose(metrics["beta"][-1], math.sqrt(RANGE[0] * RANGE[1]), rtol=0.02)  # the geometric mean
     assert metrics["loss"][-1] > -metrics["elbo"][-1]
-
-
-def test_a_network_that_does_not_see_beta_is_off_the_curve():
-    """Planted: the gates frozen where beta = 1. It has one rate for all."""
-    vae = gated_linear(RANGE)
-    blind = vae._replace(
-        encode=lambda params, x: vae.encode({**params, "eta": jnp.zeros(())}, x),
-        decode=lambda params, z: vae.decode({**params, "eta": jnp.zeros(())}, z),
-    )
-    params, _ = train(blind, FIXED, RANGE, steps=500, copies=8)
-    found = deviations(curve(blind, FIXED, params, BETAS), BETAS)
-    assert np.sum(np.abs(found[:, 0]) > 0.1) >= len(BETAS) - 2
 
 
 def test_the_ordinary_scorer_takes_the_model_at_a_beta():
@@ -163,15 +119,11 @@ def test_a_learned_sigma_follows_the_learned_variance_of_theory():
     """Here s = beta sigma^2(beta) is no power of beta, and the bend of the latents' response has to learn it."""
     low_high, betas = (0.4, 1.6), (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
     vae, likelihood = gated_linear(low_high), respond(gaussian("learned", sigma=0.5), low_high, knots=17)
-    params, metrics = train(vae, likelihood, low_high, rate=0.05, copies=40)
+    params, metrics = train(vae, likelihood, low_high, steps=2000, rate=0.05, copies=20)
     found = deviations(curve(vae, likelihood, params, betas), betas, sigma2=None)
     assert np.abs(found).max() < 0.02, found
     assert params["likelihood"]["knots"]["u"].shape == (17,)
     assert 0.17 < metrics["sigma"][-1] < 0.45  # between those of the ends of the range
-    # Planted: one sigma for every beta, which theory says varies eightfold.
-    plain = gaussian("learned", sigma=0.5)
-    params, _ = train(vae, plain, low_high, steps=500, rate=0.05, copies=8)
-    assert np.abs(deviations(curve(vae, plain, params, betas), betas, sigma2=None)[:, 2]).max() > 0.3
 
 
 # ---------------------------------------------------------------- the gates
@@ -199,10 +151,9 @@ def test_the_responses_and_their_gradients_are_finite_everywhere():
     assert not np.isfinite(jax.grad(lambda u: jnp.sqrt(jnp.maximum(0.0, -jnp.expm1(u))))(0.0))
 
 
-@pytest.mark.parametrize("model", [models.mlp, models.conv])
-def test_a_gated_model_begins_as_the_plain_one(model):
+def test_a_gated_model_begins_as_the_plain_one():
     event = (8, 8, 1)
-    plain, gated = model(event, event, 3, (16,)), model(event, event, 3, (16,), beta_range=(0.5, 20.0))
+    plain, gated = models.mlp(event, event, 3, (16,)), models.mlp(event, event, 3, (16,), beta_range=(0.5, 20.0))
     old, new = jax.jit(lambda key: (plain.init(key), gated.init(key)))(jax.random.key(0))
     assert set(old) == {"encoder", "decoder"} and set(new) == {"encoder", "decoder", "level", "eta"}
     assert new["eta"].dtype == jnp.float32 and new["eta"].shape == () and new["eta"] == 0.0
@@ -367,14 +318,14 @@ def test_only_the_elbo_and_a_weight_without_a_controller_are_taken():
         make_train_step(Recipe(vae, likelihood, optimizer, ONE, beta_range=(2.0, 1.0)))
 
 
-def test_one_device_eight_devices_and_pmap_agree():
+def test_one_device_and_eight_under_pmap_agree():
     event, batch = (4, 4, 1), 32
     data = np.random.default_rng(0).uniform(size=(96, *event)).astype(np.float32)
     likelihood = respond(gaussian("learned"), RANGE)
     vae = models.mlp(event, event, 3, (16,), RANGE)
     optimizer = adam(learning_rates("cosine", 1e-3, 200), likelihood)
     ends, logged = {}, {}
-    for name, mode, count in (("one", "jit", 1), ("jit", "jit", 8), ("pmap", "pmap", 8)):
+    for name, mode, count in (("one", "jit", 1), ("pmap", "pmap", 8)):
         spread = parallel(mode, batch, jax.devices()[:count])
         recipe = Recipe(vae, likelihood, optimizer, ONE, all_mean=spread.all_mean, beta_range=RANGE)
         chunk = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split))
@@ -382,7 +333,6 @@ def test_one_device_eight_devices_and_pmap_agree():
         state, logged[name] = jax.device_get(chunk(state, spread.place(data), 20))
         ends[name] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
         assert state.params["model"]["eta"] == state.params["likelihood"]["eta"] == 0.0
-    for name in ("jit", "pmap"):
-        np.testing.assert_allclose(ends[name], ends["one"], atol=1e-5)
-        for metric in ("loss", "elbo", "rate", "distortion", "beta", "sigma"):
-            np.testing.assert_allclose(logged[name][metric], logged["one"][metric], rtol=1e-4, err_msg=metric)
+    np.testing.assert_allclose(ends["pmap"], ends["one"], atol=1e-5)
+    for metric in ("loss", "elbo", "rate", "distortion", "beta", "sigma"):
+        np.testing.assert_allclose(logged["pmap"][metric], logged["one"][metric], rtol=1e-4, err_msg=metric)

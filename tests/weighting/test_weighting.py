@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import jax
@@ -10,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import golden
-from linear_bed import DIM, EXACT, FIXED, bed_data, bed_optimum, exact_terms
+from linear_bed import bed_optimum
 
+from experiments.claims.bed import DIM, EXACT, FIXED, bed_data, exact_terms
 from vae_jax import objective, schedules, weighting
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import gaussian
@@ -40,39 +39,6 @@ def drive(weight, measured, name="rate", state=None):
 # ---------------------------------------------------------------- the PI controller
 
 
-def test_pi_golden(x64):
-    weight = weighting.pi(5.0, kp=0.01, ki=0.001, beta_max=10.0)
-    assert float(weight.value(weight.init(), 0)) == 0.0  # the integral starts at 0, the weight at its lower bound
-    betas, state = drive(weight, [8.0, 7.0, 4.0])
-    for got, expected in zip(betas, (".012525741268", ".013807970780", ".006689414214")):
-        assert got == golden(expected)
-    assert state["saturated"] == 0.0
-    # An error counted from the other side would lower the weight where the rate is too high.
-    assert betas[0] > 0.0
-    with jax.enable_x64(False):
-        betas, _ = drive(weight, [8.0, 7.0, 4.0])
-        assert betas.dtype == np.float32 and betas[2] == golden(".006689414214", single=True)
-
-
-def _others_pi(fault, rates, target, low, high, kp=0.01, ki=0.001):
-    """The controller as others wrote it, by hand, with one of the published faults or with none: its weights.
-
-    Source of the first: an anti-windup whose condition (the last weight below 0 and above 1) never holds. Of the
-    second: the integral stands still while the last weight was below the range, also when the error has turned.
-    """
-    integral, wanted, found = 0.0, low, []
-    for rate in rates:
-        error = target - rate
-        proportional = kp / (1.0 + math.exp(error))
-        still = {"dead": wanted < 0 and wanted > 1, "one-sided": wanted < low, "none": False}[fault]
-        integral -= 0.0 if still else ki * error
-        wanted = low + proportional + integral
-        found.append(min(max(wanted, low), high))
-        if fault == "none":
-            integral = found[-1] - low - proportional
-    return np.array(found)
-
-
 # Target and range; the rates; where the weight must be on the way back from saturation (1e-9 relative).
 WINDUPS = {
     "at the floor": ((12.0, 1.0, math.inf), ((2000, 0.0), (100, 22.0)), {2000: 1.019999484580, 2099: 2.009999484580}),
@@ -86,33 +52,14 @@ def test_the_integral_neither_winds_up_nor_locks(name, x64):
     rates = np.concatenate([np.full(*part) for part in parts])
     turn = parts[0][0]
 
-    def holds(betas):
-        back = [betas[step] == pytest.approx(value, rel=1e-9) for step, value in on_the_way_back.items()]
-        return bool(np.all(betas[:turn] == pytest.approx(low, abs=1e-12)) and all(back))
-
     weight = weighting.pi(target, kp=0.01, ki=0.001, beta_min=low, beta_max=high)
     first, state = drive(weight, rates[:turn])
     assert state["saturated"] == 1.0
-    if name == "at the floor":
-        assert state["integral"] == golden("-6.1441746e-8")
-    second, _ = drive(weight, rates[turn:], state=state)
-    assert holds(np.concatenate([first, second]))
-    # Planted: both published faults fail the same sequence, and the hand-written controller without them passes.
-    assert {f: holds(_others_pi(f, rates, target, low, high)) for f in ("dead", "one-sided", "none")} == {
-        "dead": False,
-        "one-sided": False,
-        "none": True,
-    }
-    longer = np.append(rates, np.full(2000, rates[-1]))
-    assert np.all(_others_pi("dead", longer, target, low, high) == low)  # wound up: still at its bound
-    assert np.all(_others_pi("one-sided", longer, target, low, high) == low)  # locked, for ever
-
-
-def test_a_wound_up_integral_needs_45000_steps():
-    rates = np.repeat([20.0, 220.0], [5000, 45_100])
-    betas = _others_pi("dead", rates, 200.0, 0.0, 1.0)
-    back = int(np.argmax(betas > 0.0)) - 5000
-    assert back == pytest.approx(45_000, abs=2)
+    # A controller whose integral is wound up, or stands still for ever once it is at its bound, would stay there.
+    betas = np.concatenate([first, drive(weight, rates[turn:], state=state)[0]])
+    assert np.all(betas[:turn] == pytest.approx(low, abs=1e-12))
+    for step, value in on_the_way_back.items():
+        assert betas[step] == pytest.approx(value, rel=1e-9)
 
 
 @pytest.mark.parametrize("error", [1e4, -1e4, 1e30, -1e30])
@@ -157,25 +104,6 @@ def test_where_pi_starts(x64):
 
 
 # ---------------------------------------------------------------- GECO
-
-
-def geco_golden(multipliers) -> bool:
-    expected = ("1.040810774192", "1.082420784580", "1.125140593671")
-    return all(got == golden(text) for got, text in zip(multipliers, expected))
-
-
-def test_geco_golden(x64):
-    weight = weighting.geco(16.0, rate=0.01, decay=0.99)
-    betas, state = drive(weight, [20.0, 12.0, 15.0], "distortion")
-    assert geco_golden(1.0 / betas) and state["saturated"] == 0.0
-    # Planted: the multiplier on the other term, and a moving average that starts at 0.
-    assert not geco_golden(betas)
-    average, multiplier, found = 0.0, 1.0, []
-    for violation in (4.0, -4.0, -1.0):
-        average = 0.99 * average + 0.01 * violation
-        multiplier *= math.exp(0.01 * average)
-        found.append(multiplier)
-    assert not geco_golden(found)
 
 
 def raises_the_multiplier(next_beta) -> bool:
@@ -248,22 +176,6 @@ def terms_of(kl):
     kl = jnp.asarray(kl)
     zeros = jnp.zeros((len(kl), 1), kl.dtype)
     return Terms(DiagGaussian(jnp.sqrt(2.0 * kl), jnp.zeros_like(kl)), zeros[..., None], zeros, zeros, zeros)
-
-
-def test_free_bits_golden(x64):
-    kl = jnp.array([[0.1, 0.9], [0.5, 0.1]])
-
-    def per_sample(kl, floor):
-        return jnp.mean(jnp.sum(jnp.maximum(kl, floor), 1))
-
-    def total(kl, floor):
-        return jnp.maximum(jnp.mean(jnp.sum(kl, 1)), floor)
-
-    assert -float(objective.free_bits(0.35)(terms_of(kl))) == golden(".85")
-    assert -float(objective.free_bits(0.35)(terms_of(kl), 3.0)) == pytest.approx(2.55, rel=1e-12)
-    # Planted: the other two variants in use are other objectives.
-    assert float(per_sample(kl, 0.35)) == golden("1.05")
-    assert float(total(kl, 0.35)) == golden(".8")
 
 
 def test_no_gradient_below_the_floor_and_the_elbo_at_floor_zero(x64):
@@ -348,25 +260,6 @@ def test_batch_coupled_losses_see_the_whole_batch_under_pmap(x64):
 # ---------------------------------------------------------------- in a training step
 
 
-def build(weight, bound=objective.elbo):
-    """A linear VAE on the bed, in float32: its first state, and what runs it for some steps."""
-    likelihood = gaussian("learned", sigma=1.0)
-    optimizer = optax.adam(1e-2)
-    recipe = Recipe(EXACT, likelihood, optimizer, weight, bound)
-    step = make_train_step(recipe)
-    x = bed_data()
-
-    @functools.partial(jax.jit, static_argnums=1)
-    def run(state, length):
-        return jax.lax.scan(lambda state, _: step(state, x), state, length=length)
-
-    return jax.jit(lambda: init_state(recipe, (DIM,), jax.random.key(3)))(), run
-
-
-def bits(tree):
-    return [np.asarray(v).tobytes() for v in jax.tree.leaves(tree._replace(key=jax.random.key_data(tree.key)))]
-
-
 @pytest.mark.parametrize(
     ("weight", "bound"),
     [
@@ -377,18 +270,31 @@ def bits(tree):
     ids=["pi", "geco", "capacity"],
 )
 def test_the_state_is_carried_and_the_logged_beta_is_the_applied_one(weight, bound):
-    start, run = build(weight, bound)
-    whole, metrics = run(start, 12)
-    half, first = run(start, 6)
-    parts, second = run(half, 6)
-    assert bits(parts) == bits(whole)
+    # A linear VAE on the bed, in float32; the state after six updates leaves the device and comes back.
+    likelihood, optimizer, x = gaussian("learned", sigma=1.0), optax.adam(1e-2), bed_data()
+    recipe = Recipe(EXACT, likelihood, optimizer, weight, bound)
+    step = jax.jit(make_train_step(recipe))
+
+    def run(state, count=6):
+        metrics = []
+        for _ in range(count):
+            state, now = step(state, x)
+            metrics.append(jax.device_get(now))
+        return state, {name: np.array([m[name] for m in metrics]) for name in metrics[0]}
+
+    half, first = run(init_state(recipe, (DIM,), jax.random.key(3)))
+    whole, second = run(half)
+    saved = jax.device_get(half._replace(key=jax.random.key_data(half.key)))
+    again, metrics = run(saved._replace(key=jax.random.wrap_key_data(saved.key)))
+    for a, b in zip(jax.tree.leaves(again.params), jax.tree.leaves(whole.params), strict=True):
+        np.testing.assert_array_equal(a, b)
     for name, values in metrics.items():
-        np.testing.assert_array_equal(np.concatenate([first[name], second[name]]), values)
+        np.testing.assert_array_equal(second[name], values)
     # The loss of each update is that of the weight it logs.
-    beta, rate = metrics["beta"], metrics["rate"]
-    assert len(np.unique(beta)) > 1
-    offset = beta * metrics["capacity"] if "capacity" in metrics else 0.0
-    np.testing.assert_allclose(metrics["loss"], metrics["distortion"] + beta * rate - offset, rtol=2e-6, atol=1e-5)
+    beta, rate = first["beta"], first["rate"]
+    assert len(np.unique(np.append(beta, second["beta"]))) > 1
+    offset = beta * first["capacity"] if "capacity" in first else 0.0
+    np.testing.assert_allclose(first["loss"], first["distortion"] + beta * rate - offset, rtol=2e-6, atol=1e-5)
     if bound is objective.elbo:  # planted: a controller that forgets its state at the interruption trains otherwise
-        forgotten, _ = run(half._replace(weight_state=weight.init()), 6)
+        forgotten, _ = run(half._replace(weight_state=weight.init()))
         assert not np.allclose(forgotten.params["model"]["w"], whole.params["model"]["w"], rtol=1e-4)

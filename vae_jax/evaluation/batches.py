@@ -49,9 +49,7 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
     _, _, preprocess, batch_size, shard, devices, jit = evaluator
 
     def batch(params, raw, rows, key, static):
-        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)
-        keys = example_keys(purpose_key(key, LATENT), rows)
-        return jax.vmap(lambda x, key: measure(params, x, key, *static))(x, keys)
+        return jax.vmap(lambda x, key: measure(params, x, key, *static))(*inputs(preprocess, raw, rows, key))
 
     held = jit(lambda params, data, rows, key, static: batch(params, data[rows], rows, key, static), static_argnums=4)
     read = jit(batch, static_argnums=4)
@@ -74,14 +72,20 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
     return parts
 
 
+def inputs(preprocess: Callable, raw: Array, rows: Array, key: Array) -> tuple[Array, Array]:
+    """Returns x ``[b, *event]`` of the examples ``rows`` and a key for each one's z: by its index, not by its batch."""
+    x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)
+    return x, example_keys(purpose_key(key, LATENT), rows)
+
+
 def _read(data: Any, rows: np.ndarray, sharding: jax.sharding.Sharding) -> Array:
-    """The examples ``rows`` of a split on the host, on the devices as their indices are: each process reads its own."""
+    """Reads the examples ``rows`` of a split on the host, to where their indices are: each process reads its own."""
     shape = (len(rows), *data.shape[1:])
     return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(data[rows[index[0]]]))
 
 
 def watched(parts: Iterator[tuple[Any, int]], watch: Callable[[int], None]) -> Iterator[tuple[Any, int]]:
-    """The same parts, each waited for and counted: ``watch(count)``, its number of examples."""
+    """Yields the same parts, each waited for and counted: ``watch(count)``, its number of examples."""
     for part, count in parts:
         jax.block_until_ready(part)
         watch(count)
@@ -89,7 +93,7 @@ def watched(parts: Iterator[tuple[Any, int]], watch: Callable[[int], None]) -> I
 
 
 def gather(parts: Iterator[tuple[Any, int]]) -> Any:
-    """All examples of all parts, in order, as numpy arrays ``[n, ...]``, without the padding."""
+    """Joins all examples of all parts, in order, as numpy arrays ``[n, ...]``, without the padding."""
     parts = list(parts)
     n = sum(count for _, count in parts)
     return jax.tree.map(lambda *a: np.concatenate([np.asarray(v) for v in a])[:n], *(part for part, _ in parts))

@@ -58,7 +58,7 @@ def score_example(
     iw_samples: int = 0,
     chunk: int = 16,
 ) -> Scores:
-    """All scores of one example; consumes ``key``.
+    """Computes all scores of one example; consumes ``key``.
 
     Args:
       x: one example, ``[event]``.
@@ -88,7 +88,7 @@ def score_example(
 
 
 def _importance_weighted(vae, likelihood, params, x, key, num_samples, chunk):
-    """L_K of one example by a running log-sum-exp over chunks of samples; the last chunk is cut by a mask."""
+    """Returns L_K of one example by a running log-sum-exp over chunks of samples; the last chunk is cut by a mask."""
 
     def body(total, i):
         t = bounds.terms(vae, likelihood, params, x, jax.random.fold_in(key, i + 1), chunk)
@@ -120,7 +120,7 @@ def make_scorer(evaluator: Evaluator) -> Callable[..., Scores]:
 
 
 def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> dict[str, Any]:
-    """The means of a split, from per-example scores.
+    """Takes the means of a split, from per-example scores.
 
     Args:
       scores: of all its examples.
@@ -160,7 +160,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
 
 
 def calibrated_elbo(results: Mapping[str, Any]) -> float:
-    """The held-out ELBO at beta = 1 and sigma^2 = the mean squared error of the training split, nats per example.
+    """Returns the held-out ELBO at beta = 1 and sigma^2 = the training split's mean squared error, nats per example.
 
     Weights trained on a squared error belong to no particular sigma: declared at one or another, the same model has
     ELBOs that are tens of nats apart. At the variance of its training error (the maximum likelihood, Rybkin 2021,

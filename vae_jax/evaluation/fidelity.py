@@ -31,18 +31,18 @@ class Fidelity(NamedTuple):
 
 
 def psnr(x: Array, y: Array) -> Array:
-    """-10 log10 of the mean squared error of one image, dB; pixels on [0, 1], infinite where the two are equal."""
+    """Returns -10 log10 of one image's mean squared error, dB; pixels on [0, 1], infinite where the two are equal."""
     return -10.0 * jnp.log10(jnp.mean(jnp.square(at_least_float32(x) - at_least_float32(y))))
 
 
 def window_size(event: Event) -> int:
-    """The side of the SSIM window for images ``[h, w, c]``: 11, or the largest odd number that fits a smaller one."""
+    """Returns the side of the SSIM window for images ``[h, w, c]``: 11, or the largest odd number that fits."""
     side = min(event[0], event[1], WINDOW)
     return side if side % 2 else side - 1
 
 
 def ssim(x: Array, y: Array) -> Array:
-    """The structural similarity of two images ``[h, w, c]`` with pixels on [0, 1] (Wang 2004, IEEE TIP 13, eq. 13).
+    """Returns the structural similarity of two images ``[h, w, c]``, pixels on [0, 1] (Wang 2004, IEEE TIP 13, eq. 13).
 
     A Gaussian window of standard deviation 1.5 pixels and side ``window_size``, its weights summing to 1, only where
     it lies inside the image; K1 = 0.01, K2 = 0.03; weighted variances without Bessel's correction. The mean over
@@ -66,7 +66,7 @@ def ssim(x: Array, y: Array) -> Array:
 
 
 def _windows(length: int, side: int, dtype) -> Array:
-    """The window at every place where it fits, as rows of a matrix ``[length - side + 1, length]``."""
+    """Returns the window at every place where it fits, as rows of a matrix ``[length - side + 1, length]``."""
     offset = np.arange(side) - (side - 1) / 2
     weight = np.exp(-0.5 * np.square(offset / SPREAD))
     matrix = np.zeros((length - side + 1, length))
@@ -88,7 +88,7 @@ def make_fidelity(evaluator: Evaluator) -> Callable[..., Fidelity]:
 
 
 def summarise_fidelity(values: Fidelity, event: Event) -> dict[str, Any]:
-    """``psnr`` (dB) and ``ssim``, means of the images' own numbers, and ``ssim_window`` (pixels); plain numbers.
+    """Returns ``psnr`` (dB) and ``ssim``, means of the images' numbers, and ``ssim_window`` (pixels); plain numbers.
 
     The last two are None where an example is no image.
     """

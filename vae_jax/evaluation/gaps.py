@@ -17,6 +17,7 @@ import numpy as np
 import optax
 
 from vae_jax import objective as bounds
+from vae_jax.evaluation.batches import gather
 from vae_jax.gaussian import DiagGaussian, at_least_float32
 from vae_jax.randomness import example_keys
 from vae_jax.types import VAE, Array, Likelihood, Params
@@ -51,7 +52,7 @@ def _encode(vae, params, x):
 
 
 def _log_weights(vae, likelihood, params, x, q, noise, density=None):
-    """log p(x, z) - log q(z|x) at z = mean + tau noise, ``[s]``; log q is that of ``density`` where one is given."""
+    """Returns log p(x, z) - log q(z|x) at z = mean + tau noise, ``[s]``; log q is ``density``'s where one is given."""
     z = q.mean + jnp.exp(0.5 * q.logvar) * noise
     theta = bounds.decode(vae, params, x, z)
     t = bounds.score(likelihood, params["likelihood"], x, q if density is None else density, z, theta)
@@ -68,7 +69,7 @@ def optimise(
     learning_rate: float = 0.1,
     gradient_samples: int = 8,
 ) -> DiagGaussian:
-    """The diagonal Gaussian of the largest ELBO for one example, the decoder fixed; consumes ``key``.
+    """Finds the diagonal Gaussian of the largest ELBO for one example, the decoder fixed; consumes ``key``.
 
     Adam from the encoder's q, with fresh noise in pairs of opposite sign and a rate that a cosine takes to 0; the
     result is the average over the second half of the steps. The mean moves in units of the current tau, so one rate
@@ -119,7 +120,7 @@ def gaps_of_example(
     learning_rate: float = 0.1,
     gradient_samples: int = 8,
 ) -> Gaps:
-    """The gaps of one example, scalars; consumes ``key``.
+    """Computes the gaps of one example, scalars; consumes ``key``.
 
     Both bounds of q* come from the same samples: with log weights that do not vary the approximation gap is exactly 0.
 
@@ -166,7 +167,7 @@ def gaps_of_example(
 
 
 def make_gaps(vae: VAE, likelihood: Likelihood, batch_size: int = 50, **options) -> Callable[..., Gaps]:
-    """A function ``(params, x[n, *event], key) -> Gaps`` of numpy arrays ``[n]``, compiled once.
+    """Makes ``(params, x[n, *event], key) -> Gaps`` of numpy arrays ``[n]``, compiled once.
 
     x is as the encoder takes it. Each example costs ``steps * gradient_samples`` decodings with their gradient and
     ``2 num_samples`` without: a hundred examples are plenty for an MLP, and ten for convolutions on a CPU.
@@ -181,15 +182,17 @@ def make_gaps(vae: VAE, likelihood: Likelihood, batch_size: int = 50, **options)
     def batch(params, x, keys):
         return jax.vmap(lambda x, key: gaps_of_example(vae, likelihood, params, x, key, **options))(x, keys)
 
-    def gaps(params: Params, x: Array, key: Array) -> Gaps:
+    def parts(params, x, key):
         n = x.shape[0]
         size = min(batch_size, n)
-        parts = []
-        with jax.default_matmul_precision("highest"):
-            for start in range(0, n, size):
-                rows = jnp.minimum(jnp.arange(start, start + size), n - 1)
-                parts.append(batch(params, jnp.asarray(x)[rows], example_keys(key, rows)))
-        return jax.tree.map(lambda *a: np.concatenate([np.asarray(v) for v in a])[:n], *parts)
+        for start in range(0, n, size):
+            rows = jnp.minimum(jnp.arange(start, start + size), n - 1)
+            with jax.default_matmul_precision("highest"):  # as ``in_batches``, and for its reason
+                part = batch(params, jnp.asarray(x)[rows], example_keys(key, rows))
+            yield part, min(size, n - start)
+
+    def gaps(params: Params, x: Array, key: Array) -> Gaps:
+        return gather(parts(params, x, key))
 
     return gaps
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation.batches import Evaluator
+from vae_jax.evaluation.batches import Evaluator, inputs
 from vae_jax.objective import infer
-from vae_jax.randomness import LATENT, PIXELS, PRIOR, example_keys, purpose_key
+from vae_jax.randomness import PRIOR, purpose_key
 from vae_jax.types import Array, Event, Params
 
 BYTES = 1_600_000  # of all pictures together
@@ -33,7 +33,7 @@ class Counts(NamedTuple):
     tempered: int = 10
 
     def pictures(self) -> int:
-        """How many pictures that makes."""
+        """Returns how many pictures that makes."""
         along = self.latents * len(QUANTILES) + self.ends * (STEPS + 2)
         return 2 * self.inputs + self.samples + along + self.tempered * len(TEMPERATURES)
 
@@ -85,8 +85,7 @@ def pictures(
 
     @jax.jit
     def encode(params, raw, rows):
-        x = jax.vmap(preprocess)(example_keys(purpose_key(key, PIXELS), rows), raw)
-        keys = example_keys(purpose_key(key, LATENT), rows)
+        x, keys = inputs(preprocess, raw, rows, key)
         q, z, _ = jax.vmap(lambda x, key: infer(vae, params, x, key))(x, keys)
         return x, z[:, 0], q
 
@@ -144,7 +143,7 @@ def _prior_quantiles() -> np.ndarray:
 
 
 def _moved(mean, order) -> np.ndarray:
-    """``mean [d]`` with each latent of ``order [l]`` moved along the prior: ``[l, t, d]``."""
+    """Moves each latent of ``order [l]`` of ``mean [d]`` along the prior: ``[l, t, d]``."""
     values = _prior_quantiles()
     codes = np.broadcast_to(mean, (len(order), len(values), len(mean))).copy()
     for row, latent in zip(codes, order):
@@ -153,13 +152,13 @@ def _moved(mean, order) -> np.ndarray:
 
 
 def _pairs(n: int, count: int) -> np.ndarray:
-    """Which examples the interpolations join, ``[p, 2]``: half a split apart, as neighbours may be alike."""
+    """Returns which examples the interpolations join, ``[p, 2]``: half a split apart, as neighbours may be alike."""
     first = np.arange(min(count, n // 2)) * n // (2 * max(count, 1))
     return np.stack([first, first + n // 2], axis=1)
 
 
 def _between(means, count: int) -> np.ndarray:
-    """Equal steps on the straight line between two means: ``[p, t, d]``."""
+    """Takes equal steps on the straight line between two means: ``[p, t, d]``."""
     a, b = (means[_pairs(len(means), count)[:, side]][:, None] for side in (0, 1))
     along = np.linspace(0.0, 1.0, STEPS, dtype=np.float32)[None, :, None]
     return a + along * (b - a)
@@ -173,7 +172,7 @@ ACTIVE = 0.01  # the variance of its mean from which a latent is used (Burda 201
 
 
 def embed(means, kl) -> tuple[np.ndarray, list[str]]:
-    """Two coordinates of each example: the two latents in use, where there are no more, else principal components.
+    """Returns two coordinates of each example: the latents in use, where there are but two, else principal components.
 
     Args:
       means: posterior means, ``[n, d]``.

@@ -53,7 +53,7 @@ class Decomposition(NamedTuple):
 
 
 def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 256) -> Decomposition:
-    """The rate of a whole data set taken apart, by exact sums over all its examples.
+    """Takes the rate of a whole data set apart, by exact sums over all its examples.
 
     The cost is ``num_samples * n * d`` exponentials; the memory does not grow with ``num_samples * n``.
 
@@ -82,7 +82,7 @@ def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 25
 
 @jax.jit(static_argnums=3)
 def _draw(mean, logvar, key, num_samples):
-    """The examples ``[s]``, a sample from the posterior of each ``[s, d]``, and the rate of all N examples ``[n]``."""
+    """Draws the examples ``[s]`` and a z of each ``[s, d]``; also returns the rate of all N examples ``[n]``."""
     n = mean.shape[0]
     index = jax.random.permutation(jax.random.fold_in(key, 0), n)[jnp.arange(num_samples) % n]
     z = DiagGaussian(mean[index], logvar[index]).sample(jax.random.fold_in(key, 1), 1)[0]
@@ -90,7 +90,7 @@ def _draw(mean, logvar, key, num_samples):
 
 
 def log_densities(mean, logvar, index, z, block: int = 256) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log densities at samples of some of the posteriors, nats, as float64.
+    """Returns log densities at samples of some of the posteriors, nats, as float64.
 
     Args:
       mean, logvar: the posteriors of all N examples, ``[n, d]``.
@@ -111,7 +111,7 @@ def log_densities(mean, logvar, index, z, block: int = 256) -> tuple[np.ndarray,
 
 @jax.jit(static_argnums=4)
 def _log_sums(mean, logvar, index, z, block):
-    """``z [d, s]`` -> log q(z_j|x_index) ``[d, s]``, and log sum_n q(.|x_n)/q(.|x_index), joint [s], marginal [d, s].
+    """Maps ``z [d, s]`` to log q(z_j|x_index) ``[d, s]`` and log sum_n q(.|x_n)/q(.|x_index), joint [s] and marginal.
 
     Relative to the density that z was drawn from, a running sum needs no maximum: its own term is 1, so it cannot
     vanish, and a density ratio has mean 1 under its denominator, so that one exceeds exp(88) has probability exp(-88).
@@ -139,7 +139,7 @@ def _log_sums(mean, logvar, index, z, block):
 
 
 def sampled_parts(z, log_q, log_joint, log_marginal) -> tuple[np.ndarray, ...]:
-    """The terms of the identity above at each sample, float64, nats; parts 1 to 3 sum to part 0.
+    """Returns the terms of the identity above at each sample, float64, nats; parts 1 to 3 sum to part 0.
 
     Args:
       z: samples, ``[s, d]``; the arguments after it as ``log_densities`` returns them.
@@ -161,7 +161,7 @@ def sampled_parts(z, log_q, log_joint, log_marginal) -> tuple[np.ndarray, ...]:
 
 
 def active_units(mean, threshold: float = 0.01) -> np.ndarray:
-    """Which latents are active, ``[d]`` booleans: the posterior mean varies over the data by more than ``threshold``.
+    """Returns which latents are active, ``[d]``: those whose posterior mean varies by more than ``threshold``.
 
     Burda 2016, 1509.00519, section 5. ``mean`` is ``[n, d]``. The number depends on the split and the threshold: give
     both with it.
@@ -170,7 +170,7 @@ def active_units(mean, threshold: float = 0.01) -> np.ndarray:
 
 
 def second_moments(mean, logvar) -> np.ndarray:
-    """E[mu^2 + tau^2] over the data per latent, ``[d]``: the second moment of the aggregate posterior, in closed form.
+    """Returns E[mu^2 + tau^2] over the data per latent, ``[d]``: the aggregate posterior's, in closed form.
 
     1 at every stationary point of a model whose encoder ends and decoder starts in a linear layer, at any weight.
     """
@@ -179,7 +179,7 @@ def second_moments(mean, logvar) -> np.ndarray:
 
 
 def posteriors(mean, logvar) -> tuple[Array, Array]:
-    """Both as arrays ``[n, d]`` of at least float32; ValueError where they are not."""
+    """Checks both and returns them as arrays ``[n, d]`` of at least float32; ValueError where they are not."""
     mean, logvar = at_least_float32(mean), at_least_float32(logvar)
     if mean.ndim != 2 or mean.shape != logvar.shape or 0 in mean.shape:
         raise ValueError(f"mean and logvar must both be [n, d] and not empty, not {mean.shape} and {logvar.shape}")
@@ -187,6 +187,6 @@ def posteriors(mean, logvar) -> tuple[Array, Array]:
 
 
 def estimate(values: np.ndarray) -> Estimate:
-    """Mean and standard error of independent samples ``[s]`` or ``[s, d]``."""
+    """Returns mean and standard error of independent samples ``[s]`` or ``[s, d]``."""
     mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
     return Estimate(mean, error) if values.ndim > 1 else Estimate(float(mean), float(error))

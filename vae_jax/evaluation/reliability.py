@@ -32,7 +32,7 @@ _RANDOMISED = 2**31  # folds an example's key apart from its draws of z, which c
 
 
 def transform(likelihood: Likelihood, own: Params, theta: Array, x: Array, key: Array) -> Array:
-    """The probability integral transform of one example, ``[event]``, uniform on [0, 1] where x follows p(x|theta).
+    """Returns the probability integral transform of one example, ``[event]``: uniform where x follows p(x|theta).
 
     Args:
       likelihood: with a ``cdf``.
@@ -44,14 +44,14 @@ def transform(likelihood: Likelihood, own: Params, theta: Array, x: Array, key: 
 
 
 def histogram(u: Array, counted: Array | bool = True) -> Array:
-    """How many of ``u`` are in each of ``BINS`` equal bins of [0, 1], int32; what is not a number is in none."""
+    """Counts how many of ``u`` are in each of ``BINS`` equal bins of [0, 1], int32; what is not a number is in none."""
     place = jnp.clip(jnp.floor(u * BINS), 0, BINS - 1)
     place = jnp.where(jnp.isnan(u) | ~jnp.asarray(counted), BINS, place).astype(jnp.int32)
     return jnp.zeros(BINS, jnp.int32).at[jnp.ravel(place)].add(1, mode="drop")
 
 
 def _least_variance(support):
-    """The variance from which a value counts: 0 for a density; for levels that of two, a step apart, at 0.99."""
+    """Returns the variance from which a value counts: 0 for a density; for levels that of two a step apart at 0.99."""
     if isinstance(support, tuple) and not isinstance(support, Grid):
         return np.concatenate([np.full(columns, _least_variance(part)) for part, columns in support])
     step = support.step if isinstance(support, Grid) else 1.0
@@ -59,7 +59,7 @@ def _least_variance(support):
 
 
 def coverage(counts) -> np.ndarray:
-    """The counts within each central interval of ``LEVELS``: ``[..., BINS] -> [..., 19]``."""
+    """Returns the counts within each central interval of ``LEVELS``: ``[..., BINS] -> [..., 19]``."""
     counts = np.asarray(counts)
     left = np.cumsum(counts[..., BINS // 2 - 1 :: -1], axis=-1)  # from the middle outwards
     right = np.cumsum(counts[..., BINS // 2 :], axis=-1)

@@ -10,7 +10,7 @@ from vae_jax.types import Likelihood
 
 
 def cross_entropy_with_logits(x, logits):
-    """x l - softplus(l), elementwise, in nats: log Bernoulli(x) for x in {0, 1}, minus the BCE for grey x.
+    """Returns x l - softplus(l), elementwise, in nats: log Bernoulli(x) for x in {0, 1}, minus the BCE for grey x.
 
     Written so that nothing large cancels: the value keeps its relative precision, and value and gradient are finite,
     for every logit. Both pieces take the same side at l = 0, where the derivatives of ``max`` and ``abs`` would not
@@ -27,7 +27,7 @@ def _cdf(own, theta, x):
 
 
 def bernoulli() -> Likelihood:
-    """Independent Bernoulli pixels, theta the logits ``[event]``; x in {0, 1}.
+    """Makes independent Bernoulli pixels, theta the logits ``[event]``; x in {0, 1}.
 
     On grey x the same expression is the BCE loss, whose floor is the entropy of x and which is no density: use
     ``continuous_bernoulli`` there.

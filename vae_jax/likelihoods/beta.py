@@ -14,7 +14,7 @@ from vae_jax.types import Likelihood
 
 
 def beta_log_prob(x, log_a, log_b, squeeze: float = 0.0):
-    """log density of x where y = squeeze + (1 - 2 squeeze) x is Beta(a, b), elementwise, nats.
+    """Returns log density of x where y = squeeze + (1 - 2 squeeze) x is Beta(a, b), elementwise, nats.
 
     The density is that of x, so it holds the Jacobian log(1 - 2 squeeze) of y.
     """
@@ -31,7 +31,7 @@ def beta_log_prob(x, log_a, log_b, squeeze: float = 0.0):
 
 
 def _stirling_error(a):
-    """gammaln(a) - ((a - 1/2) log a - a + log(2 pi) / 2), elementwise: at most 1 / (12 a)."""
+    """Returns gammaln(a) - ((a - 1/2) log a - a + log(2 pi) / 2), elementwise: at most 1 / (12 a)."""
     large = a > 8.0
     inverse = 1.0 / jnp.where(large, a, 8.0)
     square = inverse * inverse
@@ -42,7 +42,7 @@ def _stirling_error(a):
 
 
 def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelihood:
-    """Independent Beta dimensions, theta ``[2, *event]``: bounded smoothly, log a and log b; x in [0, 1].
+    """Makes independent Beta dimensions, theta ``[2, *event]``: bounded smoothly, log a and log b; x in [0, 1].
 
     A Beta density is 0 or infinite at 0 and 1, where most pixels of many images lie. So x is squeezed first,
     y = squeeze + (1 - 2 squeeze) x, and y is Beta(a, b). The value at 0 and 1 depends on the squeeze: it belongs to

@@ -57,7 +57,7 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         return (sum(sizes),)
 
     def each(own, theta):
-        """``(family, its own, its theta)`` for each block."""
+        """Yields ``(family, its own, its theta)`` for each block."""
         theta, start = at_least_float32(theta), 0
         for i, (family, shape, size) in enumerate(zip(families, shapes, sizes)):
             mine = own.get(str(i), {})

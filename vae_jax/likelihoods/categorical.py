@@ -13,7 +13,7 @@ from vae_jax.types import Likelihood
 
 
 def categorical_log_prob(classes, logits):
-    """log_softmax(logits)[class]: ``classes [...]`` integers, ``logits [..., k]`` -> ``[...]``, nats.
+    """Returns log_softmax(logits)[class]: ``classes [...]`` integers, ``logits [..., k]`` -> ``[...]``, nats.
 
     A class outside 0 .. k - 1 has probability 0, so -inf.
     """
@@ -24,7 +24,7 @@ def categorical_log_prob(classes, logits):
 
 
 def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihood:
-    """Independent categorical dimensions, theta the logits ``[*event, k]``.
+    """Makes independent categorical dimensions, theta the logits ``[*event, k]``.
 
     Args:
       num_classes: k.

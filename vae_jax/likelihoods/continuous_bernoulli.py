@@ -18,7 +18,7 @@ from vae_jax.types import Likelihood
 
 
 def _split(logits, switch: float = 0.5):
-    """Which logits use the series, their safe small value, and a safe absolute value for the closed form."""
+    """Returns which logits use the series, their safe small value, and a safe absolute value for the closed form."""
     l = at_least_float32(logits)  # noqa: E741
     small = jnp.abs(l) < (0.03 if l.dtype == jnp.float64 else switch)
     return l, small, jnp.where(small, l, 0.0), jnp.where(small, 1.0, jnp.abs(l))
@@ -26,7 +26,7 @@ def _split(logits, switch: float = 0.5):
 
 @jax.custom_jvp
 def continuous_bernoulli_log_normalizer(logits):
-    """log C, elementwise, nats: log(l / tanh(l / 2)), even, at least log 2. Its derivative is sg(l) - mean(l)."""
+    """Returns log C, elementwise, nats: log(l / tanh(l / 2)), even, at least log 2. Its slope is sg(l) - mean(l)."""
     _, small, s, a = _split(logits)
     s2 = s * s
     series = jnp.log(2.0).astype(a.dtype) + s2 * (1 / 12 + s2 * (-7 / 1440 + s2 * (31 / 90720 - s2 * (127 / 4838400))))
@@ -46,7 +46,7 @@ def _log_normalizer_jvp(primals, tangents):
 
 @jax.custom_jvp
 def continuous_bernoulli_mean(logits):
-    """E[x], elementwise: 1 / (1 - e^-l) - 1/l. It is not lambda: at lambda = 0.01 it is 0.207."""
+    """Returns E[x], elementwise: 1 / (1 - e^-l) - 1/l. It is not lambda: at lambda = 0.01 it is 0.207."""
     l, small, s, a = _split(logits)  # noqa: E741
     s2 = s * s
     series = 0.5 + s * (1 / 12 + s2 * (-1 / 720 + s2 * (1 / 30240)))
@@ -61,7 +61,7 @@ def _mean_jvp(primals, tangents):
 
 
 def continuous_bernoulli_variance(logits):
-    """Var[x], elementwise, the derivative of the mean: 1/l^2 - 1 / (4 sinh^2(l / 2)); 1/12 at l = 0."""
+    """Returns Var[x], elementwise, the mean's derivative: 1/l^2 - 1 / (4 sinh^2(l / 2)); 1/12 at l = 0."""
     _, small, s, a = _split(logits, switch=1.0)  # the closed form cancels like 1/l^2
     s2 = s * s
     series = 1 / 12 + s2 * (-1 / 240 + s2 * (1 / 6048 + s2 * (-1 / 172800 + s2 / 5322240)))
@@ -70,7 +70,7 @@ def continuous_bernoulli_variance(logits):
 
 
 def continuous_bernoulli_inverse_mean(mean, newton_steps: int = 4):
-    """The logit whose mean is ``mean`` in (0, 1), elementwise.
+    """Returns the logit whose mean is ``mean`` in (0, 1), elementwise.
 
     Starts from an approximation of the inverse Langevin function (error below 5%), then Newton: 2e-6 relative in
     float32 for means in [0.001, 0.999].
@@ -92,7 +92,7 @@ def _sample(logits, key):
 
 
 def continuous_bernoulli_icdf(u, logits):
-    """The inverse distribution function at ``u`` in [0, 1), elementwise."""
+    """Returns the inverse distribution function at ``u`` in [0, 1), elementwise."""
     l = at_least_float32(logits)  # noqa: E741
     u = jnp.asarray(u, l.dtype)
     small = jnp.abs(l) < 1e-6
@@ -105,7 +105,7 @@ def continuous_bernoulli_icdf(u, logits):
 
 
 def continuous_bernoulli_cdf(x, logits):
-    """P(X <= x) at x in [0, 1], elementwise: (e^(l x) - 1) / (e^l - 1), which ``continuous_bernoulli_icdf`` inverts."""
+    """Returns P(X <= x) at x in [0, 1], elementwise: (e^(l x) - 1) / (e^l - 1)."""
     l = at_least_float32(logits)  # noqa: E741
     x = jnp.asarray(x, l.dtype)
     small = jnp.abs(l) < 1e-6
@@ -115,7 +115,7 @@ def continuous_bernoulli_cdf(x, logits):
 
 
 def continuous_bernoulli() -> Likelihood:
-    """Independent continuous Bernoulli pixels, theta the logits ``[event]``; x in [0, 1].
+    """Makes independent continuous Bernoulli pixels, theta the logits ``[event]``; x in [0, 1].
 
     ``log_prob`` is the BCE expression plus log C, a proper density; ``mean`` is E[x], which is what to display.
     """

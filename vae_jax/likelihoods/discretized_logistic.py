@@ -19,7 +19,7 @@ HIGHEST = 3.0  # log S from which on all mass is at the two ends
 
 
 def discretized_logistic_log_prob(x, mean, log_scale, levels: int = 256):
-    """log P(level), elementwise, nats: finite, and with finite gradients, however far off the level is.
+    """Returns log P(level), elementwise, nats: finite, and with finite gradients, however far off the level is.
 
     Written as a product of sigmoids, not as a difference: log(cdf - cdf) is -inf a few scales out.
 
@@ -38,7 +38,7 @@ def discretized_logistic_log_prob(x, mean, log_scale, levels: int = 256):
 
 
 def _moments(mean, log_scale, levels):
-    """E[x] and Var[x] of the rounded, clipped variable, elementwise: exact sums over the edges between levels.
+    """Returns E[x] and Var[x] of the rounded, clipped variable, elementwise: exact sums over the edges between levels.
 
     Both are taken about the level nearest to m, where all terms of a sum have one sign: no large numbers cancel, and a
     tiny variance keeps its digits. One edge at a time, so memory does not grow with the levels.
@@ -59,7 +59,7 @@ def _moments(mean, log_scale, levels):
 
 
 def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
-    """A mixture of discretised logistics for grey levels x = k / (levels - 1), nothing dequantised.
+    """Makes a mixture of discretised logistics for grey levels x = k / (levels - 1), nothing dequantised.
 
     The channels of a pixel (an event of three axes, ``[h, w, c]``) share their component, so they correlate (a pixel's
     logits are summed over its channels); in any other event each dimension has its own mixture.

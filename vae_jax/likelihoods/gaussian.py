@@ -20,14 +20,14 @@ PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
 
 
 def gaussian_log_prob(x, mean, log_sigma):
-    """log N(x; mean, sigma^2), elementwise, nats."""
+    """Returns log N(x; mean, sigma^2), elementwise, nats."""
     return -0.5 * (jnp.square((x - mean) * jnp.exp(-log_sigma)) + LOG_2PI) - log_sigma
 
 
 def gaussian(
     precision: str = "learned", sigma: float = 0.1, min_sigma: float = 1e-3, decay: float = 0.99
 ) -> Likelihood:
-    """Independent Gaussian dimensions around the decoder's output.
+    """Makes independent Gaussian dimensions around the decoder's output.
 
     Args:
       precision: where sigma comes from.

@@ -23,7 +23,7 @@ def location_scale(
     learn_scale: bool,
     min_scale: float,
 ) -> Likelihood:
-    """Independent x = theta + scale * noise, theta ``[event]``, the scale one number for the whole family.
+    """Makes independent x = theta + scale * noise, theta ``[event]``, the scale one number for the whole family.
 
     Args:
       log_prob: ``(x, location, log_scale) -> nats``, elementwise.
@@ -74,7 +74,7 @@ def location_scale(
 
 
 def student_t_log_prob(x, location, log_scale, df: float):
-    """log of the Student-t density of ``df`` degrees of freedom, elementwise, nats; as df grows, the Gaussian's."""
+    """Returns log of the Student-t density of ``df`` degrees of freedom, elementwise, nats."""
     constant = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
     square = jnp.square((x - location) * jnp.exp(-log_scale))
     return constant - log_scale - 0.5 * (df + 1) * jnp.log1p(square / df)
@@ -87,7 +87,7 @@ def _cdf(t, df: float):
 
 
 def student_t(df: float = 4.0, scale: float = 0.1, learn_scale: bool = True, min_scale: float = 1e-3) -> Likelihood:
-    """Independent Student-t dimensions around the decoder's output, for data with outliers.
+    """Makes independent Student-t dimensions around the decoder's output, for data with outliers.
 
     What a squared error pays for an outlier this family pays only the logarithm of, so the weight is not one number:
     an error e weighs like a Gaussian of variance (df scale^2 + e^2) / (df + 1). For errors far below the scale the
@@ -119,7 +119,7 @@ def student_t(df: float = 4.0, scale: float = 0.1, learn_scale: bool = True, min
 
 
 def laplace_log_prob(x, location, log_scale):
-    """log of the Laplace density, -|x - location| / scale - log(2 scale), elementwise, nats."""
+    """Returns log of the Laplace density, -|x - location| / scale - log(2 scale), elementwise, nats."""
     return -jnp.abs(x - location) * jnp.exp(-log_scale) - log_scale - math.log(2.0)
 
 
@@ -129,7 +129,7 @@ def _laplace_cdf(t):
 
 
 def laplace(scale: float = 0.1, learn_scale: bool = True, min_scale: float = 1e-3) -> Likelihood:
-    """Independent Laplace dimensions around the decoder's output: its mean and median.
+    """Makes independent Laplace dimensions around the decoder's output: its mean and median.
 
     An absolute error ``a * sum|x - m| + b * KL`` is this family with beta * scale = b / a: the product plays the part
     of the Gaussian's water level beta sigma^2, in units of x and without its factor 2. At a learned scale it settles

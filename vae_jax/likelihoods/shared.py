@@ -17,17 +17,17 @@ from vae_jax.traced import given
 
 
 def softplus_above(u, low: float):
-    """``low + softplus(u)``, elementwise: above ``low``, and u itself far above it."""
+    """Returns ``low + softplus(u)``, elementwise: above ``low``, and u itself far above it."""
     return low + jax.nn.softplus(u)
 
 
 def softplus_above_inverse(value, low: float):
-    """The u whose ``softplus_above`` is ``value``, a number above ``low``; ``value`` may be traced."""
+    """Returns the u whose ``softplus_above`` is ``value``, a number above ``low``; ``value`` may be traced."""
     return math.log(math.expm1(value - low)) if given(value) else jnp.log(jnp.expm1(value - low))
 
 
 def between(u, low: float, high: float, start: float):
-    """A smooth increasing map of u onto (low, high), elementwise, with value ``start`` at u = 0.
+    """Maps u onto (low, high), smoothly and increasing, elementwise, with value ``start`` at u = 0.
 
     It is an arctangent of slope 1 in the middle. Its slope falls like 1 / u^2, where that of a tanh or a sigmoid falls
     like e^-u and is exactly 0 in float32 from u = 100 on: at u = 1e4 it is still 1e-7 for an interval of length 10.
@@ -38,7 +38,7 @@ def between(u, low: float, high: float, start: float):
 
 
 def event_sum(values):
-    """The sum of all elements of ``values``, a scalar.
+    """Sums all elements of ``values`` to a scalar.
 
     On a CPU a product with a vector of ones: XLA fuses a plain sum with the logarithms and exponentials before it into
     one loop whose running total keeps it from vector instructions, eight times slower than the two apart.
@@ -64,7 +64,7 @@ Support = str | Grid | Columns
 
 
 def is_discrete(support: Support) -> bool:
-    """Whether log p is of probabilities, which need no width of a level to become a code length, in every dimension."""
+    """Says whether log p is of probabilities in every dimension, so that it is a code length as it stands."""
     if isinstance(support, Grid) or support == "binary":
         return True
     return isinstance(support, tuple) and all(is_discrete(part) for part, _ in support)

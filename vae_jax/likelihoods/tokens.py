@@ -20,18 +20,18 @@ PAD, BOS, EOS, UNKNOWN = range(4)
 
 
 def possible(logits: Array) -> Array:
-    """``logits [..., k]`` with those of PAD and BOS, which no sentence contains, at -inf."""
+    """Sets those of ``logits [..., k]`` that belong to PAD and BOS, which no sentence contains, to -inf."""
     return jnp.where(jnp.arange(logits.shape[-1]) < EOS, -jnp.inf, logits)
 
 
 def end_sentence(tokens: Array) -> Array:
-    """``tokens [t]`` with PAD after the first EOS."""
+    """Puts PAD after the first EOS of ``tokens [t]``."""
     ends = tokens == EOS
     return jnp.where(jnp.cumsum(ends) > ends, PAD, tokens)
 
 
 def with_inputs(targets: Array) -> Array:
-    """x ``[2, t]`` of ``targets [t]``: the second row is BOS and the targets moved by one."""
+    """Returns x ``[2, t]`` of ``targets [t]``: the second row is BOS and the targets moved by one."""
     return jnp.stack([targets, jnp.concatenate([jnp.full(1, BOS, targets.dtype), targets[:-1]])])
 
 

@@ -12,7 +12,7 @@ from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import beta_from_norm
 from vae_jax.runtime.config import LARGEST
 from vae_jax.theory.forecast import Forecast, at_beta
-from vae_jax.theory.gains import GECO_SHARE, Held, fill, hold, time_constant, within
+from vae_jax.theory.gains import GECO_SHARE, Setpoint, fill, hold, time_constant, within
 from vae_jax.types import KLWeight, Objective, Schedule, UserError
 
 SCHEDULES = {  # (config, final beta) -> schedule
@@ -160,16 +160,16 @@ def _make_free_bits(config, beta):
     return weighting.from_schedule(schedules.constant(beta)), change
 
 
-def _said(config, held: Held, how: str) -> str:
-    said = f"the {held.what} held at {held.target:g} nats by {how}"
-    return said if held.beta is None else f"{said}, for which a linear model needs beta = {held.beta:.3g}"
+def _said(config, setpoint: Setpoint, how: str) -> str:
+    said = f"the {setpoint.what} held at {setpoint.target:g} nats by {how}"
+    return said if setpoint.beta is None else f"{said}, for which a linear model needs beta = {setpoint.beta:.3g}"
 
 
 def _settle_pi(config, forecast, start):
-    held = hold(config, forecast, "rate", config.target_kl, 1 / 30)
-    gain = (held.beta or 1.0) / (held.time * held.slope)
-    c = fill(config, start, held, ki=gain, kp=10 * gain)
-    return c, held.beta, _said(c, held, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), within(c, held)
+    setpoint = hold(config, forecast, "rate", config.target_kl, 1 / 30)
+    gain = (setpoint.beta or 1.0) / (setpoint.time * setpoint.slope)
+    c = fill(config, start, setpoint, ki=gain, kp=10 * gain)
+    return c, setpoint.beta, _said(c, setpoint, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), within(c, setpoint)
 
 
 def _make_pi(c, start):
@@ -177,9 +177,9 @@ def _make_pi(c, start):
 
 
 def _settle_geco(config, forecast, start):
-    held = hold(config, forecast, "distortion", config.target_distortion, GECO_SHARE)
-    c = fill(config, start, held, geco_rate=1 / (held.time * held.slope))
-    return c, held.beta, _said(c, held, f"GECO (rate = {c.geco_rate:g})"), within(c, held)
+    setpoint = hold(config, forecast, "distortion", config.target_distortion, GECO_SHARE)
+    c = fill(config, start, setpoint, geco_rate=1 / (setpoint.time * setpoint.slope))
+    return c, setpoint.beta, _said(c, setpoint, f"GECO (rate = {c.geco_rate:g})"), within(c, setpoint)
 
 
 def _make_geco(c, start):
@@ -189,11 +189,11 @@ def _make_geco(c, start):
 
 
 def _settle_capacity(config, forecast, start):
-    held = hold(config, forecast, "rate", config.target_kl, 1 / 30)
-    c, warnings = fill(config, start, held, gamma=3 * (held.beta or 1.0)), list(held.warnings)
-    if held.beta is not None and c.gamma < held.beta:
+    setpoint = hold(config, forecast, "rate", config.target_kl, 1 / 30)
+    c, warnings = fill(config, start, setpoint, gamma=3 * (setpoint.beta or 1.0)), list(setpoint.warnings)
+    if setpoint.beta is not None and c.gamma < setpoint.beta:
         warnings.append(
-            f"--gamma={c.gamma:g} is below the weight of {held.beta:.3g} that holds a linear model at "
+            f"--gamma={c.gamma:g} is below the weight of {setpoint.beta:.3g} that holds a linear model at "
             f"{c.target_kl:g} nats: the rate will stay above it, as with --beta={c.gamma:g}"
         )
     if c.warmup_steps > c.num_steps:
@@ -201,7 +201,7 @@ def _settle_capacity(config, forecast, start):
             f"the capacity rises for {c.warmup_steps} steps and the run has {c.num_steps}: it will reach "
             f"{float(_capacity_ramp(c)(c.num_steps - 1)):.3g} nats, never {c.target_kl:g}"
         )
-    return c, held.beta, _said(c, held, f"a capacity with gamma = {c.gamma:g}"), warnings
+    return c, setpoint.beta, _said(c, setpoint, f"a capacity with gamma = {c.gamma:g}"), warnings
 
 
 def _capacity_ramp(c):

@@ -1,4 +1,9 @@
-"""What the linear theory asks of a controller: the weight that holds a target, and how fast the loop may be."""
+"""The set point and the gains of a controller, from the linear theory: which weight holds a target, how fast it may go.
+
+A controller of the weight closes a loop around a network that learns: measured rate or distortion in, log beta out.
+Its time constant is 1 / (gain * slope), with the slope d target / d log beta that the forecast gives; so the gain of a
+loop with the time constant T is 1 / (T * slope).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,8 @@ from vae_jax.theory.forecast import beta_for_distortion, beta_for_rate, slopes
 GECO_SHARE = 1 / 10  # of the run, the time constant of its loop
 
 
-class Held(NamedTuple):
-    """What the linear theory says about holding a target.
+class Setpoint(NamedTuple):
+    """A target for a controller, and what the linear theory says about holding it.
 
     Attributes:
       what: "rate" or "distortion".
@@ -32,8 +37,8 @@ class Held(NamedTuple):
     warnings: list[str]
 
 
-def hold(config, forecast, what, target, share) -> Held:
-    """Computes what the linear theory says about holding a target.
+def hold(config, forecast, what, target, share) -> Setpoint:
+    """Returns the set point of a target.
 
     Args:
       config: with ``latent_dim`` and ``num_steps``.
@@ -57,7 +62,7 @@ def hold(config, forecast, what, target, share) -> Held:
                 beta = inverse(forecast, target) or None
         if beta is not None:
             slope = max(0.5, slopes(forecast, beta)[what == "distortion"])
-    return Held(what, target, beta, time_constant(config, share), slope, warnings)
+    return Setpoint(what, target, beta, time_constant(config, share), slope, warnings)
 
 
 def time_constant(config, share: float) -> float:
@@ -65,20 +70,23 @@ def time_constant(config, share: float) -> float:
     return max(100.0, share * config.num_steps)
 
 
-def within(config, held: Held) -> list[str]:
-    """Returns the warnings of a held target, and one more where its weight is outside of the controller's bounds."""
-    if held.beta is None or config.beta_min <= held.beta <= config.beta_max:
-        return held.warnings
+def within(config, setpoint: Setpoint) -> list[str]:
+    """Returns the warnings of a set point, and one more where its weight is outside of the controller's bounds."""
+    if setpoint.beta is None or config.beta_min <= setpoint.beta <= config.beta_max:
+        return setpoint.warnings
     return [
-        *held.warnings,
-        f"a linear model needs beta = {held.beta:.3g} for a {held.what} of {held.target:g} nats, outside "
+        *setpoint.warnings,
+        f"a linear model needs beta = {setpoint.beta:.3g} for a {setpoint.what} of {setpoint.target:g} nats, outside "
         f"--beta_min={config.beta_min:g} and --beta_max={config.beta_max:g}: the target may be out of reach",
     ]
 
 
-def fill(config, start, held: Held, **fitted):
-    """Sets the flags that were not given. To two digits: they do not depend on the last bit of an eigenvalue."""
+def fill(config, start, setpoint: Setpoint, **gains):
+    """Returns the flags with those set that were not given: ``gains``, and beta where there is no ``start``.
+
+    They are rounded to two digits, so that they do not depend on the last bit of an eigenvalue.
+    """
     if start is None:
-        fitted["beta"] = held.beta or 1.0
-    open_ones = {k: float(f"{v:.2g}") for k, v in fitted.items() if getattr(config, k) is None}
-    return dataclasses.replace(config, **open_ones)
+        gains["beta"] = setpoint.beta or 1.0
+    missing = {name: float(f"{value:.2g}") for name, value in gains.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **missing)

@@ -1,4 +1,9 @@
-"""What every weight would do to some data, before anything is trained: the linear theory over a grid of weights."""
+"""What every weight would do to some data, before anything is trained: the linear theory over a grid of weights.
+
+A weight is a water level s = beta sigma^2 (``conventions.py``), and a level decides all of the linear optimum: which
+latents are used, the rate, the error. So a table over levels is a table over all weights, however they are written,
+and a target (a rate, a tolerance) is one row of it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vae_jax.linear_vae import beta_at, learned_variance, predict, water_level_for_error, water_level_for_rate
+from vae_jax.linear_vae import (
+    beta_at,
+    learned_variance,
+    left_over,
+    predict,
+    water_level_for_error,
+    water_level_for_rate,
+)
 
 
 class Row(NamedTuple):
@@ -44,16 +56,16 @@ class Target(NamedTuple):
     Attributes:
       row: what a linear model does there, None where it cannot get there.
       flags: what ``experiments.train`` has to be given.
-      said: what this means, and where it may not work.
+      meaning: what this does, and where it may not work, in words.
     """
 
     row: Row | None
     flags: str
-    said: str
+    meaning: str
 
 
 def at_level(eigenvalues, water_level: float, latent_dim: int, name: str = "") -> Row:
-    """The ``Row`` of one water level > 0."""
+    """Returns the ``Row`` of one water level > 0."""
     p, dim = predict(eigenvalues, 1.0, water_level, latent_dim), len(eigenvalues)
     variance = p.distortion / dim
     elbo = -0.5 * dim * (1.0 + math.log(2.0 * math.pi * variance)) - p.rate if variance > 0 else None
@@ -63,7 +75,7 @@ def at_level(eigenvalues, water_level: float, latent_dim: int, name: str = "") -
 
 
 def calibrated(eigenvalues, latent_dim: int) -> Row | None:
-    """The optimum at beta = 1 with a learned sigma: probabilistic PCA, its ELBO the exact log-likelihood.
+    """Returns the optimum at beta = 1 with a learned sigma: probabilistic PCA, its ELBO the exact log-likelihood.
 
     None where so many latents hold all of the data: sigma falls to 0 and the likelihood has no bound.
     """
@@ -89,7 +101,7 @@ def grid(eigenvalues, latent_dim: int, named: list[Row]) -> list[Row]:
 
 
 def frontier(eigenvalues, latent_dim: int, points: int = 200) -> dict[str, list[float]]:
-    """Rate against error along the water level, from a hundredth of the calibrated level to the largest eigenvalue."""
+    """Returns rate against error along the water level, from 1% of the calibrated level to the largest eigenvalue."""
     largest = float(np.max(eigenvalues))
     low = 0.01 * (learned_variance(eigenvalues, 1.0, latent_dim) or 0.01 * largest)
     rows = [at_level(eigenvalues, float(s), latent_dim) for s in np.geomspace(low, largest, points)]
@@ -97,51 +109,53 @@ def frontier(eigenvalues, latent_dim: int, points: int = 200) -> dict[str, list[
 
 
 def for_rate(eigenvalues, latent_dim: int, rate: float) -> Target:
-    """What to ask for to hold a rate of ``rate`` > 0 nats per example."""
+    """Advises what to ask for to hold a rate of ``rate`` > 0 nats per example."""
     flags, level = f"--weighting=pi --target_kl={rate:g}", water_level_for_rate(eigenvalues, rate, latent_dim)
     if level < 1e-12 * float(np.max(eigenvalues)):
-        said = f"a linear model's {latent_dim} latents carry {rate:g} nats only with next to no noise: ask for less"
-        return Target(None, flags, said)
+        meaning = f"a linear model's {latent_dim} latents carry {rate:g} nats only with next to no noise: ask for less"
+        return Target(None, flags, meaning)
     row = at_level(eigenvalues, level, latent_dim, "target rate")
-    said = (
+    meaning = (
         f"a linear model holds {rate:g} nats at the water level {row.water_level:.3g}, with {row.active} latents and "
         f"an error of {row.rms:.3g} per pixel"
     )
     if row.beta is not None:
-        said += f"; with a learned sigma that is beta = {row.beta:.3g}"
-    return Target(row, flags, said)
+        meaning += f"; with a learned sigma that is beta = {row.beta:.3g}"
+    return Target(row, flags, meaning)
 
 
 def for_tolerance(eigenvalues, latent_dim: int, tolerance: float) -> Target:
-    """What to ask for to hold a root mean square error of ``tolerance`` > 0 for a pixel.
+    """Advises what to ask for to hold a root mean square error of ``tolerance`` > 0 for a pixel.
 
     The natural sigma is the tolerance itself: the target distortion -E log p(x|z) is then D/2 (1 + log 2 pi sigma^2).
     """
     values = np.sort(np.asarray(eigenvalues, np.float64))[::-1]
     dim = len(values)
-    left = np.sqrt(np.append(np.cumsum(values[::-1])[::-1], 0.0) / dim)  # the error without the first q directions
+    left = np.sqrt(left_over(values) / dim)  # the error of the first q directions alone
     distortion = 0.5 * dim * (1.0 + math.log(2.0 * math.pi * tolerance**2))
     flags = f"--precision=fixed --sigma={tolerance:g} --weighting=geco --target_distortion={distortion:.3f}"
     most = min(latent_dim, dim)
     if tolerance < left[most]:
         needed = int(np.argmax(left <= tolerance))
-        said = (
+        meaning = (
             f"a linear model cannot: {latent_dim} latents leave an error of {left[most]:.3g} per pixel at any weight, "
             f"and {tolerance:g} takes {needed}; a nonlinear one may, so watch whether the multiplier settles"
         )
-        return Target(None, flags, said)
+        return Target(None, flags, meaning)
     if tolerance >= left[0]:
-        said = f"nothing has to be learned for it: the mean of the data alone has an error of {left[0]:.3g} per pixel"
-        return Target(None, flags, said)
+        meaning = (
+            f"nothing has to be learned for it: the mean of the data alone has an error of {left[0]:.3g} per pixel"
+        )
+        return Target(None, flags, meaning)
     level = water_level_for_error(values, dim * tolerance**2, latent_dim)
     if level < 1e-12 * values[0]:
         return Target(None, flags, f"it is all that {latent_dim} latents can do: only an infinite rate reaches it")
     row = at_level(values, level, latent_dim, "tolerance")
-    said = (
+    meaning = (
         f"a linear model meets {tolerance:g} with {row.rate:.4g} nats and {row.active} latents, at the water level "
         f"{row.water_level:.3g}: beta = {row.water_level / tolerance**2:.3g} at that sigma"
     )
-    return Target(row, flags, said)
+    return Target(row, flags, meaning)
 
 
 def prospects(
@@ -151,7 +165,7 @@ def prospects(
     target_kl: float | None = None,
     tolerance: float | None = None,
 ) -> dict[str, Any]:
-    """All that can be said of this data before training, ready for a JSON file.
+    """Collects all that can be said of this data before training, ready for a JSON file.
 
     Args:
       eigenvalues: ``[D]``, of the data's covariance, descending, the first above 0.
@@ -166,17 +180,17 @@ def prospects(
     """
     best, largest = calibrated(eigenvalues, latent_dim), float(eigenvalues[0])
     rows = [at_level(eigenvalues, level, latent_dim, name) for name, level in named.items()] + ([best] if best else [])
-    said = "leave beta at 1 and let sigma be learned, or solved for in every batch (--precision=optimal)"
+    meaning = "leave beta at 1 and let sigma be learned, or solved for in every batch (--precision=optimal)"
     if best is None:
-        said += ", with fewer latents"
-    advice = [{"topic": "To model the data", "said": said, "flags": "--precision=learned --beta=1"}]
+        meaning += ", with fewer latents"
+    advice = [{"topic": "To model the data", "said": meaning, "flags": "--precision=learned --beta=1"}]
     wanted = []
     if target_kl is not None:
         wanted.append(("To hold a rate", for_rate(eigenvalues, latent_dim, target_kl)))
     if tolerance is not None:
         wanted.append(("To hold a tolerance", for_tolerance(eigenvalues, latent_dim, tolerance)))
     for topic, target in wanted:
-        advice.append({"topic": topic, "said": target.said, "flags": target.flags})
+        advice.append({"topic": topic, "said": target.meaning, "flags": target.flags})
         rows += [target.row] if target.row else []
     return {
         "collapse": _weights(largest, len(eigenvalues)),
@@ -189,5 +203,5 @@ def prospects(
 
 
 def _weights(level, dim):
-    """The same water level in four units: s itself, beta at sigma = 1, w of a summed and of an averaged error."""
+    """Expresses one water level in four units: s itself, beta at sigma = 1, w of a summed and of an averaged error."""
     return {"water_level": level, "beta": level, "sum": 2.0 * level, "mean": 2.0 * level / dim}

@@ -14,7 +14,7 @@ __all__ = ["capacity", "from_schedule", "geco", "pi"]
 
 
 def from_schedule(schedule: Schedule) -> KLWeight:
-    """Beta as a function of the step alone."""
+    """Makes beta a function of the step alone."""
     return KLWeight(
         init=lambda: (), value=lambda state, step: schedule(step), update=lambda state, step, metrics: state
     )

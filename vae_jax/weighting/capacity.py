@@ -8,7 +8,7 @@ from vae_jax.types import KLWeight, Schedule
 
 
 def capacity(schedule: Schedule, gamma: float, decay: float = 0.999) -> KLWeight:
-    """The weighting that goes with ``objective.capacity``, which is handed the capacity, not a beta.
+    """Makes the weighting that goes with ``objective.capacity``, which is handed the capacity, not a beta.
 
     The loss gamma |rate - capacity| gives the rate the weight gamma above the capacity and -gamma below it: that is
     the ``beta`` of each update's metrics. Their moving average, which is kept, is the ``multiplier`` of the constraint:

@@ -24,7 +24,7 @@ def geco(
     start: float = 1.0,
     max_exponent: float = 0.05,
 ) -> KLWeight:
-    """The weight that makes the distortion ``target_distortion`` nats: the lowest rate within that tolerance.
+    """Makes the weight that brings the distortion to ``target_distortion`` nats: the lowest rate within that tolerance.
 
     With the violation C = distortion - target of an update's batch: C_ma = decay C_ma + (1 - decay) C (C at first),
     lambda = lambda exp(rate C_ma), beta = 1 / lambda. A violated constraint raises lambda. At the fixed point the

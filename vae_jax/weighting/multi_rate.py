@@ -19,7 +19,7 @@ _GOLDEN = 2654435769  # 2^32 divided by the golden ratio
 
 
 def log_range(beta_range: tuple[float, float]) -> tuple[float, float]:
-    """``(log low, log high)`` of a range of beta.
+    """Returns ``(log low, log high)`` of a range of beta.
 
     Raises:
       ValueError: unless 0 < low < high < infinity.
@@ -31,13 +31,13 @@ def log_range(beta_range: tuple[float, float]) -> tuple[float, float]:
 
 
 def initial_eta(beta_range: tuple[float, float]) -> Array:
-    """The log beta of new parameters, float32: that of beta = 1, or of the end of the range that is nearest to it."""
+    """Returns the log beta of new parameters, float32: that of beta = 1, or of the nearest end of the range."""
     low, high = log_range(beta_range)
     return jnp.full((), min(max(0.0, low), high), jnp.float32)
 
 
 def between_knots(values: Array, eta, beta_range: tuple[float, float]) -> Array:
-    """``values [knots, ...]`` at equidistant log betas, between them linear in ``eta``, constant outside: ``[...]``."""
+    """Interpolates ``values [knots, ...]`` at equidistant log betas linearly in ``eta``; constant outside."""
     low, high = log_range(beta_range)
     knots = values.shape[0]
     place = jnp.clip((eta - low) / (high - low), 0.0, 1.0) * (knots - 1)
@@ -46,7 +46,7 @@ def between_knots(values: Array, eta, beta_range: tuple[float, float]) -> Array:
 
 
 def at_eta(params: Params, eta) -> Params:
-    """``at_beta`` for eta = log beta."""
+    """Does what ``at_beta`` does, for eta = log beta."""
 
     def placed(part):
         if isinstance(part, dict) and "eta" in part:
@@ -59,7 +59,7 @@ def at_eta(params: Params, eta) -> Params:
 
 
 def at_beta(params: Params, beta) -> Params:
-    """The parameters ``{"model": ..., "likelihood": ...}`` of the model at ``beta``: every eta leaf is log beta.
+    """Returns parameters ``{"model": ..., "likelihood": ...}`` of the model at ``beta``: every eta leaf is log beta.
 
     Args:
       params: of a multi-rate model; the likelihood's have an eta where they depend on beta (``respond``).
@@ -72,7 +72,7 @@ def at_beta(params: Params, beta) -> Params:
 
 
 def draw_etas(key: Array, index: Array, beta_range: tuple[float, float]) -> Array:
-    """A log beta for each example of a batch, ``index [b] -> [b]`` float32, uniform over the range of log beta.
+    """Draws a log beta for each example of a batch, ``index [b] -> [b]`` float32, uniform over the range of log beta.
 
     An additive recurrence: one uniform number from ``key``, moved on by the golden ratio for each example and wrapped
     around, so that any run of consecutive examples covers the range evenly, and the draw depends on the example's
@@ -85,7 +85,7 @@ def draw_etas(key: Array, index: Array, beta_range: tuple[float, float]) -> Arra
 
 
 def respond(likelihood: Likelihood, beta_range: tuple[float, float], knots: int = 9) -> Likelihood:
-    """The family with own parameters that depend on beta: linear in log beta between ``knots`` equidistant ones.
+    """Makes the family's own parameters depend on beta: linear in log beta between ``knots`` equidistant ones.
 
     Args:
       likelihood: one whose parameters are learned by gradient, e.g. ``gaussian("learned")``. One without parameters

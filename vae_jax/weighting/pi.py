@@ -22,7 +22,7 @@ def pi(
     beta_max: float = 1000.0,
     start: float | None = None,
 ) -> KLWeight:
-    """The weight that makes the rate ``target_kl`` nats.
+    """Makes the weight that brings the rate to ``target_kl`` nats.
 
     With the error e = target - rate of an update's batch: P = kp sigmoid(-e), u = beta_min + P + I - ki e, beta =
     clip(u, beta_min, beta_max), and then I = beta - beta_min - P. The weight found from one update is applied by the

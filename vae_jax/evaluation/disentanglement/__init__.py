@@ -51,7 +51,7 @@ STANDARD = Sizes()
 def disentanglement(
     codes, factors, names=(), seed: int = 0, subset: str = "unnamed data", sizes: Sizes = STANDARD
 ) -> dict[str, Any]:
-    """All scores of the codes of a data set, as plain numbers.
+    """Computes all scores of the codes of a data set, as plain numbers.
 
     None of the scores knows the order or the signs of the codes; all but informativeness, in practice, fall when codes
     are rotated into each other.
@@ -109,7 +109,7 @@ def disentanglement(
 def _of_single_codes(p, counted, bins):
     known, entropy = scores.mutual_information(p.codes[counted], p.values[counted], bins)
     entropy = np.where(entropy > 0, entropy, 1.0)  # of a factor whose rarer values were not among those counted
-    each = scores.gaps(known, entropy)
+    each = scores.mig_per_factor(known, entropy)
     return {
         "mig": float(each.mean()),
         "mig_per_factor": each.tolist(),

@@ -10,7 +10,7 @@ ROUNDS, RATE = 30, 0.3  # of the boosted trees
 def importances(
     codes: np.ndarray, values: np.ndarray, train: np.ndarray, test: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much a classifier of each factor relies on each code, and how good it is.
+    """Measures how much a classifier of each factor relies on each code, and how good it is.
 
     disentanglement_lib grows 100 rounds of boosted trees of depth 3 at rate 0.1 and reads their impurities. Here it is
     30 rounds at rate 0.3, on codes in 64 quantile bins (scikit-learn's HistGradientBoosting, many times faster). Those
@@ -48,7 +48,7 @@ def _one_factor(codes, v, train, test, rng):
 
 
 def _rise_when_shuffled(model, x, y, rng):
-    """By how many nats the log loss of a fitted classifier rises when each column of ``x`` is shuffled, at least 0."""
+    """Returns by how many nats a classifier's log loss rises when each column of ``x`` is shuffled, at least 0."""
 
     def log_loss(x):
         chosen = model.predict_proba(x)[np.arange(len(y)), y]
@@ -63,7 +63,7 @@ def _rise_when_shuffled(model, x, y, rng):
 
 
 def concentration(importance: np.ndarray) -> tuple[np.ndarray, float | None]:
-    """How much each row of a table of importances is about one column: 1 - entropy / log(columns).
+    """Returns how much each row of a table of importances is about one column: 1 - entropy / log(columns).
 
     Args:
       importance: ``[rows, columns]``, none negative.
@@ -83,10 +83,10 @@ def concentration(importance: np.ndarray) -> tuple[np.ndarray, float | None]:
 
 
 def disentanglement_of(importance: np.ndarray) -> float | None:
-    """D of importances ``[codes, factors]``: is each code important for one factor only? None for one factor."""
+    """Returns D of importances ``[codes, factors]``: is a code important for one factor only? None for one factor."""
     return concentration(importance)[1]
 
 
 def completeness_of(importance: np.ndarray) -> float | None:
-    """C of importances ``[codes, factors]``: does each factor need one code only? None for one code."""
+    """Returns C of importances ``[codes, factors]``: does each factor need one code only? None for one code."""
     return concentration(importance.T)[1]

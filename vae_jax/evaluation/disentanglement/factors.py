@@ -27,7 +27,7 @@ class Draws(NamedTuple):
     counts: list[np.ndarray]
 
     def alike(self, factor: int, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """For each of ``rows`` a row with the same value of ``factor``, all such rows equally likely."""
+        """Draws for each of ``rows`` a row with the same value of ``factor``, all such rows equally likely."""
         v = self.values[rows, factor]
         within = (rng.random(rows.shape) * self.counts[factor][v]).astype(np.int64)
         return self.order[self.starts[factor][v] + within, factor]
@@ -101,12 +101,12 @@ def prepare(codes, factors, names=()) -> Prepared:
 
 
 def active(codes: np.ndarray) -> np.ndarray:
-    """Which codes ``[n, m]`` spread at all, ``[m]``: a standard deviation of at least ``ACTIVE_STD``."""
+    """Returns which codes ``[n, m]`` spread at all, ``[m]``: a standard deviation of at least ``ACTIVE_STD``."""
     return codes.std(axis=0, ddof=1) >= ACTIVE_STD
 
 
 def disjoint_rows(n: int, train: int, test: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """``train`` and ``test`` different rows of n; two thirds and one third of them where there are not so many."""
+    """Draws ``train`` and ``test`` different rows of n; two thirds and one third where there are not so many."""
     if train + test > n:
         train, test = n - n // 3, n // 3
     rows = rng.permutation(n)

@@ -1,4 +1,11 @@
-"""Scores from the mutual information of each code with each factor: MIG and modularity."""
+"""The published scores, but for DCI (``dci.py``): from mutual information, from pairs and batches, from one code each.
+
+* MIG and modularity count the mutual information of each code with each factor.
+* The BetaVAE score (Higgins 2017, ICLR, section 3) classifies which factor two examples share, the FactorVAE score
+  (Kim and Mnih 2018, 1802.05983, section 5) which one a batch has fixed; both draw their examples by the factors'
+  values (``factors.Draws``).
+* SAP (Kumar 2018, 1711.00848, section 3) asks how well each code alone predicts each factor.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +13,11 @@ import numpy as np
 
 from vae_jax.evaluation.disentanglement.factors import Draws, active
 
+AT_ONCE = 1000  # points whose pairs or batches are in memory together
+
 
 def mutual_information(codes: np.ndarray, values: np.ndarray, bins: int = 20) -> tuple[np.ndarray, np.ndarray]:
-    """I(code; factor) of codes in bins of equal width, by counting.
+    """Returns I(code; factor) of codes in bins of equal width, by counting.
 
     Counts overestimate: of n examples by about (bins - 1)(values - 1) / (2 n) nats where there is no information.
 
@@ -35,8 +44,11 @@ def _entropy(counts):
     return float(-np.sum(p * np.log(p)))
 
 
-def gaps(information: np.ndarray, entropy: np.ndarray) -> np.ndarray:
-    """What the mutual information gap averages: of each factor, (best code - second best) / entropy, ``[k]``.
+def mig_per_factor(information: np.ndarray, entropy: np.ndarray) -> np.ndarray:
+    """Returns (best code - second best) / entropy of each factor, ``[k]``; their mean is the MIG.
+
+    That is the mutual information gap (Chen 2018, 1802.04942, eq. 6): 1 where one code alone knows each factor. A
+    factor with more values than there are bins cannot reach 1: its gap is at most log(bins) / log(values).
 
     Args:
       information: ``[m, k]``, m at least 2.
@@ -44,14 +56,6 @@ def gaps(information: np.ndarray, entropy: np.ndarray) -> np.ndarray:
     """
     best = np.sort(information, axis=0)
     return (best[-1] - best[-2]) / entropy
-
-
-def mig(information: np.ndarray, entropy: np.ndarray) -> float:
-    """The mutual information gap (Chen 2018, 1802.04942, eq. 6): 1 where one code alone knows each factor.
-
-    A factor with more values than there are bins cannot reach 1: its gap is at most log(bins) / log(values).
-    """
-    return float(gaps(information, entropy).mean())
 
 
 def modularity(information: np.ndarray) -> float | None:
@@ -75,13 +79,10 @@ def modularity(information: np.ndarray) -> float | None:
     return float(np.mean(1 - (shares.sum(axis=1) - 1) / (information.shape[1] - 1)))
 
 
-AT_ONCE = 1000  # points whose pairs are in memory together
-
-
 def beta_vae_score(
     codes: np.ndarray, draws: Draws, rng: np.random.Generator, train: int = 10_000, test: int = 5_000, pairs: int = 64
 ) -> float:
-    """Held-out accuracy of a logistic regression; chance is 1 / k, and 1 means that it was right every time.
+    """Returns held-out accuracy of a logistic regression; chance is 1 / k, and 1 means that it was right every time.
 
     A point is a factor (each as often as the others) and the mean over ``pairs`` pairs of examples of
     |code - code|; the two of a pair have the same value of that factor and are otherwise drawn independently. Codes
@@ -99,34 +100,42 @@ def beta_vae_score(
     """
     from sklearn.linear_model import LogisticRegression
 
-    x, y = _points(codes, draws, rng, train + test, pairs)
+    x, y = _beta_vae_points(codes, draws, rng, train + test, pairs)
     model = LogisticRegression(max_iter=1000).fit(x[:train], y[:train])
     return float(model.score(x[train:], y[train:]))
 
 
-def _points(codes, draws, rng, count, pairs):
-    """Features ``[count, m]`` and the factor shared ``[count]``; every factor occurs equally often in any stretch."""
-    k = draws.values.shape[1]
-    shared = np.concatenate([rng.permutation(k) for _ in range(-(-count // k))])[:count]
+def _beta_vae_points(codes, draws, rng, count, pairs):
+    """Draws the points' features ``[count, m]`` and the factor that each point's pairs share ``[count]``."""
+    shared = _balanced(draws, rng, count)
     features = np.empty((count, codes.shape[1]))
     for start in range(0, count, AT_ONCE):
         part = slice(start, min(start + AT_ONCE, count))
         first = rng.integers(len(codes), size=(part.stop - start, pairs))
-        second = np.empty_like(first)
-        for factor in range(k):
-            rows = shared[part] == factor
-            second[rows] = draws.alike(factor, first[rows], rng)
+        second = _alike(draws, shared[part], first, rng)
         features[part] = np.abs(codes[first] - codes[second]).mean(axis=1)
     return features, shared
 
 
-AT_ONCE = 1000  # batches in memory together
+def _balanced(draws: Draws, rng, count: int) -> np.ndarray:
+    """Draws a factor for each of ``count`` points; every factor occurs equally often in any stretch."""
+    k = draws.values.shape[1]
+    return np.concatenate([rng.permutation(k) for _ in range(-(-count // k))])[:count]
+
+
+def _alike(draws: Draws, factors: np.ndarray, rows: np.ndarray, rng) -> np.ndarray:
+    """Draws for each of ``rows [p, ...]`` another one with the same value of its point's factor, ``factors [p]``."""
+    alike = np.empty_like(rows)
+    for factor in range(draws.values.shape[1]):
+        here = factors == factor
+        alike[here] = draws.alike(factor, rows[here], rng)
+    return alike
 
 
 def factor_vae_score(
     codes: np.ndarray, draws: Draws, rng: np.random.Generator, train: int = 10_000, test: int = 5_000, batch: int = 64
 ) -> float:
-    """Held-out accuracy of a majority vote; chance is 1 / k.
+    """Returns held-out accuracy of a majority vote; chance is 1 / k.
 
     A point is a factor (each as often as the others) and the code whose variance over a batch of examples with
     one value of that factor is the smallest share of its variance over all examples. Each code votes for the factor
@@ -153,24 +162,20 @@ def factor_vae_score(
 
 
 def _factor_vae_points(codes, draws, rng, count, batch):
-    """The code that varied least, relatively, and the factor that was fixed, ``[count]`` each."""
-    k = draws.values.shape[1]
-    fixed = np.concatenate([rng.permutation(k) for _ in range(-(-count // k))])[:count]
+    """Draws the code that varied least, relatively, and the factor that was fixed, ``[count]`` each."""
+    fixed = _balanced(draws, rng, count)
     overall = codes.var(axis=0, ddof=1)
     still = np.empty(count, np.int64)
     for start in range(0, count, AT_ONCE):
         part = slice(start, min(start + AT_ONCE, count))
-        like = np.broadcast_to(rng.integers(len(codes), size=(part.stop - start, 1)), (part.stop - start, batch))
-        rows = np.empty(like.shape, np.int64)
-        for factor in range(k):
-            here = fixed[part] == factor
-            rows[here] = draws.alike(factor, like[here], rng)
+        one = rng.integers(len(codes), size=(part.stop - start, 1))
+        rows = _alike(draws, fixed[part], np.broadcast_to(one, (part.stop - start, batch)), rng)
         still[part] = np.argmin(codes[rows].var(axis=1, ddof=1) / overall, axis=1)
     return still, fixed
 
 
 def sap_score(codes: np.ndarray, values: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """The mean over factors of the gap between the two codes that predict the factor best, each alone.
+    """Returns the mean over factors of the gap between the two codes that predict the factor best, each alone.
 
     The classifier is a linear support vector machine (C = 0.01, classes balanced), one class against the rest. On one
     code it can cut off the ends only, so a factor of many values is predicted badly even by a perfect code, which

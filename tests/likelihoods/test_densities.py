@@ -1,0 +1,581 @@
+"""Beta, categorical, discretised logistic, Student-t, Laplace and blocks of columns.
+
+Densities are held against quadrature and scipy, probabilities against enumeration in float64; each claim has a planted
+mistake that it must reject.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import golden, within_standard_errors
+from scipy import special, stats
+
+from vae_jax.likelihoods import (
+    Grid,
+    bernoulli,
+    beta,
+    beta_log_prob,
+    blocks,
+    categorical,
+    categorical_log_prob,
+    discretized_logistic,
+    discretized_logistic_log_prob,
+    gaussian,
+    is_discrete,
+    laplace,
+    laplace_log_prob,
+    student_t,
+    student_t_log_prob,
+)
+from vae_jax.likelihoods.shared import between
+from vae_jax.models.convolutional import pixels_to_theta
+from vae_jax.train.optimizers import adam, learning_rates
+
+KEY = jax.random.key(3)
+S = 1 / 512  # the squeeze of 256 grey levels
+WIDE = S / (1 - 2 * S)  # how far beyond 0 and 1 the Beta's x goes
+NEW = {
+    "beta": beta(S),
+    "categorical": categorical(5),
+    "discretized_logistic": discretized_logistic(5),
+    "mixture": discretized_logistic(5, components=3),
+    "student_t": student_t(),
+    "laplace": laplace(),
+    "blocks": blocks([(gaussian(), 1), (bernoulli(), 2), (categorical(5, scale=1.0), 1)]),
+}
+
+
+def many(fn, *args):
+    """``fn`` over the leading axis of each argument, compiled once."""
+    return np.asarray(jax.jit(jax.vmap(fn))(*map(jnp.asarray, args)))
+
+
+def test_the_density_at_an_end_depends_on_the_squeeze(x64):
+    half = jnp.log(jnp.asarray(0.5))
+    for squeeze, text in ((1 / 512, "1.975409944"), (1e-4, "3.460490")):
+        for x in (0.0, 1.0):
+            # The reference is a density of the squeezed value.
+            assert float(beta_log_prob(jnp.asarray(x), half, half, squeeze) - math.log1p(-2 * squeeze)) == golden(text)
+
+
+def test_a_student_t_of_many_degrees_of_freedom_is_a_gaussian(x64):
+    assert float(student_t_log_prob(0.3, 0.0, jnp.log(0.1), 1e6)) == golden("-3.116337940")
+
+
+# ---------------------------------------------------------------- every family
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_shapes_dtypes_and_finiteness_at_extreme_theta(name):
+    likelihood = NEW[name]
+    event = (4,) if name == "blocks" else (2, 1, 3)
+    own, shape = likelihood.init(event), likelihood.theta_shape(event)
+    # Every sign at every size; in between 0 and where a float32 exponential overflows.
+    signs = np.sign(np.random.default_rng(0).normal(size=(6, *shape)))
+    theta = jnp.asarray(np.concatenate([s * signs for s in (0, 1e-3, 1, 17, 89, 104, 1e4)]), jnp.float32)
+    x = jnp.asarray(np.random.default_rng(1).integers(0, 2, (len(theta), *event)), jnp.float32)
+
+    def everything(theta, x):
+        value, slope = jax.value_and_grad(likelihood.log_prob, argnums=(0, 1))(own, theta, x)
+        return value, slope, (likelihood.mean(own, theta), likelihood.variance(own, theta))
+
+    value, slope, moments = jax.jit(jax.vmap(everything))(theta, x)
+    assert value.shape == (len(theta),)
+    for leaf in jax.tree.leaves((value, slope, moments)):
+        assert leaf.dtype == jnp.float32 and np.all(np.isfinite(leaf))
+    for array in moments:
+        assert array.shape == (len(theta), *event)
+    draw = jax.eval_shape(likelihood.sample, own, theta[0], KEY)
+    assert (draw.shape, draw.dtype) == (event, jnp.float32)
+    assert np.all(np.asarray(moments[1]) >= 0)
+    if is_discrete(likelihood.support):
+        assert np.all(np.asarray(value) <= 0)
+    # theta in bfloat16 is read, not computed in.
+    for fn, *more in (
+        (likelihood.log_prob, x[0]),
+        (likelihood.mean,),
+        (likelihood.variance,),
+        (likelihood.sample, KEY),
+    ):
+        assert jax.eval_shape(fn, own, theta[0].astype(jnp.bfloat16), *more).dtype == jnp.float32
+
+
+def test_supports():
+    assert (beta().support, student_t().support, laplace().support) == ("unit", "real", "real")
+    assert categorical(4).support == Grid(4, 1 / 3) == discretized_logistic(4).support
+    assert categorical(4, scale=1.0).support == Grid(4, 1.0)
+    assert NEW["blocks"].support == (("real", 1), ("binary", 2), (Grid(5, 1.0), 1))
+    assert [is_discrete(s) for s in ("real", "unit", "binary", Grid(2, 1.0))] == [False, False, True, True]
+    assert not is_discrete(NEW["blocks"].support) and is_discrete((("binary", 1), (Grid(2, 1.0), 1)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: beta(squeeze=0.0),
+        lambda: beta(squeeze=0.5),
+        lambda: beta(low=2.0),
+        lambda: categorical(1),
+        lambda: categorical(4, scale=0.0),
+        lambda: discretized_logistic(1),
+        lambda: discretized_logistic(256, components=0),
+        lambda: student_t(df=2.0),
+        lambda: student_t(df=math.nan),
+        lambda: student_t(scale=0.0),
+        lambda: laplace(scale=1e-3),
+        lambda: laplace(scale=math.inf),
+        lambda: blocks([]),
+        lambda: blocks([(bernoulli(), 0)]),
+        lambda: blocks([(gaussian("optimal"), 1)]),
+        lambda: NEW["blocks"].init((5,)),
+        lambda: NEW["blocks"].theta_shape((2, 2)),
+    ],
+)
+def test_nonsense_is_refused(make):
+    with pytest.raises(ValueError):
+        make()
+
+
+def test_a_bounded_number_is_smooth_and_never_stuck(x64):
+    low, high, start = -4.6, 6.9, 0.0
+    u = jnp.asarray([-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4])
+    value, slope = (np.asarray(v) for v in jax.vmap(jax.value_and_grad(lambda u: between(u, low, high, start)))(u))
+    assert np.all(np.diff(value) > 0) and low < value[0] and value[-1] < high and value[3] == pytest.approx(start)
+    assert np.all(slope > 5e-8) and 0.5 < slope[3] <= 1
+    sigmoid = jax.grad(lambda u: jax.nn.sigmoid(u))  # the usual choice has no gradient out there
+    assert float(sigmoid(jnp.float32(-1e4))) == 0.0
+    assert float(jax.grad(lambda u: between(u, low, high, start))(jnp.float32(-1e4))) > 0
+
+
+# ---------------------------------------------------------------- Beta
+
+
+def _panels(low, high):
+    """Gauss-Legendre panels that shrink towards both ends."""
+    edges = np.concatenate([[0.0], 10.0 ** np.arange(-9.0, 0.0), np.linspace(0.2, 0.5, 16)])
+    edges = low + (high - low) * np.unique(np.concatenate([edges, 1.0 - edges]))
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    half = 0.5 * np.diff(edges)[:, None]
+    return (edges[:-1, None] + half * (nodes + 1)).ravel(), (half * weights).ravel()
+
+
+# theta of a and b from end to end: both at the bounds, one each, U-shaped, uniform, peaked.
+BETA_THETA = np.array(
+    [[-1e6, -1e6], [1e6, 1e6], [-1e6, 1e6], [1e6, -1e6], [-0.7, -0.7], [0, 0], [1, 2], [3, 2], [8, 6], [2, 30]], float
+)
+
+
+def _a_b():
+    return np.exp(between(BETA_THETA, math.log(1e-2), math.log(1e3), 0.0))
+
+
+def test_beta_integrates_to_one_with_its_mean_and_variance(x64):
+    # By y = sigmoid(t) from each end: a trapezoid rule whose error is far below rounding for a >= 0.05.
+    t = np.linspace(-700.0, 0.0, 70_001)
+    y, jacobian = special.expit(t), special.expit(t) * special.expit(-t) * (t[1] - t[0])
+    jacobian[-1] *= 0.5
+    for a, b in ((0.05, 0.3), (0.5, 0.5), (1, 1), (2, 5), (1000, 1000), (0.05, 1000)):
+        halves = [np.exp(beta_log_prob(y, jnp.log(p * 1.0), jnp.log(q * 1.0))) @ jacobian for p, q in ((a, b), (b, a))]
+        # The trapezoid rule ends at t = 0 where the integrand is not small: its end corrections cancel between halves.
+        assert sum(halves) == pytest.approx(1.0, rel=1e-6)
+    likelihood, (a, b) = beta(S), _a_b().T
+    assert a.min() == pytest.approx(0.01, rel=1e-4) and a.max() == pytest.approx(1000, rel=1e-4)
+    density = jax.jit(
+        jax.vmap(jax.vmap(lambda t, x: likelihood.log_prob({}, t[:, None], x[None]), (None, 0)), (0, None))
+    )
+
+    def integrals(low, high):
+        nodes, weights = _panels(low, high)
+        p = np.exp(density(BETA_THETA, nodes)) * weights
+        mean = p @ nodes
+        return p.sum(1), mean, np.sum(p * np.square(nodes - mean[:, None]), 1)
+
+    # Over [0, 1] the mass of y between the squeezes, for all parameters: the density of x with its Jacobian.
+    inside, _, _ = integrals(0.0, 1.0)
+    expected = special.betainc(a, b, 1 - S) - special.betainc(a, b, S)
+    np.testing.assert_allclose(inside, expected, rtol=1e-8)
+    assert np.all(np.abs(inside / (1 - 2 * S) / expected - 1) > 3e-3)  # the planted mistake: no Jacobian
+    # Over all x that can occur it is 1; where the density is not singular a rule can see that.
+    total, mean, variance = integrals(-WIDE, 1 + WIDE)
+    smooth = (a >= 1) & (b >= 1)
+    assert smooth.sum() >= 5
+    np.testing.assert_allclose(total[smooth], 1.0, rtol=1e-8)
+    ours = jax.vmap(lambda t: (likelihood.mean({}, t[:, None])[0], likelihood.variance({}, t[:, None])[0]))(BETA_THETA)
+    np.testing.assert_allclose(ours[0][smooth], mean[smooth], rtol=1e-8)
+    np.testing.assert_allclose(ours[1][smooth], variance[smooth], rtol=1e-7)
+    # All of them in closed form; the planted mistake is the moments of y itself.
+    np.testing.assert_allclose(ours[0], (a / (a + b) - S) / (1 - 2 * S), rtol=1e-9, atol=1e-12)
+    of_y = a * b / ((a + b) ** 2 * (a + b + 1))
+    np.testing.assert_allclose(ours[1], of_y / (1 - 2 * S) ** 2, rtol=1e-9)
+    assert np.all(np.abs(of_y / np.asarray(ours[1]) - 1) > 5e-3)
+
+
+def test_beta_in_float32_at_the_ends():
+    grid = np.stack(np.meshgrid(np.linspace(-12, 12, 25), np.linspace(-12, 12, 25)), -1).reshape(-1, 2)
+    log_a, log_b = np.asarray(between(grid, math.log(1e-2), math.log(1e3), 0.0), np.float64).T
+    fn = jax.value_and_grad(lambda t, x: beta(S).log_prob({}, t[:, None], x[None]))
+    at = np.array([0.0, 1 / 255, 0.5, 1.0])
+    value, slope = jax.jit(jax.vmap(jax.vmap(fn, (0, None)), (None, 0)))(np.float32(grid), np.float32(at))
+    assert np.all(np.isfinite(value)) and np.all(np.isfinite(slope))
+    exact = stats.beta.logpdf(S + (1 - 2 * S) * at[:, None], np.exp(log_a), np.exp(log_b)) + math.log1p(-2 * S)
+    np.testing.assert_allclose(value, exact, rtol=3e-5, atol=3e-4)
+    # 1 - y from a rounded y, at x = 1 and b = 1000: the planted mistake loses 4e-3 nats and more.
+    y = np.float32(S) + np.float32(1 - 2 * S) * np.float32(254.9 / 255)
+    wrong = 999 * math.log(1 - float(y))
+    right = 999 * math.log(S + (1 - 2 * S) * (1 - float(np.float32(254.9 / 255))))
+    assert abs(wrong - right) > 4e-3
+
+
+# ---------------------------------------------------------------- categorical
+
+
+def test_categorical_by_enumeration(x64):
+    likelihood = categorical(4)
+    theta = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4)) * 3)
+    values = np.array(list(itertools.product(range(4), repeat=2))) / 3
+    p = np.exp(many(lambda x: likelihood.log_prob({}, theta, x), values))
+    assert p.sum() == pytest.approx(1.0, rel=1e-12)
+    assert abs(np.exp(np.asarray(theta)[0]).sum() - 1) > 0.1  # logits without the softmax are no log probabilities
+    np.testing.assert_allclose(likelihood.mean({}, theta), p @ values, rtol=1e-12)
+    np.testing.assert_allclose(likelihood.variance({}, theta), p @ (values - p @ values) ** 2, rtol=1e-10)
+    # Class codes are the same family in other units, tokens the classes themselves.
+    codes = categorical(4, scale=1.0)
+    x = jnp.asarray([2.0, 1.0])
+    value = float(likelihood.log_prob({}, theta, x / 3))
+    for same in (codes.log_prob({}, theta, x), codes.log_prob({}, theta, x.astype(jnp.int32))):
+        assert float(same) == value
+    assert float(likelihood.log_prob({}, theta, x.astype(jnp.uint8))) == value
+    np.testing.assert_allclose(codes.mean({}, theta), 3 * likelihood.mean({}, theta), rtol=1e-12)
+    np.testing.assert_allclose(codes.variance({}, theta), 9 * likelihood.variance({}, theta), rtol=1e-12)
+    for outside in (-1.0, 4.0):
+        assert float(codes.log_prob({}, theta, jnp.asarray([outside, 1.0]))) == -math.inf
+
+
+def test_categorical_reads_every_grey_level():
+    k = np.arange(256)
+    theta = jnp.asarray(np.random.default_rng(0).normal(size=(1, 256)), jnp.float32)
+    for x in ((k / 255).astype(np.float32), k.astype(np.uint8)):
+        got = many(lambda x: categorical(256).log_prob({}, theta, x[None]), x)
+        np.testing.assert_allclose(got, jax.nn.log_softmax(theta[0]), rtol=1e-6)
+
+
+# ---------------------------------------------------------------- discretised logistic
+
+
+def _levels(mean, log_scale, n):
+    """P of every level in float64, from the definition, each difference on the side where it keeps its digits."""
+    edges = 2 * (np.arange(1, n) - 0.5) / (n - 1) - 1
+    t = (edges - mean) / np.exp(log_scale)
+    lower, upper = (np.concatenate([[0.0], special.expit(t), [1.0]]), np.concatenate([[1.0], special.expit(-t), [0.0]]))
+    return np.where(upper[:-1] > 0.5, np.diff(lower), -np.diff(upper))
+
+
+@pytest.mark.parametrize("n", [2, 17, 256])
+def test_discretised_logistic_sums_to_one_with_its_exact_moments(n):
+    m, s = (g.ravel() for g in np.meshgrid([-30, -1, -0.9999, -0.4, 0, 1 / 255, 0.6, 1, 7], [-8, -6, -4, -1, 0, 2.5]))
+    x = np.arange(n) / (n - 1)
+    over_levels = jax.vmap(discretized_logistic_log_prob, (0, None, None, None))
+    with jax.enable_x64(True):
+        log_p = many(lambda m, s: over_levels(jnp.asarray(x), m, s, n), m, s)
+    expected = np.array([_levels(*at, n) for at in zip(m, s)])
+    np.testing.assert_allclose(np.exp(log_p).sum(1), 1.0, rtol=1e-12)
+    assert log_p.max() <= 0 and np.isfinite(log_p).all()
+    np.testing.assert_allclose(np.exp(log_p), expected, rtol=1e-6, atol=1e-15)
+    # The moments that the family reports, in float32, through theta: also where the variance is tiny.
+    likelihood = discretized_logistic(n)
+    shift = np.linspace(-1e3, 1e3, 54)  # raw log scales all over its range
+    theta = np.stack([np.resize(m, 54), shift], 1).astype(np.float32)
+    low = -math.log(n - 1) - 3
+    log_scale = np.float64(between(jnp.asarray(theta[:, 1]), low, 3.0, max(-1.0, low + 1)))
+    p = np.array([_levels(*at, n) for at in zip(np.float64(theta[:, 0]), log_scale)])
+    mean = p @ x
+    variance = np.sum(p * np.square(x - mean[:, None]), 1)
+    got = many(lambda t: jnp.stack([f({}, t[:, None, None])[0] for f in (likelihood.mean, likelihood.variance)]), theta)
+    np.testing.assert_allclose(got[:, 0], mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got[:, 1], variance, rtol=2e-3, atol=1e-30)
+    # E[x^2] - E[x]^2 in float32 is the planted mistake: it has no digits left of a small variance.
+    naive = np.float32(p @ x**2) - np.square(np.float32(mean))
+    assert n == 2 or not np.allclose(naive, variance, rtol=2e-3, atol=0)
+
+
+def test_the_difference_of_distribution_functions_is_not_finite():
+    def published(mean, log_scale, x=10 / 255):
+        a, b = ((2 * x - 1 - mean + side / 255) * jnp.exp(-log_scale) for side in (1, -1))
+        return jnp.log(jax.nn.sigmoid(a) - jax.nn.sigmoid(b))
+
+    def ours(mean, log_scale):
+        return discretized_logistic_log_prob(10 / 255, mean, log_scale, 256)
+
+    with np.errstate(all="ignore"):
+        for mean in (0.8, -100.0):
+            value, slope = jax.value_and_grad(published, (0, 1))(mean, -5.0)
+            assert not np.all(np.isfinite([value, *slope]))
+            value, slope = jax.value_and_grad(ours, (0, 1))(mean, -5.0)
+            assert np.all(np.isfinite([value, *slope]))
+            assert float(slope[0]) == pytest.approx(math.copysign(math.exp(5), -mean), rel=1e-4)  # it pulls m to x
+
+
+@pytest.mark.parametrize("components", [1, 5])
+def test_a_fresh_decoder_spreads_over_the_pixels(components):
+    likelihood = discretized_logistic(256, components)
+    theta = np.zeros(likelihood.theta_shape((1,)), np.float32)
+    mean, variance = _moments(likelihood, {}, theta)
+    assert mean[0] == pytest.approx(0.5, abs=1e-6) and 0.2 < math.sqrt(variance[0]) < 0.4  # images: about 0.3
+    # No level is a surprise: none far less likely than under a uniform distribution.
+    log_p = many(lambda x: likelihood.log_prob({}, theta, x[None]), (np.arange(256) / 255).astype(np.float32))
+    assert (log_p + math.log(256)).min() > -1.2
+
+
+def _mixture(event, n=3, seed=0):
+    likelihood = discretized_logistic(n, components=2)
+    shape = likelihood.theta_shape(event)
+    assert shape == (3, 2, *event)
+    theta = np.random.default_rng(seed).normal(size=shape) * np.array([1.0, 3.0, 1.0]).reshape(
+        3, *(1,) * (1 + len(event))
+    )
+    values = np.array(list(itertools.product(range(n), repeat=math.prod(event)))).reshape(-1, *event) / (n - 1)
+    return likelihood, theta, values
+
+
+@pytest.mark.parametrize("event", [(3,), (1, 1, 3), (2, 1, 1)])
+def test_a_mixture_by_enumeration(event, x64):
+    likelihood, theta, values = _mixture(event)
+    p = np.exp(many(lambda x: likelihood.log_prob({}, theta, x), values))
+    assert p.sum() == pytest.approx(1.0, rel=1e-12)
+    mean = np.tensordot(p, values, 1)
+    ours = _moments(likelihood, {}, theta)
+    np.testing.assert_allclose(next(ours), mean, rtol=1e-10)
+    np.testing.assert_allclose(next(ours), np.tensordot(p, (values - mean) ** 2, 1), rtol=1e-10)
+    # The channels of a pixel share their component; columns and pixels are independent.
+    flat = (values - mean).reshape(len(values), -1)
+    covariance = np.einsum("n,ni,nj->ij", p, flat, flat)
+    off = np.abs(covariance - np.diag(np.diag(covariance))).max()
+    assert off > 1e-3 if event == (1, 1, 3) else off < 1e-12
+    if event == (1, 1, 3):  # the planted mistake: one component for each channel, another distribution
+        log_prob = jax.jit(likelihood.log_prob)
+        rows = log_prob({}, theta.reshape(3, 2, 3), np.zeros(3))
+        assert abs(float(rows) - math.log(p[0])) > 1e-2
+        # Weights are the softmax of the logits summed over the channels; locations start at -1/2 and 1/2.
+        weights = special.softmax(theta[2, :, 0, 0].sum(-1))
+        scales = between(theta[1, :, 0, 0], -math.log(2) - 3, 3.0, -1 - math.log(2))
+        at = np.array([[-0.5], [0.5]]) + theta[0, :, 0, 0]
+        black = [math.prod(_levels(at[k, c], scales[k, c], 3)[0] for c in range(3)) for k in range(2)]
+        assert p[0] == pytest.approx(weights @ black, rel=1e-9)
+
+
+def test_a_mixture_of_one_is_the_discretised_logistic():
+    likelihood = discretized_logistic(256)
+    assert likelihood.theta_shape((4, 4, 3)) == (2, 1, 4, 4, 3)
+    rng = np.random.default_rng(0)
+    theta, x = rng.normal(size=(2, 1, 4, 4, 3)).astype(np.float32), np.float32(rng.integers(0, 256, (4, 4, 3)) / 255)
+
+    def by_hand(theta):
+        log_scale = between(theta[1, 0], -math.log(255) - 3, 3.0, -1.0)
+        return jnp.sum(discretized_logistic_log_prob(x, theta[0, 0], log_scale, 256))
+
+    assert float(jax.jit(likelihood.log_prob)({}, theta, x)) == pytest.approx(float(jax.jit(by_hand)(theta)), rel=1e-5)
+
+
+def test_convolutions_reach_every_part_of_a_mixture():
+    event, shape = (4, 8, 3), discretized_logistic(256, 5).theta_shape((4, 8, 3))
+    h = jnp.arange(math.prod(shape)).reshape(4, 8, 45)
+    theta = pixels_to_theta(h, event, shape)
+    assert theta.shape == shape
+    np.testing.assert_array_equal(theta[:, :, 2, 5].ravel(), h[2, 5])
+
+
+# ---------------------------------------------------------------- Student-t and Laplace
+
+
+@pytest.mark.parametrize("likelihood", [student_t(df=2.5), student_t(), student_t(df=30.0), laplace()])
+def test_heavy_tails_integrate_to_one_with_their_mean_and_variance(likelihood, x64):
+    own, theta = jax.tree.map(lambda v: jnp.asarray(v, float), likelihood.init((1,))), jnp.asarray([0.7])
+    # x = m + 0.1 sinh(t) from m outwards: the kink of Laplace is an end point, far tails a few steps away. Panels of
+    # Gauss-Legendre in t; the tail of the variance at df = 2.5 is below 1e-12 at t = 60.
+    edges = np.linspace(0.0, 60.0, 121)
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    t = (edges[:-1, None] + 0.25 * (nodes + 1)).ravel()
+    weight = np.tile(0.25 * weights, 120) * 0.1 * np.cosh(t)
+    error = np.concatenate([0.1 * np.sinh(t), -0.1 * np.sinh(t)])
+    p = np.exp(many(lambda e: likelihood.log_prob(own, theta, theta + e), error)) * np.tile(weight, 2)
+    assert p.sum() == pytest.approx(1.0, rel=1e-9)
+    assert float(likelihood.mean(own, theta)[0]) == 0.7 and p @ error == pytest.approx(0.0, abs=1e-6)
+    assert float(likelihood.variance(own, theta)[0]) == pytest.approx(p @ error**2, rel=1e-6)
+    # The planted mistakes: no normaliser, or the scale taken for the standard deviation.
+    assert abs(p.sum() / math.exp(likelihood.log_prob(own, theta, theta)) - 1) > 0.1
+    assert abs(p @ error**2 / 0.1**2 - 1) > 0.05
+
+
+def test_what_the_scale_weighs(x64):
+    # An error e pulls like a Gaussian of variance (df S^2 + e^2) / (df + 1).
+    for e in (1e-3, 0.1, 3.0):
+        pull = float(jax.grad(lambda m, e=e: student_t_log_prob(e, m, math.log(0.2), 5.0))(0.0))
+        assert pull == pytest.approx(e * 6 / (5 * 0.2**2 + e**2), rel=1e-9)
+    # An absolute error of weight a and a KL of weight b: beta scale = b / a. The pull does not depend on the error.
+    for e in (1e-3, 3.0):
+        assert float(jax.grad(lambda m, e=e: laplace_log_prob(e, m, math.log(0.2)))(0.0)) == pytest.approx(5.0)
+    # A learned Laplace scale settles at the mean absolute error, where its gradient is zero.
+    x = jnp.asarray([0.1, -0.4, 0.7])
+    slope = jax.grad(lambda log_scale: jnp.sum(laplace_log_prob(x, 0.0, log_scale)))
+    assert float(slope(jnp.log(0.4))) == pytest.approx(0.0, abs=1e-12) and float(slope(jnp.log(0.3))) > 0.5
+
+
+@pytest.mark.parametrize("make, deviation", [(student_t, math.sqrt(2)), (laplace, math.sqrt(2))])
+def test_the_scale_asked_for_is_the_one_in_use(make, deviation):
+    for learn in (True, False):
+        likelihood = make(scale=0.05, learn_scale=learn)
+        own = likelihood.init((3,))
+        np.testing.assert_allclose(likelihood.variance(own, jnp.zeros(3)), (0.05 * deviation) ** 2, rtol=1e-5)
+        assert likelihood.frozen != learn and likelihood.sigma is None and likelihood.refit is None
+        assert likelihood.sigma_bound == (pytest.approx(1e-3 * deviation) if learn else None)
+        assert list(own) == ["u" if learn else "log_scale"]
+    lowest = make().variance({"u": jnp.asarray(-1e3)}, jnp.zeros(1))
+    np.testing.assert_allclose(lowest, (1e-3 * deviation) ** 2, rtol=1e-4)
+
+
+# ---------------------------------------------------------------- samplers against their densities
+
+DRAWS = 20_000
+# P(distance > 2.7 / sqrt(n)) <= 2 exp(-2 * 2.7^2) = 1e-6 for right draws (Dvoretzky-Kiefer-Wolfowitz, Massart).
+KS_LIMIT = 2.7 / math.sqrt(DRAWS)
+
+
+def _draws(likelihood, own, theta):
+    """Draws of one example, as one example that repeats its first axis: what is drawn in it is independent.
+
+    theta is of the event (1, ...); a vmap over keys would say the same in ten times the time.
+    """
+    axis = next(i for i, n in enumerate(likelihood.theta_shape((7, 1))) if n == 7)
+    many = jnp.repeat(theta, DRAWS, axis=axis)
+    return np.asarray(jax.jit(likelihood.sample)(own, many, jax.random.key(7)), np.float64)
+
+
+def _moments(likelihood, own, theta):
+    """E[x] and Var[x] in one compilation."""
+    both = jax.jit(lambda own, theta: (likelihood.mean(own, theta), likelihood.variance(own, theta)))
+    return (np.asarray(v, np.float64) for v in both(own, theta))
+
+
+CHOSEN = [4, 6, 0, 1]  # of BETA_THETA: U-shaped, peaked, and both bounds
+
+
+@pytest.mark.parametrize("name", ["beta", "student_t", "laplace"])
+def test_continuous_samples(name):
+    likelihood = NEW[name]
+    event = (1, 4)
+    own, theta = likelihood.init(event), jnp.full(likelihood.theta_shape(event), 0.7)
+    if name == "beta":
+        theta = jnp.asarray(BETA_THETA[CHOSEN].T[:, None], jnp.float32)
+    x = _draws(likelihood, own, theta)
+    mean, variance = _moments(likelihood, own, theta)
+    assert within_standard_errors(x, mean, 5)
+    if name != "student_t":  # four degrees of freedom have no fourth moment, so no standard error of the variance
+        assert within_standard_errors((x - mean) ** 2, variance, 5)
+    for j in range(4):
+        if name == "beta":
+            a, b = _a_b()[CHOSEN[j]]
+            law, wrong = stats.beta(a, b, -WIDE, 1 + 2 * WIDE), stats.beta(1.2 * a, b)
+        elif name == "student_t":
+            law, wrong = stats.t(4, 0.7, 0.1), stats.norm(0.7, 0.1 * math.sqrt(2))
+        else:
+            law, wrong = stats.laplace(0.7, 0.1), stats.norm(0.7, 0.1 * math.sqrt(2))
+        if name == "beta" and a < 0.1:  # nearly all draws round to an end: count those that do not
+            inside = np.diff(law.cdf([0.001, 0.999]))[0]
+            assert within_standard_errors((x[:, j] > 0.001) & (x[:, j] < 0.999), inside, 5) and inside > 0.03
+            continue
+        assert stats.kstest(x[:, j], law.cdf).statistic < KS_LIMIT
+        assert stats.kstest(x[:, j], wrong.cdf).statistic > KS_LIMIT
+
+
+@pytest.mark.parametrize("name", ["categorical", "rows", "image"])
+def test_discrete_samples(name):
+    """The counts of every outcome against enumerated probabilities, by Pearson's statistic."""
+    if name == "categorical":
+        likelihood, theta = categorical(3), jax.random.normal(KEY, (1, 2, 3))
+        values = np.array(list(itertools.product(range(3), repeat=2))).reshape(-1, 1, 2) / 2
+    else:
+        likelihood, theta, values = _mixture((1, 2) if name == "rows" else (1, 1, 2))
+        theta = jnp.asarray(theta, jnp.float32)
+    p = np.exp(np.float64(many(lambda x: likelihood.log_prob({}, theta, x), values.astype(np.float32))))
+    x = _draws(likelihood, {}, theta)
+    outcome = np.rint(2 * x).reshape(DRAWS, 2) @ [3, 1]
+    counts = np.bincount(outcome.astype(int), minlength=9)
+
+    def pearson(p):
+        return np.sum((counts - DRAWS * p) ** 2 / (DRAWS * p))
+
+    limit = stats.chi2.isf(1e-6, 8)  # a false alarm in a million
+    assert len(counts) == 9 and DRAWS * p.min() > 20 and pearson(p / p.sum()) < limit
+    if name == "image":  # drawing a component for each channel would lose the correlation: rejected
+        rows = many(lambda x: likelihood.log_prob({}, theta.reshape(3, 2, 2), x.reshape(2)), values.astype(np.float32))
+        assert pearson(np.exp(np.float64(rows))) > limit
+    assert pearson(np.full(9, 1 / 9)) > limit
+    assert within_standard_errors(x, next(_moments(likelihood, {}, theta)), 5)
+
+
+# ---------------------------------------------------------------- blocks of columns
+
+
+def _table():
+    """Five columns of four kinds, one of them a Gaussian whose sigma is not to be trained."""
+    parts = [(gaussian("fixed", sigma=0.3), 1), (laplace(), 1), (bernoulli(), 2), (categorical(3, scale=1.0), 1)]
+    likelihood = blocks(parts)
+    assert likelihood.theta_shape((5,)) == (1 + 1 + 2 + 3,)
+    own = likelihood.init((5,))
+    assert sorted(own) == ["0", "1"] and not likelihood.frozen and likelihood.sigma is None
+    return parts, likelihood, own, jnp.asarray(np.random.default_rng(0).normal(size=7), jnp.float32)
+
+
+def test_blocks_are_one_explicit_sum():
+    parts, likelihood, own, theta = _table()
+    x = jnp.asarray([0.4, -1.0, 1.0, 0.0, 2.0])
+
+    @jax.jit
+    def by_hand(x):
+        return (
+            parts[0][0].log_prob(own["0"], theta[:1], x[:1])
+            + parts[1][0].log_prob(own["1"], theta[1:2], x[1:2])
+            + parts[2][0].log_prob({}, theta[2:4], x[2:4])
+            + categorical_log_prob(x[4].astype(int), theta[4:])
+        )
+
+    log_prob = jax.jit(lambda x: likelihood.log_prob(own, theta, x))
+    assert float(log_prob(x)) == pytest.approx(float(by_hand(x)), rel=1e-6)
+    # Columns in another order are another model.
+    assert abs(float(log_prob(x[jnp.asarray([1, 0, 2, 3, 4])])) - float(by_hand(x))) > 0.1
+    draws = many(lambda key: likelihood.sample(own, theta, key), jax.random.split(KEY, 5000)).astype(float)
+    assert draws.shape == (5000, 5) and set(np.unique(draws[:, 4])) == {0.0, 1.0, 2.0}
+    mean, variance = _moments(likelihood, own, theta)
+    assert within_standard_errors(draws, mean, 5) and within_standard_errors((draws - mean) ** 2, variance, 5)
+    # Different columns have different noise: no correlation beyond 5 standard errors.
+    assert np.abs(np.corrcoef(draws.T) - np.eye(5)).max() < 5 / math.sqrt(5000)
+
+
+def test_blocks_train_what_is_not_fixed():
+    _, likelihood, own, theta = _table()
+    optimizer = adam(learning_rates("constant", 1e-2, 10), likelihood)
+    params = {"model": {"theta": theta}, "likelihood": own}
+
+    def loss(params):
+        return -likelihood.log_prob(params["likelihood"], params["model"]["theta"], jnp.asarray([0.4, -1, 1, 0, 2.0]))
+
+    @jax.jit
+    def step(params, state):
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return jax.tree.map(jnp.add, params, updates), state
+
+    state = optimizer.init(params)
+    for _ in range(3):
+        params, state = step(params, state)
+    assert float(params["likelihood"]["0"]["log_sigma"]) == float(own["0"]["log_sigma"])  # in the same bits
+    assert abs(float(params["likelihood"]["1"]["u"] - own["1"]["u"])) > 0.1
+    assert np.all(np.asarray(params["model"]["theta"] != theta))
+    assert blocks([(gaussian("fixed"), 1), (bernoulli(), 1)]).frozen
+    again = likelihood.init((5,))["1"]["u"]
+    assert again is not own["1"]["u"]  # training consumes the buffers of a state
