@@ -122,4 +122,4 @@ def test_batches_and_chunks_change_nothing():
     one = gaps.summarise_gaps(gaps.Gaps(*(v[:1] for v in whole)))
     assert one["amortisation_gap_error"] == pytest.approx(float(whole.amortisation_error[0]))
     with pytest.raises(ValueError, match="even"):
-        gaps.optimise(CORRELATED, gaussian("fixed"), params, x[0], jax.random.key(0), gradient_samples=3)
+        gaps.optimise(CORRELATED, gaussian("fixed"), params, x[0], jax.random.key(0), gaps.Search(gradient_samples=3))

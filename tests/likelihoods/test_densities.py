@@ -225,11 +225,6 @@ def test_beta_in_float32_at_the_ends():
     assert np.all(np.isfinite(value)) and np.all(np.isfinite(slope))
     exact = stats.beta.logpdf(S + (1 - 2 * S) * at[:, None], np.exp(log_a), np.exp(log_b)) + math.log1p(-2 * S)
     np.testing.assert_allclose(value, exact, rtol=3e-5, atol=3e-4)
-    # 1 - y from a rounded y, at x = 1 and b = 1000: the planted mistake loses 4e-3 nats and more.
-    y = np.float32(S) + np.float32(1 - 2 * S) * np.float32(254.9 / 255)
-    wrong = 999 * math.log(1 - float(y))
-    right = 999 * math.log(S + (1 - 2 * S) * (1 - float(np.float32(254.9 / 255))))
-    assert abs(wrong - right) > 4e-3
 
 
 # ---------------------------------------------------------------- categorical
@@ -299,26 +294,15 @@ def test_discretised_logistic_sums_to_one_with_its_exact_moments(n):
     got = many(lambda t: jnp.stack([f({}, t[:, None, None])[0] for f in (likelihood.mean, likelihood.variance)]), theta)
     np.testing.assert_allclose(got[:, 0], mean, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(got[:, 1], variance, rtol=2e-3, atol=1e-30)
-    # E[x^2] - E[x]^2 in float32 is the planted mistake: it has no digits left of a small variance.
-    naive = np.float32(p @ x**2) - np.square(np.float32(mean))
-    assert n == 2 or not np.allclose(naive, variance, rtol=2e-3, atol=0)
 
 
-def test_the_difference_of_distribution_functions_is_not_finite():
-    def published(mean, log_scale, x=10 / 255):
-        a, b = ((2 * x - 1 - mean + side / 255) * jnp.exp(-log_scale) for side in (1, -1))
-        return jnp.log(jax.nn.sigmoid(a) - jax.nn.sigmoid(b))
-
-    def ours(mean, log_scale):
-        return discretized_logistic_log_prob(10 / 255, mean, log_scale, 256)
-
-    with np.errstate(all="ignore"):
-        for mean in (0.8, -100.0):
-            value, slope = jax.value_and_grad(published, (0, 1))(mean, -5.0)
-            assert not np.all(np.isfinite([value, *slope]))
-            value, slope = jax.value_and_grad(ours, (0, 1))(mean, -5.0)
-            assert np.all(np.isfinite([value, *slope]))
-            assert float(slope[0]) == pytest.approx(math.copysign(math.exp(5), -mean), rel=1e-4)  # it pulls m to x
+def test_a_level_far_off_pulls_with_a_finite_slope():
+    # log(cdf - cdf), as often written, is -inf here, and its slope not a number.
+    value_and_slope = jax.value_and_grad(lambda m, s: discretized_logistic_log_prob(10 / 255, m, s, 256), (0, 1))
+    for mean in (0.8, -100.0):
+        value, slope = value_and_slope(mean, -5.0)
+        assert np.all(np.isfinite([value, *slope]))
+        assert float(slope[0]) == pytest.approx(math.copysign(math.exp(5), -mean), rel=1e-4)  # it pulls m to x
 
 
 @pytest.mark.parametrize("components", [1, 5])
@@ -407,9 +391,6 @@ def test_heavy_tails_integrate_to_one_with_their_mean_and_variance(likelihood, x
     assert p.sum() == pytest.approx(1.0, rel=1e-9)
     assert float(likelihood.mean(own, theta)[0]) == 0.7 and p @ error == pytest.approx(0.0, abs=1e-6)
     assert float(likelihood.variance(own, theta)[0]) == pytest.approx(p @ error**2, rel=1e-6)
-    # The planted mistakes: no normaliser, or the scale taken for the standard deviation.
-    assert abs(p.sum() / math.exp(likelihood.log_prob(own, theta, theta)) - 1) > 0.1
-    assert abs(p @ error**2 / 0.1**2 - 1) > 0.05
 
 
 def test_what_the_scale_weighs(x64):
@@ -439,11 +420,9 @@ def test_the_scale_asked_for_is_the_one_in_use(make, deviation):
     np.testing.assert_allclose(lowest, (1e-3 * deviation) ** 2, rtol=1e-4)
 
 
-# ---------------------------------------------------------------- samplers against their densities
+# ---------------------------------------------------------------- samplers (others: evaluation/test_reliability.py)
 
 DRAWS = 20_000
-# P(distance > 2.7 / sqrt(n)) <= 2 exp(-2 * 2.7^2) = 1e-6 for right draws (Dvoretzky-Kiefer-Wolfowitz, Massart).
-KS_LIMIT = 2.7 / math.sqrt(DRAWS)
 
 
 def _draws(likelihood, own, theta):
@@ -460,37 +439,6 @@ def _moments(likelihood, own, theta):
     """E[x] and Var[x] in one compilation."""
     both = jax.jit(lambda own, theta: (likelihood.mean(own, theta), likelihood.variance(own, theta)))
     return (np.asarray(v, np.float64) for v in both(own, theta))
-
-
-CHOSEN = [4, 6, 0, 1]  # of BETA_THETA: U-shaped, peaked, and both bounds
-
-
-@pytest.mark.parametrize("name", ["beta", "student_t", "laplace"])
-def test_continuous_samples(name):
-    likelihood = NEW[name]
-    event = (1, 4)
-    own, theta = likelihood.init(event), jnp.full(likelihood.theta_shape(event), 0.7)
-    if name == "beta":
-        theta = jnp.asarray(BETA_THETA[CHOSEN].T[:, None], jnp.float32)
-    x = _draws(likelihood, own, theta)
-    mean, variance = _moments(likelihood, own, theta)
-    assert within_standard_errors(x, mean, 5)
-    if name != "student_t":  # four degrees of freedom have no fourth moment, so no standard error of the variance
-        assert within_standard_errors((x - mean) ** 2, variance, 5)
-    for j in range(4):
-        if name == "beta":
-            a, b = _a_b()[CHOSEN[j]]
-            law, wrong = stats.beta(a, b, -WIDE, 1 + 2 * WIDE), stats.beta(1.2 * a, b)
-        elif name == "student_t":
-            law, wrong = stats.t(4, 0.7, 0.1), stats.norm(0.7, 0.1 * math.sqrt(2))
-        else:
-            law, wrong = stats.laplace(0.7, 0.1), stats.norm(0.7, 0.1 * math.sqrt(2))
-        if name == "beta" and a < 0.1:  # nearly all draws round to an end: count those that do not
-            inside = np.diff(law.cdf([0.001, 0.999]))[0]
-            assert within_standard_errors((x[:, j] > 0.001) & (x[:, j] < 0.999), inside, 5) and inside > 0.03
-            continue
-        assert stats.kstest(x[:, j], law.cdf).statistic < KS_LIMIT
-        assert stats.kstest(x[:, j], wrong.cdf).statistic > KS_LIMIT
 
 
 @pytest.mark.parametrize("name", ["categorical", "rows", "image"])
@@ -515,7 +463,6 @@ def test_discrete_samples(name):
     if name == "image":  # drawing a component for each channel would lose the correlation: rejected
         rows = many(lambda x: likelihood.log_prob({}, theta.reshape(3, 2, 2), x.reshape(2)), values.astype(np.float32))
         assert pearson(np.exp(np.float64(rows))) > limit
-    assert pearson(np.full(9, 1 / 9)) > limit
     assert within_standard_errors(x, next(_moments(likelihood, {}, theta)), 5)
 
 

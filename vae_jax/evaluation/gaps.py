@@ -46,6 +46,22 @@ class Gaps(NamedTuple):
     effective_samples: Any
 
 
+class Search(NamedTuple):
+    """How the best q of an example is looked for.
+
+    Attributes:
+      steps, learning_rate: of Adam; the mean can move about ``steps * learning_rate / 2`` tau.
+      gradient_samples: of z in each step, an even number.
+    """
+
+    steps: int = 500
+    learning_rate: float = 0.1
+    gradient_samples: int = 8
+
+
+THOROUGH = Search()
+
+
 def _encode(vae, params, x):
     q = vae.encode(params["model"], x)
     return DiagGaussian(at_least_float32(q.mean), at_least_float32(q.logvar))
@@ -60,14 +76,7 @@ def _log_weights(vae, likelihood, params, x, q, noise, density=None):
 
 
 def optimise(
-    vae: VAE,
-    likelihood: Likelihood,
-    params: Params,
-    x: Array,
-    key: Array,
-    steps: int = 500,
-    learning_rate: float = 0.1,
-    gradient_samples: int = 8,
+    vae: VAE, likelihood: Likelihood, params: Params, x: Array, key: Array, search: Search = THOROUGH
 ) -> DiagGaussian:
     """Finds the diagonal Gaussian of the largest ELBO for one example, the decoder fixed; consumes ``key``.
 
@@ -78,12 +87,12 @@ def optimise(
 
     Args:
       x: one example, ``[event]``.
-      steps, learning_rate: of Adam; the mean can move about ``steps * learning_rate / 2`` tau.
-      gradient_samples: of z in each step, an even number.
+      search: how long, how fast and with how many samples.
 
     Raises:
       ValueError: for an odd number of samples.
     """
+    steps, learning_rate, gradient_samples = search
     if gradient_samples < 2 or gradient_samples % 2:
         raise ValueError(f"gradient_samples must be even and at least 2, not {gradient_samples}")
     start = _encode(vae, params, x)
@@ -116,9 +125,7 @@ def gaps_of_example(
     key: Array,
     num_samples: int = 1000,
     chunk: int = 50,
-    steps: int = 500,
-    learning_rate: float = 0.1,
-    gradient_samples: int = 8,
+    search: Search = THOROUGH,
 ) -> Gaps:
     """Computes the gaps of one example, scalars; consumes ``key``.
 
@@ -128,10 +135,10 @@ def gaps_of_example(
       x: one example, ``[event]``.
       num_samples: K of the bounds, rounded up to whole chunks, which are all that memory holds.
       chunk: samples at a time.
-      steps, learning_rate, gradient_samples: of ``optimise``.
+      search: of ``optimise``.
     """
     start = _encode(vae, params, x)
-    best = optimise(vae, likelihood, params, x, jax.random.fold_in(key, 0), steps, learning_rate, gradient_samples)
+    best = optimise(vae, likelihood, params, x, jax.random.fold_in(key, 0), search)
     chunks = -(-num_samples // chunk)
     count = chunks * chunk
 

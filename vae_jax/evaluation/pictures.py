@@ -1,4 +1,7 @@
-"""What a person looks at, as arrays: reconstructions, samples, what each latent does, and a map of the code."""
+"""Pictures of a trained model, as arrays: reconstructions, samples, what each latent does, and a map of the code.
+
+Nothing is drawn here: the arrays go to ``pictures.npz``, of which the report makes its figures.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.evaluation.batches import Evaluator, inputs
+from vae_jax.evaluation.rate import active_units
 from vae_jax.objective import infer
 from vae_jax.randomness import PRIOR, purpose_key
 from vae_jax.types import Array, Event, Params
@@ -94,11 +98,10 @@ def pictures(
     pairs = _pairs(len(rows), counts.ends)
     kept = np.union1d(np.arange(len(first)), pairs)
     x, z, q, (low, high) = _in_rounds(lambda part: encode(params, data[part], part), rows, kept, data.shape[1:])
-    latent_dim = q.mean.shape[1]
     kl = np.asarray(q.kl()).mean(axis=0)
     order = np.argsort(-kl, kind="stable")[: counts.latents]
-    noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, latent_dim)))
-    wanted = {
+    noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, q.mean.shape[1])))
+    latents = {
         "reconstructions": z[: counts.inputs],
         "samples": noise,
         "traversals": _moved(q.mean[0], order),
@@ -106,22 +109,24 @@ def pictures(
         "tempered": np.multiply.outer(TEMPERATURES, noise[: counts.tempered]).astype(np.float32),
     }
     shown = {"inputs": x[: counts.inputs]}
-    for name, codes in wanted.items():
-        if codes.size:
-            shown[name] = np.asarray(decode(params, codes.reshape(-1, latent_dim))).reshape(
-                *codes.shape[:-1], *x.shape[1:]
-            )
+    shown |= {name: _decoded(decode, params, codes) for name, codes in latents.items() if codes.size}
     if "interpolations" in shown:
         shown["interpolation_ends"] = x[np.searchsorted(kept, pairs)]
     if image and low >= 0.0 and high <= 1.0:
         shown = {name: _bytes(values) for name, values in shown.items()}
     shown |= {"traversal_latents": order, "traversal_kl": kl[order], "traversal_z": _prior_quantiles()}
     shown |= {"temperatures": np.asarray(TEMPERATURES)}
-    shown["embedding"], axes = embed(q.mean, kl)
-    shown["embedding_axes"] = np.asarray(axes)
+    points, axes = embed(q.mean, kl)
+    shown |= {"embedding": points, "embedding_axes": np.asarray(axes)}
     if factors is not None:
         shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
     return shown
+
+
+def _decoded(decode: Callable, params: Params, codes: np.ndarray) -> np.ndarray:
+    """Decodes ``codes [..., d]`` to E[x|z] ``[..., *event]``."""
+    mean = np.asarray(decode(params, codes.reshape(-1, codes.shape[-1])))
+    return mean.reshape(*codes.shape[:-1], *mean.shape[1:])
 
 
 def _in_rounds(encode: Callable, rows: np.ndarray, kept: np.ndarray, event: Event):
@@ -168,9 +173,6 @@ def _bytes(values) -> np.ndarray:
     return np.rint(255.0 * np.clip(np.nan_to_num(values), 0.0, 1.0)).astype(np.uint8)
 
 
-ACTIVE = 0.01  # the variance of its mean from which a latent is used (Burda 2016, 1509.00519, section 5)
-
-
 def embed(means, kl) -> tuple[np.ndarray, list[str]]:
     """Returns two coordinates of each example: the latents in use, where there are but two, else principal components.
 
@@ -187,7 +189,7 @@ def embed(means, kl) -> tuple[np.ndarray, list[str]]:
     if means.shape[1] == 1:
         share = np.argsort(np.argsort(means[:, 0], kind="stable")) / len(means)
         return np.stack([means[:, 0], share], axis=1).astype(np.float32), ["latent 0", "share of examples below"]
-    if np.sum(means.var(axis=0) > ACTIVE) <= 2:
+    if active_units(means).sum() <= 2:
         first, second = order[:2]
         return means[:, [first, second]].astype(np.float32), [f"latent {first}", f"latent {second}"]
     centred = means - means.mean(axis=0)

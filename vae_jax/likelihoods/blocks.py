@@ -24,9 +24,8 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
     Returns:
       A ``Likelihood`` for the event ``(f,)``. theta is the blocks' thetas, each flattened, one after another.
       ``own`` is a dict of those blocks that have parameters, by their index. Blocks that are ``frozen`` get a zero
-      gradient, which Adam turns into no update; the whole is ``frozen`` where every block with parameters is.
-      ``support`` is the tuple of the blocks' ``(support, columns)``. There is no ``sigma`` and no ``sigma_bound``: no
-      one number is true of all columns.
+      gradient; the whole is ``frozen`` where every block with parameters is. ``support`` is the tuple of the blocks'
+      ``(support, columns)``. There is no ``sigma`` and no ``sigma_bound``: no one number is true of all columns.
 
     Raises:
       ValueError: for no blocks, a block without columns, or a family that is refitted in closed form, whose batch
@@ -56,8 +55,7 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         check(event)
         return (sum(sizes),)
 
-    def each(own, theta):
-        """Yields ``(family, its own, its theta)`` for each block."""
+    def each(own, theta):  # (family, its own, its theta) for each block
         theta, start = at_least_float32(theta), 0
         for i, (family, shape, size) in enumerate(zip(families, shapes, sizes)):
             mine = own.get(str(i), {})

@@ -7,6 +7,7 @@ the question of sigma: state it, learn it, or solve for it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,36 @@ PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
 def gaussian_log_prob(x, mean, log_sigma):
     """Returns log N(x; mean, sigma^2), elementwise, nats."""
     return -0.5 * (jnp.square((x - mean) * jnp.exp(-log_sigma)) + LOG_2PI) - log_sigma
+
+
+def _source_of_sigma(precision: str, sigma, min_sigma: float) -> tuple[Callable, Callable]:
+    """Returns ``event -> own`` and ``(own, theta) -> log sigma`` of a precision; only ``predicted`` reads theta."""
+    log_start, log_min = log(sigma), math.log(min_sigma)
+    if precision == "fixed":
+        return (
+            lambda event: {"log_sigma": jnp.full((), log_start, jnp.float32)},
+            lambda own, theta=None: own["log_sigma"],
+        )
+    if precision == "optimal":
+
+        def init(event):
+            # A weighted mean of past mean squared errors; the first real one replaces the initial guess.
+            return {"squared_error": jnp.zeros((), jnp.float32), "weight": jnp.zeros((), jnp.float32)}
+
+        def log_sigma(own, theta=None):
+            started = own["weight"] > 0
+            mse = own["squared_error"] / jnp.where(started, own["weight"], 1.0)
+            return 0.5 * jnp.log(jnp.maximum(jnp.where(started, mse, sigma**2), min_sigma**2))
+
+        return init, log_sigma
+    offset = softplus_above_inverse(log_start, log_min)
+    if precision == "predicted":
+        return lambda event: {}, lambda own, theta: softplus_above(offset + theta[1], log_min)
+    per_dimension = precision == "per_dimension"
+    return (
+        lambda event: {"u": jnp.full(event if per_dimension else (), offset, jnp.float32)},
+        lambda own, theta=None: softplus_above(own["u"], log_min),
+    )
 
 
 def gaussian(
@@ -57,33 +88,7 @@ def gaussian(
         raise ValueError(f"sigma must be positive, not {sigma}")
     if precision != "fixed" and given(sigma) and not sigma > min_sigma:
         raise ValueError(f"an initial sigma of {sigma} is not above its lower bound {min_sigma}")
-    log_min = math.log(min_sigma)
-
-    log_start = log(sigma)
-    offset = 0.0 if precision in ("fixed", "optimal") else softplus_above_inverse(log_start, log_min)
-
-    def init(event):
-        if precision == "fixed":
-            return {"log_sigma": jnp.full((), log_start, jnp.float32)}
-        if precision == "learned":
-            return {"u": jnp.full((), offset, jnp.float32)}
-        if precision == "per_dimension":
-            return {"u": jnp.full(event, offset, jnp.float32)}
-        if precision == "optimal":
-            # A weighted mean of past mean squared errors; the first real one replaces the initial guess.
-            return {"squared_error": jnp.zeros((), jnp.float32), "weight": jnp.zeros((), jnp.float32)}
-        return {}
-
-    def log_sigma(own, theta=None):
-        if precision == "fixed":
-            return own["log_sigma"]
-        if precision == "predicted":
-            return softplus_above(offset + theta[1], log_min)
-        if precision == "optimal":
-            started = own["weight"] > 0
-            mse = own["squared_error"] / jnp.where(started, own["weight"], 1.0)
-            return 0.5 * jnp.log(jnp.maximum(jnp.where(started, mse, sigma**2), min_sigma**2))
-        return softplus_above(own["u"], log_min)
+    init, log_sigma = _source_of_sigma(precision, sigma, min_sigma)
 
     def mean(own, theta):
         return theta[0] if precision == "predicted" else theta
