@@ -1,6 +1,6 @@
 """Plants ten faults, one after the other, in a copy of the clone, and says which of them its tests catch.
 
-    .venv/bin/python scripts/planted_faults.py                  about ten minutes; status 1 where one is missed
+.venv/bin/python scripts/planted_faults.py                  about ten minutes; status 1 where one is missed
 """
 
 from __future__ import annotations
