@@ -1,4 +1,9 @@
-"""vae_jax: variational autoencoders whose KL weight you can trust."""
+"""vae_jax: variational autoencoders whose KL weight you can trust.
+
+Here are the nouns (``types.py``, with the legend of the axes) and the core of pure functions: ``objective`` holds the
+bound, ``likelihoods`` the families, ``schedules`` and ``weighting`` say where beta comes from, ``conventions`` and
+``linear_vae`` what a beta means. Models, data, training, evaluation and reports are imported by their own names.
+"""
 
 from vae_jax import conventions, likelihoods, linear_vae, objective, schedules, weighting
 from vae_jax.types import VAE, KLWeight, Likelihood, Schedule, Terms, TrainState, UserError

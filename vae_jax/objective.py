@@ -97,6 +97,7 @@ def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objecti
 
     def objective(t: Terms, weight=1.0):
         kl = _batch_mean(t.q.kl(), all_mean)  # [d]
+        # ``where`` and not ``maximum``, whose gradient at a tie is shared: at the floor a latent gets none.
         return -(jnp.mean(distortion(t)) + weight * jnp.sum(jnp.where(kl > floor, kl, floor)))
 
     return objective
@@ -124,6 +125,7 @@ def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objectiv
 
 def _batch_mean(values: Array, all_mean: Callable) -> Array:
     """Returns the mean over the global batch; its gradient is this device's share, which the step averages later."""
+    # Without the stop, the gradient of ``all_mean`` would be averaged twice: here and in the step.
     local = jnp.mean(values, axis=0)
     return local + jax.lax.stop_gradient(all_mean(local) - local)
 

@@ -101,7 +101,7 @@ def test_a_tolerance_comes_back_as_the_flags_of_geco():
 def test_tolerances_out_of_reach_are_said_to_be():
     # Six latents leave .225 of squared error, seven leave .105, in ten dimensions.
     target = prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, 0.12)
-    assert target.row is None and "a linear model cannot" in target.meaning and "takes 7" in target.said
+    assert target.row is None and "a linear model cannot" in target.meaning and "takes 7" in target.meaning
     target = prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, 1.5)
     assert target.row is None and "nothing has to be learned" in target.meaning
     assert prospects.for_tolerance(BED_EIGENVALUES, BED_LATENTS, 0.15 + 1e-6).row is not None

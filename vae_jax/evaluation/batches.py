@@ -51,8 +51,10 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
     def batch(params, raw, rows, key, static):
         return jax.vmap(lambda x, key: measure(params, x, key, *static))(*inputs(preprocess, raw, rows, key))
 
-    held = jit(lambda params, data, rows, key, static: batch(params, data[rows], rows, key, static), static_argnums=4)
-    read = jit(batch, static_argnums=4)
+    from_devices = jit(
+        lambda params, data, rows, key, static: batch(params, data[rows], rows, key, static), static_argnums=4
+    )
+    from_host = jit(batch, static_argnums=4)
 
     def parts(params: Params, data: Any, key: Array, limit: int | None = None, static: tuple = ()):
         n = data.shape[0] if limit is None else min(limit, data.shape[0])
@@ -63,7 +65,7 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
             raw = data if on_devices else _read(data, np.minimum(np.arange(start, start + size), n - 1), rows.sharding)
             # Full float32 products: the defaults of accelerators move single examples by 1e-2 nats.
             with jax.default_matmul_precision("highest"):
-                part = (held if on_devices else read)(params, raw, rows, key, static)
+                part = (from_devices if on_devices else from_host)(params, raw, rows, key, static)
             if not on_devices:
                 jax.block_until_ready(before)  # or all batches would soon wait on the devices
                 before = part

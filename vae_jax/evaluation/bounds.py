@@ -68,6 +68,7 @@ def score_example(
     own = params["likelihood"]
     q, z, theta = bounds.infer(vae, params, x, jax.random.fold_in(key, 0))
     t = bounds.score(likelihood, own, x, q, z, theta)
+    # The errors are at the one z of the distortion: at the posterior mean they would be smaller than any code allows.
     theta = at_least_float32(theta[0])
     error = jnp.square(x - likelihood.mean(own, theta))
     variance = likelihood.variance(own, theta)
@@ -91,6 +92,7 @@ def _importance_weighted(vae, likelihood, params, x, key, num_samples, chunk):
     """Returns L_K of one example by a running log-sum-exp over chunks of samples; the last chunk is cut by a mask."""
 
     def body(total, i):
+        # 0 is the fold of the distortion's own z.
         t = bounds.terms(vae, likelihood, params, x, jax.random.fold_in(key, i + 1), chunk)
         log_w = t.log_px_z + t.log_pz - t.log_qz
         log_w = jnp.where(i * chunk + jnp.arange(chunk) < num_samples, log_w, -jnp.inf)

@@ -1,4 +1,4 @@
-"""What Student-t and Laplace share: noise of one shape and one scale around the decoder's output."""
+"""Student-t and Laplace: noise of one shape and one scale around the decoder's output, for data with heavy tails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Smooth maps from any real number to a bounded one, in which the bounded number is itself the parameter.
+"""What several families share: bounded parameters, the sum over an event, and the support, which says where x may lie.
 
-A value clipped after the fact has either no gradient at its bound (a hard clip) or a bias above it (a soft one). Here
-what is in use is what is learned and reported.
+A bounded parameter is a smooth map of any real number, and the bounded number itself is what is learned and reported. A
+value clipped after the fact has either no gradient at its bound (a hard clip) or a bias above it (a soft one).
 """
 
 from __future__ import annotations

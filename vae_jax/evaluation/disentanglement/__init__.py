@@ -79,9 +79,9 @@ def disentanglement(
 
     p = prepare(codes, factors, names)
     n, k = p.values.shape
-    found: dict[str, Any] = dict.fromkeys(SCORES)
-    found |= {"active_codes": int(active(p.codes).sum()), "chance": 1 / k if k else None, "factors": list(p.names)}
-    found |= {"left_out": list(p.notes), "mig_per_factor": [], "information": [], "importance": [], "accuracy": []}
+    results: dict[str, Any] = dict.fromkeys(SCORES)
+    results |= {"active_codes": int(active(p.codes).sum()), "chance": 1 / k if k else None, "factors": list(p.names)}
+    results |= {"left_out": list(p.notes), "mig_per_factor": [], "information": [], "importance": [], "accuracy": []}
     rngs = [np.random.default_rng([seed, i]) for i in range(5)]  # one each: none depends on what else is computed
     counted = rngs[2].permutation(n)[: sizes.examples]
     train, test = disjoint_rows(n, sizes.train, sizes.test, rngs[3])
@@ -89,13 +89,13 @@ def disentanglement(
     with threadpool_limits(1):
         if k > 1:
             draws = index(p.values)
-            found["beta_vae"] = beta_vae_score(p.codes, draws, rngs[0], sizes.train, sizes.test, sizes.pairs)
-            found["factor_vae"] = factor_vae_score(p.codes, draws, rngs[1], sizes.train, sizes.test, sizes.pairs)
+            results["beta_vae"] = beta_vae_score(p.codes, draws, rngs[0], sizes.train, sizes.test, sizes.pairs)
+            results["factor_vae"] = factor_vae_score(p.codes, draws, rngs[1], sizes.train, sizes.test, sizes.pairs)
         if k:
-            found |= _of_single_codes(p, counted, sizes.bins)
-            found["sap"] = sap_score(p.codes, p.values, train, test)
-            found |= _of_all_codes(p, train, test, rngs[4])
-    found["protocol"] = (
+            results |= _of_single_codes(p, counted, sizes.bins)
+            results["sap"] = sap_score(p.codes, p.values, train, test)
+            results |= _of_all_codes(p, train, test, rngs[4])
+    results["protocol"] = (
         f"{subset}: {n} examples, posterior means, {p.codes.shape[1]} codes, factors {', '.join(p.names) or 'none'}; "
         f"beta_vae and factor_vae: {sizes.train} points to learn from, {sizes.test} to judge by, {sizes.pairs} pairs "
         "or examples each, drawn among these examples; factor_vae normalised by the variance over all of them, codes "
@@ -103,7 +103,7 @@ def disentanglement(
         f"examples, {sizes.bins} bins of equal width; sap (linear SVM, C = 0.01) and dci (histogram boosted trees, "
         f"permutation importances): {len(train)} examples to learn from, {len(test)} others to judge by; seed {seed}"
     )
-    return found
+    return results
 
 
 def _of_single_codes(p, counted, bins):
@@ -123,7 +123,7 @@ def _of_all_codes(p, train, test, rng):
     return {
         "importance": importance.tolist(),
         "accuracy": accuracy.tolist(),
-        "dci_disentanglement": dci.disentanglement_of(importance),
-        "dci_completeness": dci.completeness_of(importance),
+        "dci_disentanglement": dci.concentration(importance),
+        "dci_completeness": dci.concentration(importance.T),
         "dci_informativeness": float(accuracy.mean()),
     }

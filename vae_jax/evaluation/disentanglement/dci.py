@@ -62,31 +62,24 @@ def _rise_when_shuffled(model, x, y, rng):
     return rise
 
 
-def concentration(importance: np.ndarray) -> tuple[np.ndarray, float | None]:
-    """Returns how much each row of a table of importances is about one column: 1 - entropy / log(columns).
+def concentration(importance: np.ndarray) -> float | None:
+    """Returns how much the rows of a table of importances are about one column each: 1 - entropy / log(columns).
+
+    Of ``[codes, factors]`` it is the disentanglement D: is a code important for one factor only? Of the transpose it is
+    the completeness C: does a factor need one code only?
 
     Args:
       importance: ``[rows, columns]``, none negative.
 
     Returns:
-      One number in [0, 1] for each row (0 for a row of zeros), and their mean with the rows' sums as weights; None
-      instead of the mean for a single column, where nothing is asked, and 0 for a table of zeros.
+      The mean over rows, a row's sum its weight, in [0, 1]: 0 for a table of zeros, None for a single column.
     """
-    mass = importance.sum(axis=1)
+    columns, mass = importance.shape[1], importance.sum(axis=1)
+    if columns < 2:
+        return None
+    if mass.sum() == 0:
+        return 0.0
     share = np.divide(importance, mass[:, None], out=np.zeros_like(importance, float), where=mass[:, None] > 0)
     entropy = -np.sum(share * np.log(np.where(share > 0, share, 1.0)), axis=1)
-    columns = importance.shape[1]
-    each = np.where(mass > 0, 1 - entropy / np.log(max(columns, 2)), 0.0)
-    if columns < 2:
-        return each, None
-    return each, float(np.sum(each * mass) / mass.sum()) if mass.sum() > 0 else 0.0
-
-
-def disentanglement_of(importance: np.ndarray) -> float | None:
-    """Returns D of importances ``[codes, factors]``: is a code important for one factor only? None for one factor."""
-    return concentration(importance)[1]
-
-
-def completeness_of(importance: np.ndarray) -> float | None:
-    """Returns C of importances ``[codes, factors]``: does each factor need one code only? None for one code."""
-    return concentration(importance.T)[1]
+    each = np.where(mass > 0, 1 - entropy / np.log(columns), 0.0)
+    return float(np.sum(each * mass) / mass.sum())

@@ -88,11 +88,11 @@ def prepare(codes, factors, names=()) -> Prepared:
         codes = np.concatenate([codes, np.zeros_like(codes)], axis=1)
     kept, columns, notes = [], [], []
     for name, column in zip(names, factors.T):
-        found, values = np.unique(column, return_inverse=True)
-        if len(found) == 1:
+        classes, values = np.unique(column, return_inverse=True)
+        if len(classes) == 1:
             notes.append(f"factor {name} left out: it has one value only")
-        elif len(found) > len(column) / 2:
-            notes.append(f"factor {name} left out: {len(found)} values among {len(column)} examples are no classes")
+        elif len(classes) > len(column) / 2:
+            notes.append(f"factor {name} left out: {len(classes)} values among {len(column)} examples are no classes")
         else:
             kept.append(name)
             columns.append(values.reshape(-1))
