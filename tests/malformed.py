@@ -7,14 +7,16 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import evaluate, sweep, train
-from vae_jax.runs import build
+from vae_jax.runs import build, evaluate
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import names_of
+from vae_jax.runs.settings import Config
+from vae_jax.runs.sweep import command
+from vae_jax.runs.sweep.grid import expand
 from vae_jax.runtime.config import claim_workdir, define_flags, kinds, parse
 from vae_jax.types import LONGEST, UserError
 
-FIELDS = {f.name: (f, *kinds(train.Config)[f.name]) for f in dataclasses.fields(train.Config)}
+FIELDS = {f.name: (f, *kinds(Config)[f.name]) for f in dataclasses.fields(Config) if f.metadata["flag"]}
 MARKUP = "<img src=x onerror=alert(1)> \"&' $x_^{$"
 BAD_FLOATS = ("nan", "inf", "-inf", "1e39", "-1e300", "1e-40", "one", "1,5", "0x1p3", "")
 BAD_INTS = ("2147483648", "-4294967297", "9" * 30, "9" * 5000, "0x" + "f" * 4000, "1.0", "1e3", "nan", "")
@@ -34,80 +36,64 @@ def values_of_no_field() -> list[str]:
     return found
 
 
+def of_flags(values: dict[str, str]) -> dict[str, str]:
+    """``{"seed": "-1 x"}`` as flags, each with what the message has to say: the flag's name."""
+    return {f"--{name}={value}": f"--{name}" for name, each in values.items() for value in each.split()}
+
+
 # Values of the right type that make no run, each with what the message has to say.
-NO_RUN = {
-    "--seed=-1": "--seed=-1",
+NO_RUN = of_flags(
+    {
+        "seed": "-1",
+        "num_steps": "0 -5",
+        "batch_size": "0",
+        "microbatches": "0 3",
+        "num_samples": "0",
+        "latent_dim": "0",
+        "log_every": "0",
+        "eval_every": "-1",
+        "checkpoint_every": "0",
+        "keep_checkpoints": "0",
+        "iw_samples": "0 2147483647",
+        "cycles": "0",
+        "embedding": "0",
+        "components": "0",
+        "encoder_steps": "-1",
+        "aggressive_steps": "-1",
+        "word_dropout": "1.5",
+        "beta": "-1",
+        "beta_norm": "-0.1 3.4e38",
+        "warmup_steps": "-1",
+        "ratio": "0 1.01",
+        "sigma": "0",
+        "min_sigma": "0",
+        "learning_rate": "0 -1",
+        "clip_norm": "0",
+        "beta_min": "1000",
+        "beta_max": "0",
+        "geco_decay": "1 -0.1",
+        "geco_rate": "0",
+        "ki": "0",
+        "kp": "-1",
+        "gamma": "0",
+        "hidden": f"0 -5,5 5,,5 512;512 1e3 {'9' * 5000}",
+        "beta_range": "1 1:1 10:0.1 0:1 nan:1 1:inf 1:2:3",
+        "columns": "gaussian gaussian:0 gaussian:-1 poisson:3 categorical:3 categorical(1):3 gaussian(3):3 gaussian:64"
+        " gaussian:3,,beta:1",
+        "dataset": f"nosuchset {'x' * 3000} mnist:no.such.version",
+    }
+) | {
     "--seed=4294967296": "at most 4294967295",
-    "--num_steps=0": "--num_steps=0",
-    "--num_steps=-5": "--num_steps=-5",
-    "--batch_size=0": "--batch_size=0",
     "--batch_size=100000": "larger than the 1437 training examples",
-    "--microbatches=0": "--microbatches=0",
-    "--microbatches=3": "--microbatches=3",
-    "--num_samples=0": "--num_samples=0",
-    "--latent_dim=0": "--latent_dim=0",
-    "--log_every=0": "--log_every=0",
-    "--eval_every=-1": "--eval_every=-1",
-    "--checkpoint_every=0": "--checkpoint_every=0",
-    "--keep_checkpoints=0": "--keep_checkpoints=0",
-    "--iw_samples=0": "--iw_samples=0",
-    "--iw_samples=2147483647": "--iw_samples",
-    "--cycles=0": "--cycles=0",
-    "--embedding=0": "--embedding=0",
-    "--components=0": "--components=0",
-    "--encoder_steps=-1": "--encoder_steps=-1",
-    "--aggressive_steps=-1": "--aggressive_steps=-1",
-    "--word_dropout=1.5": "--word_dropout=1.5",
-    "--beta=-1": "--beta=-1.0",
-    "--beta_norm=-0.1": "--beta_norm",
-    "--beta_norm=3.4e38": "--beta_norm",
-    "--warmup_steps=-1": "--warmup_steps",
-    "--ratio=0": "--ratio",
-    "--ratio=1.01": "--ratio",
-    "--sigma=0": "--sigma",
     "--sigma=1e-30": "--min_sigma",
-    "--min_sigma=0": "--min_sigma",
-    "--learning_rate=0": "--learning_rate",
-    "--learning_rate=-1": "--learning_rate",
-    "--clip_norm=0": "--clip_norm",
-    "--beta_min=1000": "--beta_min",
-    "--beta_max=0": "--beta_max",
-    "--geco_decay=1": "--geco_decay",
-    "--geco_decay=-0.1": "--geco_decay",
-    "--geco_rate=0": "--geco_rate",
-    "--ki=0": "--ki",
-    "--kp=-1": "--kp",
-    "--gamma=0": "--gamma",
     "--df=2 --likelihood=student_t": "--df=2.0",
     "--squeeze=0.5 --likelihood=beta": "--squeeze",
     "--squeeze=0 --likelihood=beta": "--squeeze",
-    "--hidden=0": "--hidden=0",
-    "--hidden=-5,5": "--hidden",
-    "--hidden=5,,5": "--hidden",
-    "--hidden=512;512": "--hidden",
-    "--hidden=1e3": "--hidden",
     f"--hidden={'9' * 40}": "must be positive widths",
-    f"--hidden={'9' * 5000}": "--hidden",
     f"--hidden={','.join('8' for _ in range(5000))}": "5000 layers",
-    "--beta_range=1": "--beta_range=1",
-    "--beta_range=1:1": "--beta_range",
-    "--beta_range=10:0.1": "--beta_range",
-    "--beta_range=0:1": "--beta_range",
-    "--beta_range=nan:1": "--beta_range",
-    "--beta_range=1:inf": "--beta_range",
-    "--beta_range=1:2:3": "--beta_range",
     "--beta_range=0.1:10 --beta=20": "--beta_range",
-    "--columns=gaussian": "--columns",
-    "--columns=gaussian:0": "--columns",
-    "--columns=gaussian:-1": "--columns",
-    "--columns=poisson:3": "--columns",
-    "--columns=categorical:3": "--columns",
-    "--columns=categorical(1):3": "--columns",
-    "--columns=gaussian(3):3": "--columns",
     "--columns=gaussian:99999999999": "digits",
     f"--columns=categorical({'9' * 50}):1": "digits",
-    "--columns=gaussian:64": "--columns",
-    "--columns=gaussian:3,,beta:1": "--columns",
     "--columns=gaussian:64 --likelihood=beta": "--columns",
     "--likelihood=columns": "--columns",
     "--likelihood=tokens": "--likelihood=tokens",
@@ -123,15 +109,12 @@ NO_RUN = {
     "--weighting=cyclical --warmup_steps=2": "cycles",
     "--weighting=cyclical --cycles=2147483647": "cycles",
     "--beta=1 --beta_norm=1": "--beta and --beta_norm",
-    "--dataset=nosuchset": "--dataset=nosuchset",
-    f"--dataset={'x' * 3000}": "--dataset",
     "--dataset=/no/such/folder": "/no/such/folder",
     "--dataset=/no/such/file.npz": "no such file",
     "--dataset=/no/such/file.txt": "/no/such/file.txt",
     "--dataset=/dev/null": "/dev/null",
     "--dataset=<img src=x onerror=alert(1)>": "--dataset",
     "--dataset=..": "..",
-    "--dataset=mnist:no.such.version": "mnist",
     "--num_steps": "num_steps",
     "--no_such_flag=1": "no_such_flag",
     "stray": "stray",
@@ -195,55 +178,32 @@ CONFIGS = {
     "an empty text": b'{"dataset": ""}',
 }
 
-GRIDS = {
+GRIDS = of_flags(
+    {
+        "beta": ", 1,,2 1;2 nan 1,inf 1e39 log: log:1 log:0:10:3 log:-1:10:3 log:1:10:0 log:1:10:1 log:1:10:-3 "
+        "log:1:10:3:4 log:nan:10:3 log:1:inf:3 log:1e-320:1e320:3 lin:-1e308:1e308:5 log:a:b:c "
+        f"log:1:10:{'9' * 5000}",
+        "latent_dim": "lin:1:1e30:3 1.5 9999999999",
+        "seed": "-1 4294967296 1,a",
+        "model": "mlp,nosuch",
+        "hidden": "1,2|x |",
+        "random_runs": "0 -1",
+        "search_seed": "-1",
+        "halving_at": "0.5,0.25 nan 0,1",
+        "halving_keep": "0 1",
+        "max_runs_per_program": "0",
+        "side_by_side": "-2",
+    }
+) | {
     "--beta=": "",
-    "--beta=,": "--beta",
-    "--beta=1,,2": "--beta",
-    "--beta=1;2": "--beta",
-    "--beta=nan": "--beta",
-    "--beta=1,inf": "--beta",
-    "--beta=1e39": "--beta",
-    "--beta=log:": "--beta",
-    "--beta=log:1": "--beta",
-    "--beta=log:1:10": "--random_runs",
-    "--beta=log:0:10:3": "--beta",
-    "--beta=log:-1:10:3": "--beta",
-    "--beta=log:1:10:0": "--beta",
-    "--beta=log:1:10:1": "--beta",
-    "--beta=log:1:10:-3": "--beta",
-    "--beta=log:1:10:3:4": "--beta",
-    "--beta=log:nan:10:3": "--beta",
-    "--beta=log:1:inf:3": "--beta",
-    "--beta=log:1e-320:1e320:3": "--beta",
-    "--beta=lin:-1e308:1e308:5": "--beta",
-    "--beta=log:1:10:100000000000": "at most",
-    f"--beta=log:1:10:{'9' * 5000}": "--beta",
-    "--beta=log:1:10,lin:1:2 --random_runs=3": "stands alone",
-    "--beta=log:a:b:c": "--beta",
-    "--latent_dim=lin:1:1e30:3": "--latent_dim",
-    "--latent_dim=log:1:10:10001": "at most",
-    "--latent_dim=1.5": "--latent_dim",
-    "--latent_dim=9999999999": "--latent_dim",
-    "--seed=log:1:10": "seeds are listed",
-    "--seed=-1": "--seed",
-    "--seed=4294967296": "--seed",
-    "--seed=1,a": "--seed",
-    "--model=mlp,nosuch": "--model",
-    "--hidden=1,2|x": "--hidden",
-    "--hidden=|": "--hidden",
     "--deterministic=maybe": "",
-    "--random_runs=0": "--random_runs",
-    "--random_runs=-1": "--random_runs",
-    "--random_runs=2147483647 --beta=log:1:10": "at most",
-    "--search_seed=-1": "--search_seed",
     "--halving_at=": "",
-    "--halving_at=0.5,0.25": "--halving_at",
-    "--halving_at=nan": "--halving_at",
-    "--halving_at=0,1": "--halving_at",
-    "--halving_keep=0": "--halving_keep",
-    "--halving_keep=1": "--halving_keep",
-    "--max_runs_per_program=0": "--max_runs_per_program",
-    "--side_by_side=-2": "--side_by_side",
+    "--beta=log:1:10": "--random_runs",
+    "--beta=log:1:10:100000000000": "at most",
+    "--beta=log:1:10,lin:1:2 --random_runs=3": "stands alone",
+    "--latent_dim=log:1:10:10001": "at most",
+    "--seed=log:1:10": "seeds are listed",
+    "--random_runs=2147483647 --beta=log:1:10": "at most",
     f"--seed={','.join(map(str, range(150)))} --latent_dim={','.join(map(str, range(1, 150)))}": "at most",
 }
 
@@ -251,7 +211,7 @@ GRIDS = {
 _FLAGS: dict[type, flags.FlagValues] = {}
 
 
-def asked(argv: list[str], cls: type = train.Config):
+def parsed(argv: list[str], cls: type = Config):
     """The configuration of a command line, as the binary makes it."""
     if cls not in _FLAGS:
         _FLAGS[cls] = flags.FlagValues()
@@ -260,13 +220,19 @@ def asked(argv: list[str], cls: type = train.Config):
     return parse(cls, ["program", *argv], _FLAGS[cls])
 
 
+def checked(argv: list[str]) -> Config:
+    """The configuration of a command line of ``train``, its flags held against each other."""
+    config = parsed(argv)
+    check(config, names_of(config))
+    return config
+
+
 _MATERIAL: dict[str, build.Material] = {}
 
 
-def up_to_training(argv: list[str], cls: type = train.Config) -> build.Run:
-    """All that ``train`` does with a command line before it trains: parse, resolve, read, build, claim the folder."""
-    config = asked(argv, cls)
-    check(config, names_of(config))
+def up_to_training(argv: list[str]) -> build.Run:
+    """All that ``train`` does with a command line before it trains: parse, check, read, build, claim the folder."""
+    config = checked(argv)
     shared = None
     if config.dataset == "digits":  # read once for all cases
         shared = _MATERIAL.get(config.pixels) or build.material(config)
@@ -276,15 +242,13 @@ def up_to_training(argv: list[str], cls: type = train.Config) -> build.Run:
     return r
 
 
-def runs_of_sweep(argv: list[str]) -> list[train.Config]:
+def runs_of_sweep(argv: list[str]) -> list[Config]:
     """The configurations of a sweep's runs, as far as they are made before data are read: the first few of them."""
-    from vae_jax.runs.sweep.grid import expand
-
-    config = asked(argv, sweep.Config)
-    sweep.check(config)
-    settings = expand(sweep.asked(config), config.random_runs, config.search_seed)
-    shared = {name: getattr(config, name) for name in sweep.SHARED}
-    configs = [train.Config(**shared | setting, workdir="runs/x") for setting in settings[:3]]
+    config = parsed(argv, command.Config)
+    command.check(config)
+    settings = expand(command.asked(config), config.random_runs, config.search_seed)
+    shared = {name: getattr(config, name) for name in command.SHARED}
+    configs = [Config(**shared | setting, workdir="runs/x") for setting in settings[:3]]
     for each in configs:
         check(each, names_of(each))
     return configs
@@ -307,5 +271,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def read_config(workdir: Path):
-    """As ``evaluate`` reads the configuration of a run."""
-    return evaluate.read_config(str(workdir), None)
+    """As ``evaluate`` reads the configuration of a run, and holds its flags against each other."""
+    config = evaluate.read_config(evaluate.Config(workdir=str(workdir)))
+    check(config, names_of(config))
+    return config

@@ -143,15 +143,20 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
     _check_kind(config, dataset)
-    settings, forecast, choice = settle(config, names, dataset, spectrum)
+    notes = []
+
+    def check_fit(s: Settings) -> None:
+        if not dataset.words:
+            support = s.names.likelihoods[s.likelihood](s, s.levels).support
+            notes.extend(check_data(dataset, s.pixels, s.likelihood, support, s.soft_targets))
+        memory_check.check(s, make_vae)
+
+    settings, forecast, choice = settle(config, names, dataset, spectrum, check_fit)
     made = pieces(settings)
     if dataset.words:
-        notes, view, training = [], word_dropout.prepare(), word_dropout.prepare(settings.word_dropout)
+        view, training = word_dropout.prepare(), word_dropout.prepare(settings.word_dropout)
     else:
-        support = made.likelihood.support
-        notes = check_data(dataset, settings.pixels, settings.likelihood, support, settings.soft_targets)
         view = training = preprocess(settings.pixels, dataset.levels)
-    memory_check.check(settings, make_vae)
     return Run(
         config=settings,
         dataset=dataset,

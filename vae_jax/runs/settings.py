@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +188,11 @@ class Settings(Config):
 
 
 def settle(
-    config: Config, names: Names, dataset: Dataset, spectrum: np.ndarray | None
+    config: Config,
+    names: Names,
+    dataset: Dataset,
+    spectrum: np.ndarray | None,
+    check_fit: Callable[[Settings], None] = lambda settings: None,
 ) -> tuple[Settings, Forecast | None, weightings.Choice]:
     """Settles a configuration: every default is filled in, those that depend on the data included, and text is parsed.
 
@@ -199,6 +203,8 @@ def settle(
       names: of ``names.names_of``.
       dataset: the data.
       spectrum: the eigenvalues of its covariance; None for a text.
+      check_fit: refuses settings that do not go with the data, or that no memory holds; all but the weight is settled
+        when it is called.
 
     Returns:
       The settings; what the linear theory asks of the run, None for a family that it does not know; and what was chosen
@@ -219,17 +225,21 @@ def settle(
     if flags.hidden is None:
         open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
     flags = dataclasses.replace(flags, **open_ones)
-    forecast = None
-    if flags.likelihood == "gaussian" and spectrum is not None:
-        forecast = Forecast(spectrum, flags.latent_dim, flags.sigma**2 if flags.precision == "fixed" else None)
-    flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
     parsed = {
         "hidden": parse_widths(flags.hidden),
         "beta_range": parse_beta_range(flags.beta_range),
         "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
     }
-    facts = {"event": event, "levels": dataset.levels, "data_dim": dim}
-    return Settings(**flat(flags) | parsed, **facts, flags=flags, names=names), forecast, choice
+    settings = Settings(
+        **flat(flags) | parsed, flags=flags, names=names, event=event, levels=dataset.levels, data_dim=dim
+    )
+    # The theory below makes arrays of as many numbers as there are latents.
+    check_fit(settings)
+    forecast = None
+    if flags.likelihood == "gaussian" and spectrum is not None:
+        forecast = Forecast(spectrum, flags.latent_dim, flags.sigma**2 if flags.precision == "fixed" else None)
+    flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
+    return dataclasses.replace(settings, **flat(flags) | parsed, flags=flags), forecast, choice
 
 
 def flat(config: Config) -> dict[str, object]:
