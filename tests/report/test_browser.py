@@ -9,7 +9,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from test_report import FIGURES, code_pictures, config, curve, digits_pictures, metrics, results, write_run
+from made_runs import FIGURES, all_pictures, config, curve, metrics, results, write_run
 
 from vae_jax.report import write_report
 
@@ -74,7 +74,7 @@ def faults(seen):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    workdir, drawn = tmp_path_factory.mktemp("run"), digits_pictures() | code_pictures((8, 8, 1))
+    workdir, drawn = tmp_path_factory.mktemp("run"), all_pictures()
     write_run(workdir, results(reliability=curve()), config(), metrics(), drawn)
     gaps = {"approximation_gap": 2.4, "approximation_gap_error": 0.1, "effective_samples": 7.0}
     made = {"step": 3000, "iw_nll": 77.125, "iw_samples": 5000, "gaps": gaps, "protocol": "digits, " + "word " * 40}

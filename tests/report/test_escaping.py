@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from made_runs import config, metrics, results, write_run
 from malformed import MARKUP
-from test_report import config, metrics, results, write_run
 from test_sweep_report import plain
 
 from experiments.papers.figures import COLUMNS, annealing, comparison

@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 import pytest
+from made_runs import Page
 from test_browser import BROWSER, WIDTHS, faults, measured
-from test_report import Page
 
 from vae_jax.linear_vae import learned_variance, predict
 from vae_jax.report.figure import label_of

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_runs import config, metrics, results, write_run
 from test_malformed import FEW
-from test_report import config, metrics, results, write_run
 
 from vae_jax.report import load, read, run_page
 from vae_jax.report.sweep.sweep_files import load_sweep

@@ -1,0 +1,180 @@
+"""The reading of a run: numbers in, sentences out; and numbers as a person reads them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from made_runs import D, M, config, metrics, results
+
+from vae_jax.report import read, summary_lines
+from vae_jax.report.formatting import duration, number, setting
+
+
+def find(topic, results, config=None, metrics=()):
+    findings = [f for f in read(results, config, metrics) if f.topic == topic]
+    assert len(findings) <= 1
+    return findings[0] if findings else None
+
+
+def test_a_healthy_run_needs_no_attention():
+    findings = read(results(), config(), metrics())
+    assert not [f for f in findings if f.attention]
+    assert [f.topic for f in findings] == [
+        *("Collapse", "Weight", "Calibration", "Latents", "Generalisation", "Posterior")
+    ]
+
+
+RATE, CAP = 10.0, 9.21
+DEAD = {"rate": 0.003, "active_units": 0}
+HELD = {"target_kl": 20.0, "target_distortion": -30.0, "beta_max": 5.0}
+ALIVE = {"rate": RATE, "distortion": 70.0, "active_units": 5}
+
+
+def parts(mutual, total, each):
+    values = {"mutual_information": mutual, "total_correlation": total, "dimension_wise_kl": each}
+    return ALIVE | {"rate_parts": {"cap": CAP} | {k: {"value": v, "error": 0.01} for k, v in values.items()}}
+
+
+def trained(train, test):
+    return {"calibration": test, "train": {"calibration": train}}
+
+
+def coverage(share):
+    return {"reliability": {"levels": [0.5, 0.9], "coverage": [0.5, share]}}
+
+
+# Topic, changes of the results, changes of the flags, whether attention is asked for, words of the finding.
+FINDINGS = [
+    ("Collapse", DEAD | {"water_level": 392.0, "lambda_max": 5.116788}, {}, 1, "optimum of its loss|392.0|5.117"),
+    ("Collapse", DEAD | {"water_level": 0.01}, {"warmup_steps": 5000}, 1, "inside the weight's warm-up of 5000"),
+    ("Collapse", DEAD | {"water_level": 0.01}, {}, 1, "Collapsed|failure of optimisation|saddle"),
+    ("Collapse", DEAD | {"water_level": 0.0}, {}, 1, "failure of optimisation"),
+    ("Collapse", DEAD | {"water_level": 0.69}, {}, 1, "leaves almost nothing"),
+    ("Collapse", DEAD | {"water_level": None}, {"likelihood": "bernoulli"}, 1, "0.2500|failure of optimisation"),
+    ("Collapse", DEAD | {"water_level": None, "beta": 4.0}, {"likelihood": "bernoulli"}, 1, "a tenth of beta"),
+    ("Collapse", DEAD | {"water_level": 1.0}, {"precision": "fixed"}, 1, "Lower beta or sigma."),
+    ("Collapse", DEAD | {"water_level": 1.0}, {}, 1, "Lower beta."),
+    ("Collapse", {"active_units": 0}, {}, 1, "no latent depends on the input"),
+    ("Calibration", trained(1.01, 1.02), {}, 0, "Calibrated"),
+    ("Calibration", trained(0.96, 0.97), {}, 0, "Nearly calibrated"),
+    ("Calibration", trained(0.16, 0.17), {}, 1, "train longer"),
+    ("Calibration", trained(4.0, 4.1), {"precision": "fixed"}, 1, "overconfident"),
+    ("Calibration", trained(1.0, 1.3), {}, 1, "unseen data is reconstructed worse"),
+    ("Calibration", trained(None, 1.3), {}, 1, "on the test split"),
+    ("Weight", {}, {}, 0, "is a bound"),
+    ("Weight", {"beta": 4.0, "water_level": 0.04}, {}, 0, "beta = 4|not a bound|sigma = 0.2000 at beta = 1"),
+    ("Weight", {}, {"weighting": "free_bits"}, 0, "free bits"),
+    ("Weight", {"beta": 4.0}, {"weighting": "pi"}, 0, "found by the controller"),
+    ("Weight", {"step": 100}, {}, 1, "warm-up"),
+    (
+        "Target",
+        {"train": {"rate": 20.3}},
+        HELD | {"weighting": "pi"},
+        0,
+        "Met|rate of 20 nats|training split has 20.30",
+    ),
+    ("Target", {"train": {"rate": 22.0}}, HELD | {"weighting": "pi"}, 1, "--ki"),
+    ("Target", {"train": {"rate": 22.0}, "saturated": 0.9}, HELD | {"weighting": "pi"}, 1, "90.0%|bound"),
+    ("Target", {"train": {"rate": 17.0}}, HELD | {"weighting": "capacity"}, 1, "--gamma"),
+    ("Target", {"train": {"distortion": -30.2}}, HELD | {"weighting": "geco"}, 0, "Met|distortion of -30 nats"),
+    ("Target", {"train": {"distortion": -33.0}}, HELD | {"weighting": "geco"}, 1, "Missed"),
+    # There 3 nats are worth less than 5% of the rate.
+    ("Target", {"train": {"distortion": -33.0}, "beta": 20.0}, HELD | {"weighting": "geco"}, 0, "Met"),
+    ("Latents", {}, {}, 0, "13 of 16 latents are used; a linear model would use 12"),
+    ("Latents", {"second_moment": [1.0] * (M - 1) + [2.5]}, {}, 1, "2.500 in latent 15"),
+    ("Latents", {"second_moment": [1.0] * (M - 1) + [2.5]}, {"weighting": "free_bits"}, 0, "13 of 16"),
+    ("Latents", {"active_units": M}, {}, 0, "a wider code"),
+    ("Generalisation", {"elbo": 30.0, "train": {"elbo": 35.0}}, {}, 1, "a gap of 5.000 nats, 29% of what|verfitting"),
+    ("Generalisation", {"elbo": 30.0, "train": {"elbo": 31.0}}, {}, 0, "a gap of 1.000"),
+    ("Generalisation", {"elbo": 30.0, "train": {"elbo": 33.0}}, {}, 0, "some overfitting"),
+    ("Posterior", {}, {}, 0, "1.310 nats below the negative ELBO"),
+    ("Posterior", {"elbo": -100.0, "iw_nll": 110.0}, {}, 1, "looser"),
+    ("Units", {"bits_per_dim": 3.2}, {}, 0, "no code length"),
+    ("Units", {"bits_per_dim": 3.2}, {"pixels": "dequantised"}, 0, "a bound on the code length"),
+    ("Units", {"bits_per_dim": 3.2}, {"likelihood": "bernoulli", "pixels": "sampled"}, 0, "of sampled pixels"),
+    ("Units", {"bits_per_dim": 3.2}, {"likelihood": "bernoulli"}, 0, "of black and white pixels"),
+    ("Units", {"bits_per_dim": None}, {"likelihood": "bernoulli", "soft_targets": True}, 1, "no density"),
+    ("Units", {"bits_per_dim": 3.2}, {"likelihood": "discretized_logistic"}, 0, "comparable as it is"),
+    ("Divergence", {"elbo": None, "distortion": None}, {}, 1, "elbo and distortion: not finite"),
+    ("Skipped updates", {"skipped": 3, "step": 300}, {}, 1, "3 of 300 updates (1.0%) were skipped"),
+    ("Skipped updates", {"skipped": 151, "step": 300}, {}, 1, "more than half"),
+    ("Noise at its bound", {"sigma_at_bound": 0.25}, {}, 1, "25.0%"),
+    ("Clipping", {"clipped": 0.9}, {}, 1, "90.0%"),
+    ("From the run", {"warnings": ["look here"]}, {}, 1, "look here"),
+    ("Prior", parts(7.9, 1.0, 1.1), {}, 0, "together 2.100 nats"),
+    ("Prior", parts(6.0, 2.9, 1.1), {}, 1, "together 4.000 nats|better than samples"),
+    ("Prior", parts(9.2, 0.3, 0.5), {}, 0, "islands"),
+    ("Prior", parts(9.2, 18.3, 0.107), {}, 0, "0.1070 nats from the prior|islands"),
+    ("Prior", parts(9.2, 0.3, 1.5), {}, 1, "1.500 nats from the prior|islands|better than samples"),
+    ("Decoder", ALIVE | {"swapped_distortion": 71.0}, {}, 1, "Ignores"),
+    ("Decoder", ALIVE | {"swapped_distortion": 69.0}, {}, 1, "Ignores|lower"),
+    ("Decoder", ALIVE | {"swapped_distortion": 74.9}, {}, 1, "Ignores"),
+    ("Decoder", ALIVE | {"swapped_distortion": 75.1}, {}, 0, "Listens"),
+    ("Intervals", coverage(0.9), {}, 0, "About right|90.0%"),
+    ("Intervals", coverage(0.97), {}, 1, "Over-dispersed|97.0%"),
+    ("Intervals", coverage(0.82), {}, 1, "Under-dispersed|82.0%"),
+]
+
+
+@pytest.mark.parametrize(("topic", "changes", "flags", "attention", "words"), FINDINGS)
+def test_a_finding(topic, changes, flags, attention, words):
+    finding = find(topic, results(**changes), config(**flags))
+    assert finding.attention == bool(attention), finding.text
+    assert all(word in finding.text for word in words.split("|")), finding.text
+    assert topic != "Prior" or ("islands" in finding.text) == ("islands" in words)
+
+
+# Where the numbers say nothing.
+SILENT = [
+    ("Calibration", {"calibration": None, "sigma": None, "train": {}}),
+    ("Target", {}),
+    ("Generalisation", {"train": {}}),
+    ("Posterior", {"iw_nll": None}),
+    ("Skipped updates", {"skipped": 0}),
+    ("Prior", parts(7.9, 1.0, 1.1) | {"rate": 0.01}),
+    ("Prior", {}),
+    ("Decoder", ALIVE | {"swapped_distortion": 71.0, "active_units": 0}),
+    ("Intervals", {"reliability": {"skipped": "no density"}}),
+]
+
+
+@pytest.mark.parametrize(("topic", "changes"), SILENT)
+def test_no_finding(topic, changes):
+    assert find(topic, results(**changes), config()) is None
+
+
+def test_calibration_of_a_fixed_sigma_says_what_would_be_calibrated():
+    sigma, ratio, beta = 0.3, 0.1345, 2.0
+    mse = ratio * sigma**2
+    finding = find(
+        "Calibration", results(sigma=sigma, beta=beta, mse=mse, **trained(ratio, ratio)), config(precision="fixed")
+    )
+    assert finding.attention and "too big" in finding.text
+    assert f"sigma = {number(math.sqrt(mse))}" in finding.text
+    assert f"beta = {number(beta * sigma**2 / mse)}" in finding.text
+    gain = -0.5 * D * (math.log(mse) + 1.0 - math.log(sigma**2) - mse / sigma**2)  # at v = mse against sigma^2
+    assert f"{number(gain)} nats higher" in finding.text
+
+
+def test_clipping_is_of_the_second_half():
+    lines = [{**m, "clipped": float(m["step"] > 1400)} for m in metrics()]
+    assert "100% of the gradients were clipped in the second half" in find("Clipping", results(), {}, lines).text
+
+
+def test_the_summary_is_the_reading_as_text():
+    numbers = results(warnings=["the ramp never\nended"])
+    lines = summary_lines(numbers, config())
+    assert "rate 17.42" in lines[0]
+    assert lines[-1] == "! From the run: the ramp never ended"
+    assert len(lines) == 1 + len(read(numbers, config()))
+    assert summary_lines({}) and summary_lines(numbers)
+
+
+def test_numbers_are_short():
+    values = (0.5, 1.0, 12345.678, 1234.5, 3, True, None, 0.0, 1.5e-6, -2e9, math.nan)
+    shown = "0.5000 1.000 12346 1234 3 True – 0 1.500e-6 -2.000e9".split()
+    assert [number(v) for v in values] == [*shown, "not finite"]
+    assert number(9999.7) == "10000" and number(999.97) == "1000" and number(25.0, 2) == "25"
+    assert [setting(v) for v in (1.0, 1e-4, "mlp", None, [3, 0.5])] == ["1", "0.0001", "mlp", "–", "3, 0.5"]
+    assert [duration(s) for s in (9.14, 725, 12000, None)] == ["9.14 s", "12 min 5 s", "3 h 20 min", "–"]
