@@ -19,7 +19,7 @@ from vae_jax.evaluation.reliability import BINS, LEVELS, coverage, histogram, ma
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.types import VAE
 
-EVENT = (60, 70, 1)
+EVENT = (120, 150, 1)  # 18,000 draws: a scale that is 6% off shows
 # The 1e-4 quantile: the keys are fixed, so a test that passes once always does, and 20 of them fail by chance of 0.2%.
 LIMIT = stats.chi2.isf(1e-4, BINS - 1)
 ROW = likelihoods.blocks([(likelihoods.gaussian(), 1500), (likelihoods.bernoulli(), 1500), (likelihoods.beta(), 1200)])

@@ -31,7 +31,15 @@ def test_golden_numbers(claim, single, monkeypatch):
                 assert float(found) == as_printed(text, single)
 
 
+# These train what another one trains, at another target.
+ALIKE = {
+    "pi_whatever_its_gains",
+    "capacity_multiplier",
+    "collapse_above_the_threshold",
+    "learned_precision_is_calibrated",
+}
 THEOREMS = [*identities.CLAIMS, *normalising.CLAIMS, *theory.CLAIMS, *fixed_points.CLAIMS]
+THEOREMS = [claim for claim in THEOREMS if claim.name not in ALIKE]
 
 
 @pytest.mark.parametrize("claim", THEOREMS, ids=lambda claim: claim.name)
