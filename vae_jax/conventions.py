@@ -24,7 +24,7 @@ class Form(NamedTuple):
     kl_reduction: str
 
     def text(self, weight: str = "w", recon_weight: str = "") -> str:
-        """As a formula, with the weights as they are to be shown.
+        """Returns the loss as a formula, with the weights as they are to be shown.
 
         Example:
           >>> Form("half_squared_error", "mean", "sum+batch_sum").text()

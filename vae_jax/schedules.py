@@ -44,7 +44,7 @@ def _between(start, stop, v) -> jax.Array:
 
 
 def _ramp(t, steps, delay) -> jax.Array:
-    """Progress through a ramp: 0 up to ``t = delay``, 1 from ``t = delay + steps`` on (at once if steps is 0)."""
+    """Returns progress through a ramp: 0 up to ``t = delay``, 1 from ``delay + steps`` on (at once if steps is 0)."""
     done = jnp.asarray(t) - jnp.asarray(delay)
     steps = jnp.asarray(steps)
     v = jnp.clip(_float(done) / _float(jnp.maximum(steps, 1)), 0.0, 1.0)

@@ -205,7 +205,7 @@ def make_gaps(vae: VAE, likelihood: Likelihood, batch_size: int = 50, **options)
 
 
 def summarise_gaps(gaps: Gaps) -> dict[str, float]:
-    """Means over the examples and their standard errors, nats.
+    """Returns means over the examples and their standard errors, nats.
 
     The error of a mean is from its spread over the examples, which contains the Monte Carlo error, or, where that is
     all there is (a single example), from the Monte Carlo error.

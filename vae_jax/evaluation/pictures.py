@@ -43,7 +43,7 @@ class Counts(NamedTuple):
 
 
 def counts_for(event, bytes_per_value: int) -> Counts:
-    """As many pictures as fit into ``BYTES``: fewer of large examples; of very large ones inputs and samples only."""
+    """Returns as many pictures as fit into ``BYTES``: fewer of large examples; of huge ones inputs and samples only."""
     room = BYTES // (math.prod(event) * bytes_per_value)
     for counts in (Counts(), Counts(10, 20, 6, 2, 5), Counts(10, 10, 0, 0, 0), Counts(5, 5, 0, 0, 0)):
         if counts.pictures() <= room:

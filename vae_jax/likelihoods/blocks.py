@@ -13,7 +13,7 @@ from vae_jax.types import Likelihood
 
 
 def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
-    """Rows ``[f]`` whose first columns follow one family, the next another, and so on, independent given z.
+    """Makes rows ``[f]`` whose first columns follow one family, the next another, and so on, independent given z.
 
     log p(x|z) is the plain sum over the blocks: every column counts by its own log density or probability, so a
     continuous column in other units weighs the same up to a constant, and nothing is balanced by hand.

@@ -36,7 +36,7 @@ def with_inputs(targets: Array) -> Array:
 
 
 def tokens(vocabulary: int) -> Likelihood:
-    """Sentences of at most t tokens, theta the logits ``[t, k]``, x as at the top of the file.
+    """Makes sentences of at most t tokens, theta the logits ``[t, k]``, x as at the top of the file.
 
     log p is the sum over the positions whose target is not PAD, EOS among them, of the log softmax at the target,
     nats. PAD and BOS have probability 0, so the others share all of it: with an autoregressive decoder the

@@ -84,7 +84,7 @@ def calibrated(eigenvalues, latent_dim: int) -> Row | None:
 
 
 def grid(eigenvalues, latent_dim: int, named: list[Row]) -> list[Row]:
-    """Rows at 1, 2 and 5 of every decade from a tenth of the calibrated level to collapse, and the ``named`` ones.
+    """Makes rows at 1, 2, 5 of each decade from a tenth of the calibrated level to collapse, and the ``named`` ones.
 
     Args:
       eigenvalues: of the data's covariance, the largest above 0.
@@ -131,7 +131,7 @@ def for_tolerance(eigenvalues, latent_dim: int, tolerance: float) -> Target:
     """
     values = np.sort(np.asarray(eigenvalues, np.float64))[::-1]
     dim = len(values)
-    left = np.sqrt(left_over(values) / dim)  # the error of the first q directions alone
+    left = np.sqrt(left_over(values) / dim)  # what the first q directions leave of the error
     distortion = 0.5 * dim * (1.0 + math.log(2.0 * math.pi * tolerance**2))
     flags = f"--precision=fixed --sigma={tolerance:g} --weighting=geco --target_distortion={distortion:.3f}"
     most = min(latent_dim, dim)

@@ -59,7 +59,7 @@ def mig_per_factor(information: np.ndarray, entropy: np.ndarray) -> np.ndarray:
 
 
 def modularity(information: np.ndarray) -> float | None:
-    """Does each code know one factor only? (Ridgeway & Mozer 2018, 1802.05312, section 3)
+    """Says whether each code knows one factor only (Ridgeway & Mozer 2018, 1802.05312, section 3).
 
     The mean over codes of 1 - sum over the other factors of (I / I_best)^2 / (k - 1). It says nothing about how much
     is known: noise scores above 0, by how unevenly its counting errors fall. A code without any information counts 0.
