@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,35 +45,33 @@ def ordered(rows: Sequence[Row]) -> list[Setting]:
 
 def table_lines(rows: Sequence[Row]) -> list[str]:
     """A compact table for a terminal: one line a setting, the mean over its finished seeds, +- where there are some."""
-    both = len({row["method"] for row in rows}) > 1
-    heads = ["setting", *(["method"] if both else []), "seeds", *(head for head, *_ in _COLUMNS), "status"]
-    cells = [
-        [_plain(s.name), *([s.method] if both else []), _seeds(s)]
-        + [_cell(s, measure, nats, "+-") for _, measure, nats in _COLUMNS]
-        + [_status(s.runs)]
-        for s in ordered(rows)
-    ]
-    return aligned(heads, cells, left=(0, 1, len(heads) - 1) if both else (0, len(heads) - 1)).split("\n")
+    columns = [("setting", "name", lambda s: " ".join(s.name.split())), *_columns(rows, "+-", averaged=True)]
+    heads, kinds, cells = zip(*columns)
+    left = [i for i, kind in enumerate(kinds) if kind != "value"]
+    return aligned(heads, [[cell(s) for cell in cells] for s in ordered(rows)], left).split("\n")
 
 
 def runs_table(rows: Sequence[Row]) -> Table:
     """The page's table: every run where they are few, every setting where they are many."""
     each = len(rows) <= SHOWN_ONE_BY_ONE
-    lines = ordered(rows)
-    if each:
-        lines = [s._replace(runs=[row]) for s in lines for row in s.runs]
-    columns = [("Run" if each else "Setting", "name", partial(_name, seed=each))]
-    if len({row["method"] for row in rows}) > 1:
-        columns.append(("Method", "meaning", lambda s: s.method))
-    if not each:
-        columns.append(("Seeds", "value", _seeds))
-    for head, measure, nats in _COLUMNS:
-        sign = "" if measure is distortion else "±"  # its spread is that of the ELBO, nearly, and the page is narrow
-        columns.append((head[0].upper() + head[1:], "value", partial(_cell, measure=measure, nats=nats, sign=sign)))
-    if any(row["status"] != "done" for row in rows):
-        columns.append(("Status", "meaning", lambda s: _status(s.runs)))
+    lines = [s._replace(runs=[row]) for s in ordered(rows) for row in s.runs] if each else ordered(rows)
+    columns = [("run" if each else "setting", "name", partial(_name, seed=each)), *_columns(rows, "±", not each)]
+    if all(row["status"] == "done" for row in rows):
+        columns.pop()
     heads, kinds, cells = zip(*columns)
-    return Table(heads, kinds, [[cell(s) for cell in cells] for s in lines])
+    return Table([head[0].upper() + head[1:] for head in heads], kinds, [[cell(s) for cell in cells] for s in lines])
+
+
+def _columns(rows: Sequence[Row], sign: str, averaged: bool) -> list[tuple[str, str, Callable[[Setting], str]]]:
+    """Head, kind and cell of every column but the first; the status comes last."""
+    columns = [("seeds", "value", _seeds)] if averaged else []
+    if len({row["method"] for row in rows}) > 1:
+        columns.insert(0, ("method", "meaning", lambda s: s.method))
+    for head, measure, nats in _COLUMNS:
+        # The spread of the distortion is nearly that of the ELBO, and the page is narrow.
+        shown = "" if measure is distortion and sign == "±" else sign
+        columns.append((head, "value", partial(_cell, measure=measure, nats=nats, sign=shown)))
+    return [*columns, ("status", "meaning", lambda s: _status(s.runs))]
 
 
 def _name(s: Setting, seed: bool) -> str:
@@ -90,8 +89,8 @@ def _cell(s: Setting, measure: Measure, nats: bool, sign: str) -> str:
     """A mean over finished seeds; of a setting that has none, what a stopped run had when it stopped."""
     mean, spread = s.mean(measure), s.spread(measure)
     if not s.done:
-        found = [v for v in (measure(row) for row in s.runs if row["status"] == "stopped") if v is not None]
-        mean, spread = (sum(found) / len(found), None) if found else (math.nan, None)
+        values = [measure(row) for row in s.runs if row["status"] == "stopped" and measure(row) is not None]
+        mean, spread = sum(values) / len(values) if values else math.nan, None
     if not math.isfinite(mean):
         return MISSING
     if not nats:
@@ -105,14 +104,8 @@ def _status(runs: Sequence[Row]) -> str:
         row = runs[0]
         where = row.get("diverged_at") if row["status"] == "diverged" else row.get("step")
         return row["status"] + (f" at step {where}" if row["status"] != "done" and where is not None else "")
-    counts: dict[str, int] = {}
-    for row in runs:
-        counts[row["status"]] = counts.get(row["status"], 0) + 1
+    counts = Counter(row["status"] for row in runs)
     return "done" if set(counts) == {"done"} else ", ".join(f"{n} {status}" for status, n in counts.items())
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.split())
 
 
 def configuration(rows: Sequence[Row], summary: dict[str, Any]) -> list[tuple[str, str]]:
