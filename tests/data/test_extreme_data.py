@@ -27,7 +27,6 @@ IMAGES = {
 }
 NORMAL = RANDOM.standard_normal((16, 5)).astype(np.float32)
 ROWS = {
-    "one column": NORMAL[:, :1],
     "a constant column": NORMAL * np.array([1, 0, 1, 1, 1], np.float32) + 3,
     "constants": np.full((16, 5), 0.25, np.float32),
     "denormals": (1e-42 * np.abs(NORMAL)).astype(np.float32),
@@ -71,11 +70,13 @@ def first_updates(r):
 
 @pytest.mark.parametrize("name", sorted(IMAGES))
 def test_images_without_variance_have_a_finite_forecast_in_every_family(tmp_path, name):
-    for flags in [*FAMILIES, *WEIGHTINGS]:
+    # Those without any variance have the same spectrum, all zeros: one of them meets every family.
+    many = name in ("black", "one pixel lit", "of one grey pixel")
+    for flags in [*FAMILIES, *WEIGHTINGS] if many else FAMILIES[:5]:
         r = made(tmp_path, IMAGES[name], **flags)
         assert np.isfinite(r.spectrum).all() and r.config.sigma > 0
-        said = [build.weighed(r), *r.warnings]
-        assert "nan" not in " ".join(said).lower().replace("nant", "")
+        lines = " ".join([build.weighed(r), *r.warnings])
+        assert "nan" not in lines.lower().replace("nant", "")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,6 @@ def test_images_without_variance_have_a_finite_forecast_in_every_family(tmp_path
         ("black", FAMILIES[6]),
         ("white", FAMILIES[7]),
         ("of one grey pixel", FAMILIES[8]),
-        ("one repeated", WEIGHTINGS[0]),
         ("black", WEIGHTINGS[1]),
     ],
 )

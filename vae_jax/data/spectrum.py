@@ -70,12 +70,12 @@ def eigenvalues(data: np.ndarray | Batches) -> np.ndarray:
     shift = first.mean(axis=0, dtype=np.float64).astype(np.float32)  # close to the mean: no cancellation later
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = _whole(batches, shift) if first.shape[1] <= MAX_DIMENSIONS else _randomised(batches, shift)
+            values = _whole(batches, shift) if first.shape[1] <= MAX_DIMENSIONS else _randomised(batches, shift)
     except np.linalg.LinAlgError:
-        found = np.array([np.nan])
-    if not np.isfinite(found).all() or found[0] > MAX_VARIANCE:
+        values = np.array([np.nan])
+    if not np.isfinite(values).all() or values[0] > MAX_VARIANCE:
         raise ValueError("values lie so far apart that single precision cannot hold their squares")
-    return found
+    return values
 
 
 def _whole(batches, shift):

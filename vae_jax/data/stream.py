@@ -36,19 +36,19 @@ class Order:
         self.batch_size = batch_size
         self._sizes = (num_examples, batch_size, blocks)
         self._key, self._impl = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
-        self._found: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
+        self._epochs: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def __call__(self, step: int) -> np.ndarray:
         """The rows of the batch of ``step``, ``[b]``."""
         epoch, batch = divmod(step, batches_per_epoch(*self._sizes))
         with self._lock:
-            if epoch not in self._found:
-                self._found[epoch] = self._compute(epoch)
-                while len(self._found) > EPOCHS:
-                    self._found.popitem(last=False)
-            self._found.move_to_end(epoch)
-            return self._found[epoch][batch]
+            if epoch not in self._epochs:
+                self._epochs[epoch] = self._compute(epoch)
+                while len(self._epochs) > EPOCHS:
+                    self._epochs.popitem(last=False)
+            self._epochs.move_to_end(epoch)
+            return self._epochs[epoch][batch]
 
     def _compute(self, epoch: int) -> np.ndarray:
         with jax.default_device(_host()):

@@ -109,13 +109,13 @@ def _image_feature(features, name):
     import tensorflow_datasets as tfds
 
     fields = features if isinstance(features, tfds.features.FeaturesDict) else {}
-    found = {key: f for key, f in fields.items() if isinstance(f, tfds.features.Image)}
-    if "image" in found:
-        found = {"image": found["image"]}
-    if len(found) != 1:
-        what = f"several images an example ({', '.join(found)})" if found else "no images"
+    candidates = {key: f for key, f in fields.items() if isinstance(f, tfds.features.Image)}
+    if "image" in candidates:
+        candidates = {"image": candidates["image"]}
+    if len(candidates) != 1:
+        what = f"several images an example ({', '.join(candidates)})" if candidates else "no images"
         raise UserError(f"--dataset={name} holds {what}; only sets with one image an example can be read")
-    ((key, feature),) = found.items()
+    ((key, feature),) = candidates.items()
     if feature.np_dtype != np.uint8 or feature.shape[-1] not in images.MODES:
         kind = f"{np.dtype(feature.np_dtype)} images with {feature.shape[-1] or 'any number of'} channels"
         raise UserError(f"--dataset={name} holds {kind}; only uint8 ones with 1, 3 or 4 can be read")

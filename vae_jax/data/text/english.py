@@ -62,7 +62,7 @@ def rules(adjectives: int = 2, places: int = 2) -> Rules:
     Returns:
       Rules from ``START``, whose alternatives are the global choices: ``CLAUSE topic number tense``.
     """
-    found = {
+    made = {
         START: tuple(
             (topic.probability * p * q, (f"CLAUSE {name} {number} {tense}",))
             for (name, topic), (number, p), (tense, q) in itertools.product(
@@ -74,20 +74,20 @@ def rules(adjectives: int = 2, places: int = 2) -> Rules:
         "PREPOSITION": _words(PREPOSITIONS),
     }
     for name, topic in TOPICS.items():
-        found[f"PLACE {name}"] = _words(dict(zip(topic.places, (0.6, 0.4))))
-        found[f"OBJECT {name}"] = ((0.6, ("the", f"WHAT {name} 0")), (0.4, ("a", f"WHAT {name} 0")))
-        found |= _described(f"WHAT {name}", topic.objects, min(adjectives, 1))
+        made[f"PLACE {name}"] = _words(dict(zip(topic.places, (0.6, 0.4))))
+        made[f"OBJECT {name}"] = ((0.6, ("the", f"WHAT {name} 0")), (0.4, ("a", f"WHAT {name} 0")))
+        made |= _described(f"WHAT {name}", topic.objects, min(adjectives, 1))
         for i, number in enumerate(NUMBERS):
             who = f"WHO {name} {number}"
-            found[f"SUBJECT {name} {number}"] = tuple((p, (*the, f"{who} 0")) for p, the in DETERMINERS[number])
-            found |= _described(who, [subject[i] for subject in topic.subjects], adjectives)
+            made[f"SUBJECT {name} {number}"] = tuple((p, (*the, f"{who} 0")) for p, the in DETERMINERS[number])
+            made |= _described(who, [subject[i] for subject in topic.subjects], adjectives)
             for tense in TENSES:
-                found |= _clause(name, number, tense, places)
+                made |= _clause(name, number, tense, places)
     for number, tense in itertools.product(NUMBERS, TENSES):
-        found[f"TIME {tense}"] = _words(TIMES[tense])
+        made[f"TIME {tense}"] = _words(TIMES[tense])
         tag = (_auxiliary(number, tense), PRONOUN[number])
-        found[f"CLOSING {number} {tense}"] = ((0.6, (f"TIME {tense}", *tag)), (0.4, tag))
-    return found
+        made[f"CLOSING {number} {tense}"] = ((0.6, (f"TIME {tense}", *tag)), (0.4, tag))
+    return made
 
 
 def _words(probabilities):
@@ -110,17 +110,17 @@ def _clause(name, number, tense, places):
         (0.6, (TOPICS[name].transitive[form], f"OBJECT {name}", f"REST {chosen}")),
         (0.4, (TOPICS[name].intransitive[form], f"REST {chosen}")),
     )
-    found = {
+    made = {
         f"CLAUSE {chosen}": ((1.0, (f"SUBJECT {name} {number}", f"PREDICATE {chosen}")),),
         f"REST {chosen}": ((0.7, (f"WHERE {chosen} 0",)), (0.3, ("ADVERB", f"WHERE {chosen} 0"))),
         f"WHERE {chosen} {places}": ((1.0, (f"CLOSING {number} {tense}",)),),
     }
     for k in range(places):
         another = ("PREPOSITION", "the", f"PLACE {name}", f"WHERE {chosen} {k + 1}")
-        found[f"WHERE {chosen} {k}"] = ((0.65, (f"CLOSING {number} {tense}",)), (0.35, another))
+        made[f"WHERE {chosen} {k}"] = ((0.65, (f"CLOSING {number} {tense}",)), (0.35, another))
     if tense == "future":
-        return found | {f"PREDICATE {chosen}": ((1.0, ("will", f"VERB {chosen}")),), f"VERB {chosen}": verbs}
-    return found | {f"PREDICATE {chosen}": verbs}
+        return made | {f"PREDICATE {chosen}": ((1.0, ("will", f"VERB {chosen}")),), f"VERB {chosen}": verbs}
+    return made | {f"PREDICATE {chosen}": verbs}
 
 
 def _auxiliary(number, tense):
