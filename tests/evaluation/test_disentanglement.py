@@ -157,14 +157,12 @@ def test_pairs_share_their_factor_and_nothing_else():
 
 def test_factor_vae_needs_global_variances_and_active_codes():
     rng, draws = np.random.default_rng(0), index(FACTORS)
-    scaled = GOOD * [100, 1, 30]
-    assert factor_vae_score(scaled, draws, rng, 600, 600, 32) == 1
-
-    # A collapsed code that twitches now and then is still in most batches; a constant one divides by zero.
+    # Without the global variances the smallest code would always move least.
+    assert factor_vae_score(GOOD * [100, 1, 30], draws, rng, 600, 600, 32) == 1
+    # A collapsed code that twitches now and then is still in most batches; a constant one would divide by zero.
     twitch = np.where(rng.random(1200) < 0.02, 0.01, 0.0)[:, None]
     for idle in (twitch, np.zeros((1200, 1))):
-        codes = np.concatenate([GOOD, idle], axis=1)
-        assert factor_vae_score(codes, draws, rng, 600, 600, 32) == 1
+        assert factor_vae_score(np.concatenate([GOOD, idle], axis=1), draws, rng, 600, 600, 32) == 1
 
 
 # ---------------------------------------------------------------- what is missing or too much

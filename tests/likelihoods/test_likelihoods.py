@@ -250,14 +250,12 @@ def test_continuous_bernoulli_in_float64(x64):
 
 
 def test_slope_in_log_sigma_is_dim_minus_calibration(x64):
-    # d NLL / d log sigma = D - SSE / sigma^2. Without D log sigma the first term is missing and sigma grows for ever.
+    # d NLL / d log sigma = D - SSE / sigma^2. Without D log sigma the first term would be missing: sigma would grow.
     x = jnp.asarray(np.random.default_rng(0).normal(size=20))
     nll = lambda log_sigma: -gaussian("fixed").log_prob({"log_sigma": log_sigma}, jnp.zeros(20), x)  # noqa: E731
     for sigma in (0.3, 1.0, 2.0):
         slope = float(jax.grad(nll)(jnp.log(jnp.asarray(sigma))))
         assert slope == pytest.approx(20 - float(jnp.sum(x**2)) / sigma**2, rel=1e-9)
-    dropped = lambda log_sigma: 0.5 * jnp.sum(x**2) * jnp.exp(-2 * log_sigma)  # noqa: E731
-    assert all(float(jax.grad(dropped)(jnp.asarray(v))) < 0 for v in (-1.0, 0.0, 5.0))
 
 
 RESIDUALS = np.array([[0.1, 0.2], [0.3, 0.4]])  # b = 2, D = 2
@@ -385,7 +383,7 @@ def _data(mse, dims=4, rows=200):
 
 
 @pytest.mark.parametrize("precision", ["learned", "per_dimension"])
-@pytest.mark.parametrize("mse", [1e-4, 1e-2, 0.5])
+@pytest.mark.parametrize("mse", [1e-4, 0.5])
 def test_learned_sigma_is_recovered(precision, mse):
     likelihood = gaussian(precision, sigma=0.1)
     own = _fit(likelihood, jnp.zeros(4), _data(mse))
