@@ -76,7 +76,7 @@ def test_a_cpu_has_its_share_and_an_accelerator_what_it_says(monkeypatch):
 
 def ready(event, levels=None, hidden=(512, 512), **flags):
     """Settings of a run on data of this shape."""
-    config = Config(hidden=",".join(map(str, hidden)), sigma=0.1, batch_size=8, **flags)
+    config = Config(hidden=",".join(map(str, hidden)), sigma=0.1, **{"batch_size": 8} | flags)
     return Settings(**flat(config) | {"hidden": hidden}, event=event, levels=levels, flags=config)
 
 
@@ -113,4 +113,4 @@ def test_what_fits_is_taken():
     # Exactly what it needs is enough.
     whole = sum(memory_check.needed(ready((64,), 256), build.make_vae).values())
     assert m.refusal(memory_check.check, ready((64,), 256), build.make_vae, whole) is None
-    assert m.refusal(memory_check.check, ready(), 256, (64,), build.make_vae, 0.999 * whole) is not None
+    assert m.refusal(memory_check.check, ready((64,), 256), build.make_vae, 0.999 * whole) is not None

@@ -6,13 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from test_run import metrics, results, start
 
+from vae_jax import likelihoods, models, weighting
 from vae_jax.devices import processes
-from vae_jax.devices.processes import Cluster, find
+from vae_jax.devices.cluster import Cluster, find
+from vae_jax.devices.parallel import parallel
 from vae_jax.runtime.checkpoint import Checkpoints
+from vae_jax.train import Recipe, init_state, make_chunk, make_train_step
+from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.types import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -90,9 +95,9 @@ def test_one_process_does_everything_itself():
 MEMBER = """
 import os, sys
 import numpy as np
-from vae_jax.devices import processes
+from vae_jax.devices import cluster, processes
 from vae_jax.types import UserError
-processes.start(processes.find(None, None, None))
+processes.start(cluster.find(None, None, None))
 import jax
 rank = jax.process_index()
 assert processes.count() == 2 and processes.is_first() == (rank == 0)
@@ -166,59 +171,61 @@ def _is_free(port):
         return s.connect_ex(("127.0.0.1", port)) != 0
 
 
-# Trains from the newest checkpoint of a folder to a step, saves, and prints every parameter.
+def train_to(last, folder):
+    """Trains from the newest checkpoint of a folder to a step and saves: returns where it began and all its numbers."""
+    event, batch = (4, 4, 1), 32
+    data = np.random.default_rng(0).integers(0, 256, (100, *event)).astype(np.uint8)
+    likelihood = likelihoods.gaussian("learned")
+    vae = models.mlp(event, likelihood.theta_shape(event), 3, (16,))
+    optimizer = adam(learning_rates("constant", 1e-2, 100), likelihood, None)
+    weight = weighting.pi(2.0, kp=0.01, ki=0.01, beta_max=10.0)
+    devices = jax.devices()[: processes.count()]
+    spread = parallel("jit", batch, devices, "divided")
+    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0)
+    chunk = make_chunk(make_train_step(recipe), len(data), batch, spread.split, spread.take, batch)
+    state = spread.begin(lambda: init_state(recipe, event, jax.random.key(3)))
+    with Checkpoints(folder) as checkpoints:
+        first, state = checkpoints.restore_latest(state) or (0, state)
+        state, _ = spread.compile(chunk)(state, spread.lay(data), last - first)
+        checkpoints.save(last, state)
+    numbers = jax.tree.leaves((state.params, state.weight_state))
+    return first, np.concatenate([processes.fetch(leaf).ravel() for leaf in numbers])
+
+
 TRAINER = """
 import sys
+sys.path.insert(0, "tests/devices")
+sys.path.insert(0, "tests/runs")
 import numpy as np
-from vae_jax import likelihoods, models, weighting
-from vae_jax.devices import processes
-from vae_jax.devices.parallel import parallel
-from vae_jax.runtime.checkpoint import Checkpoints
-from vae_jax.train.optimizers import adam, learning_rates
-from vae_jax.train import Recipe, init_state, make_chunk, make_train_step
-folder, last, coordinator, count, rank = sys.argv[1:]
-processes.start(processes.find(coordinator, int(count), int(rank), {}))
-import jax
-event, batch = (4, 4, 1), 32
-data = np.random.default_rng(0).integers(0, 256, (100, *event)).astype(np.uint8)
-likelihood = likelihoods.gaussian("learned")
-vae = models.mlp(event, likelihood.theta_shape(event), 3, (16,))
-optimizer = adam(learning_rates("constant", 1e-2, 100), likelihood, None)
-weight = weighting.pi(2.0, kp=0.01, ki=0.01, beta_max=10.0)
-spread = parallel("jit", batch, None, "divided")
-recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0)
-run = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split, spread.take, batch))
-state = spread.begin(lambda: init_state(recipe, event, jax.random.key(3)))
-with Checkpoints(folder) as checkpoints:
-    first, state = checkpoints.restore_latest(state) or (0, state)
-    state, _ = run(state, spread.lay(data), int(last) - first)
-    checkpoints.save(int(last), state)
-print("from", first, *(float(v) for leaf in jax.tree.leaves((state.params, state.weight_state))
-    for v in processes.fetch(leaf).ravel()))
+from vae_jax.devices import cluster, processes
+folder, last, coordinator, rank = sys.argv[1:]
+processes.start(cluster.find(coordinator, 2, int(rank), {}))
+from test_processes import train_to
+first, numbers = train_to(int(last), folder + "/run")
+np.savez(f"{folder}/{last}_{rank}.npz", first=first, numbers=numbers)
 """
 
 
-def trained(folder, last, count):
-    """Where a number of processes began, and what they ended with, each on one device."""
+def trained_by_two(folder, last):
+    """``train_to`` in two processes, each on one device."""
     address = f"127.0.0.1:{free_port()}"
     members = []
-    for rank in range(count):
-        command = [sys.executable, "-c", TRAINER, str(folder), str(last), address, str(count), str(rank)]
+    for rank in (0, 1):
+        command = [sys.executable, "-c", TRAINER, str(folder), str(last), address, str(rank)]
         environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-        pipe = subprocess.PIPE
-        members.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True))
-    ended = [member.communicate(timeout=200) for member in members]
-    assert [member.returncode for member in members] == [0] * count, ended
-    words = ended[0][0].split("from", 1)[1].split()
-    return int(words[0]), np.array(words[1:], float)
+        members.append(subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
+    ended = [member.communicate(timeout=200)[1] for member in members]
+    assert [member.returncode for member in members] == [0, 0], ended
+    saved = np.load(folder / f"{last}_0.npz")
+    return int(saved["first"]), saved["numbers"]
 
 
-def test_checkpoints_of_four_processes_continue_in_one_and_two(tmp_path):
-    assert trained(tmp_path / "moved", 10, 4)[0] == 0
-    began, before = trained(tmp_path / "moved", 20, 1)
+def test_checkpoints_of_two_processes_continue_in_one_and_in_two(tmp_path):
+    assert trained_by_two(tmp_path, 10)[0] == 0
+    began, before = train_to(20, tmp_path / "run")
     assert began == 10
-    first, moved = trained(tmp_path / "moved", 30, 2)
-    began, alone = trained(tmp_path / "alone", 30, 1)
+    first, moved = trained_by_two(tmp_path, 30)
+    began, alone = train_to(30, tmp_path / "alone")
     assert (first, began) == (20, 0) and len(moved) == len(alone) > 700
     np.testing.assert_allclose(moved, alone, atol=1e-5)
     assert np.max(np.abs(before - alone)) > 1e-3  # the comparison sees ten steps

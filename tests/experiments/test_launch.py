@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments import train
-from vae_jax.devices.processes import find
+from vae_jax.devices.cluster import find
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [sys.executable, str(ROOT / "scripts" / "launch_local.py")]

@@ -171,15 +171,14 @@ def test_a_logit_depends_on_z_and_on_the_inputs_up_to_it(cell):
         other = decode(params, z, x.at[1, t].set(UNKNOWN))
         np.testing.assert_array_equal(other[:t], logits[:t])
         assert np.all(np.any(other[t:] != logits[t:], axis=1))
-    by_z = jax.jit(jax.jacrev(lambda z: vae.decode_given(params, z, x)))(z)
-    assert np.all(np.max(np.abs(by_z), axis=1) > 1e-3)  # [t, d]
+    by_z = jax.jit(jax.jacrev(lambda z, params: vae.decode_given(params, z, x)))
+    assert np.all(np.max(np.abs(by_z(z, params)), axis=1) > 1e-3)  # [t, d]
     # z arrives at every step, and in the initial state as well.
     for name in ("steps", "start"):
         part = dict(params["decoder"][name])
         part["constant" if name == "steps" else "kernel"] *= 0.0
         cut = {**params, "decoder": {**params["decoder"], name: part}}
-        first = jax.jit(jax.jacrev(lambda z, cut=cut: vae.decode_given(cut, z, x)[0]))(z)
-        assert np.max(np.abs(first)) > 1e-3
+        assert np.max(np.abs(by_z(z, cut)[0])) > 1e-3
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -350,8 +349,7 @@ def trainer(cell, data, devices, steps):
     return vae, likelihood, jax.device_get(state.params), jax.device_get(metrics)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_it_learns_a_toy_language_with_the_common_step_and_scorer(cell):
+def test_it_learns_a_toy_language_with_the_common_step_and_scorer(cell="gru"):
     rng = np.random.default_rng(0)
     data, test = repeating(rng, 960), jnp.asarray(repeating(rng, 200))
     vae, likelihood, params, metrics = trainer(cell, data, jax.devices()[:1], 300)

@@ -29,20 +29,27 @@ def spoil(value, x, bad=jnp.nan):
 
 
 def build(likelihood=None, make=lambda vae: vae, score=objective.elbo, preprocess=pixels, **options):
-    """``(recipe, state, step)`` of a small model with a fault planted by ``make``."""
+    """``(recipe, state)`` of a small model with a fault planted by ``make``."""
     likelihood = likelihood or likelihoods.gaussian("learned")
     vae = make(models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (8,), beta_range=options.get("beta_range")))
     recipe = Recipe(vae, likelihood, optax.adam(1e-3), WEIGHT, score, preprocess=preprocess, **options)
     state = init_state(recipe, EVENT, jax.random.key(0))
-    return recipe, state._replace(step=jnp.int32(6)), jax.jit(make_train_step(recipe))
+    return recipe, state._replace(step=jnp.int32(6))
 
 
 def found(built):
     """The diagnosis of an update that training skips as well."""
-    recipe, state, step = built
-    after, metrics = step(state, RAW)
+    recipe, state = built
+    after, metrics = make_train_step(recipe)(state, RAW)
     assert metrics["skipped"] == 1.0 and int(after.skipped.total) == 1
     return diagnose(recipe, state, RAW, ROWS)
+
+
+@pytest.fixture(autouse=True)
+def one_operation_at_a_time(request):
+    """Nothing is compiled, which would take most of the time, but where the test says so."""
+    with jax.disable_jit("compiled" not in request.fixturenames):
+        yield
 
 
 def encoding(**spoiled):
@@ -102,7 +109,8 @@ def test_an_objective_is_to_blame_where_its_terms_are_well():
     assert d.term == OBJECTIVE and d.rows == [] and "first that is not finite is the objective;" in sentence(d)
 
 
-def test_a_gradient_alone_is_found_by_its_example_and_its_leaf():
+@pytest.mark.parametrize("compiled", [True])
+def test_a_gradient_alone_is_found_by_its_example_and_its_leaf(compiled):
     # sqrt(c * the largest pixel): 0 for the black example, and its slope in c is NaN; in nothing else it takes part.
     def make(vae):
         def encode(params, x):
@@ -146,8 +154,8 @@ def test_a_model_of_many_betas_is_computed_at_those_of_the_update():
 
 
 def test_an_update_that_is_well_is_called_so():
-    recipe, state, step = build()
-    assert step(state, RAW)[1]["skipped"] == 0.0
+    recipe, state = build()
+    assert make_train_step(recipe)(state, RAW)[1]["skipped"] == 0.0
     d = diagnose(recipe, state, RAW, ROWS)
     assert d.term is None and d.rows == d.leaves == []
     assert sentence(d).startswith("Computed again, every number of step 6 is finite; the largest parameter is ")

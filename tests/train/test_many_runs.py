@@ -9,7 +9,7 @@ import pytest
 
 from vae_jax.devices.parallel import parallel
 from vae_jax.devices.run_mesh import mesh_shape, run_mesh
-from vae_jax.runs.build import build, first_state, material, training_chunk
+from vae_jax.runs.build import build, first_state, material, training_chunk, training_step
 from vae_jax.runs.settings import Config
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.train.guard import MAX_SKIPPED
@@ -35,22 +35,27 @@ def program(shared, settings, **flags):
     return Program(None, jobs)
 
 
+def configured(r, numbers):
+    return dataclasses.replace(r.config, **numbers)
+
+
 def sweep(p, length=STEPS, side_by_side=1, devices=ONE, chunks=1):
-    """The state of a program and its metrics ``[r, length]`` after ``chunks`` chunks."""
-    r = p.first
-
-    def configured(numbers):
-        return dataclasses.replace(r.config, **numbers)
-
+    """The state of a program and its metrics ``[r, chunks * length]`` after ``chunks`` chunks."""
+    r, traced, logged = p.first, [], []
     mesh = run_mesh(len(p.jobs), r.config.batch_size, devices)
-    state = init_sweep(lambda numbers, key: first_state(r, configured(numbers), key), p.numbers(), p.keys())
-    chunk = mesh.compile(
-        make_sweep_chunk(lambda n: training_chunk(r, configured(n), mesh.all_mean, mesh.split), side_by_side)
-    )
+
+    def chunk_of(numbers):
+        traced.append(len(logged))
+        return training_chunk(r, configured(r, numbers), mesh.all_mean, mesh.split)
+
+    state = init_sweep(lambda numbers, key: first_state(r, configured(r, numbers), key), p.numbers(), p.keys())
+    chunk = mesh.compile(make_sweep_chunk(chunk_of, side_by_side))
     state, data = mesh.place(state), mesh.whole(r.dataset.train)
     for _ in range(chunks):
         state, metrics = chunk(state, data, length)
-    return mesh.fetch(state), jax.tree.map(lambda v: np.asarray(v)[: len(p.jobs)], metrics)
+        logged.append(jax.tree.map(lambda v: np.asarray(v)[: len(p.jobs)], metrics))
+    assert set(traced) == {0}  # one compilation for all chunks of a length
+    return mesh.fetch(state), jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *logged)
 
 
 def alone(run, length=STEPS):
@@ -90,47 +95,105 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_run_i_equals_the_single_run_with_the_same_flags(shared, name):
+def test_numbers_as_arrays_make_the_updates_of_numbers_as_constants(shared, name):
+    """At the beginning, in the middle and near the end of the run, one operation at a time."""
     settings, flags = CASES[name]
     p = program(shared, settings, **flags)
-    state, metrics = sweep(p)
-    single, own = alone(p.jobs[1].run)
-    # Float32 over 200 steps, the flags as numbers inside the program and as constants of it: 1e-5 was asked for.
-    assert distance(run_of(state, 1), single) < 1e-5
-    np.testing.assert_allclose(metrics["beta"][1], own["beta"], rtol=1e-5)
-    np.testing.assert_allclose(metrics["loss"][1, -1], own["loss"][-1], rtol=1e-5)
-    assert distance(run_of(state, 0), single) > 1e-3  # the runs do differ: equality is not for want of an effect
+    data = jnp.asarray(shared.dataset.train[:32])
+
+    def updates(r, numbers, key, steps=(0, 25, 90, 199)):
+        config, seen = configured(r, numbers), []
+        step, state = training_step(r, config, lambda tree: tree), first_state(r, config, key)
+        for at in steps:
+            state, metrics = step(state._replace(step=jnp.int32(at)), data)
+            seen.append(metrics)
+        return state, jax.tree.map(lambda *values: jnp.stack(values), *seen)
+
+    numbers, runs = p.numbers(), [job.run for job in p.jobs]
+    arrays = {name: jnp.asarray(values)[1] for name, values in numbers.items()}
+    jax.eval_shape(lambda numbers, key: updates(runs[0], numbers, key, (0,)), arrays, runs[1].key)  # they may be traced
+    with jax.disable_jit():
+        state, metrics = updates(runs[0], arrays, runs[1].key)
+        single, own = updates(runs[1], {}, runs[1].key)
+        other, others = updates(runs[0], {}, runs[0].key)
+    assert distance(state, single) < 1e-5
+    for metric in ("beta", "loss"):
+        np.testing.assert_allclose(metrics[metric], own[metric], rtol=1e-5)
+    # The runs do differ: equality is not for want of an effect. (Free bits do not move the first parameters.)
+    assert distance(other, single) > 1e-5 or not np.allclose(others["loss"], own["loss"], rtol=1e-3)
 
 
-@pytest.mark.parametrize("side_by_side", [2, 3])
-def test_runs_side_by_side_equal_runs_in_turn(shared, side_by_side):
-    p = program(shared, [{"beta": b} for b in (0.3, 1.0, 3.0)])
-    in_turn, together = sweep(p)[0], sweep(p, side_by_side=side_by_side)[0]
-    for i in range(3):
-        assert distance(run_of(together, i), run_of(in_turn, i)) < 1e-5
+MIXED = [
+    {"target_kl": 2.0, "seed": 1, "learning_rate": 1e-3, "sigma": 0.2},
+    {"target_kl": 2.0, "seed": 2, "learning_rate": 1e10, "sigma": 0.2},  # overflows within a few steps
+    {"target_kl": 5.0, "seed": 3, "learning_rate": 2e-3, "sigma": 0.4},
+]
+UPDATES = 80
+
+
+def spoiled(p, bad):
+    """The program on data of which no update survives the example ``bad``."""
+
+    def spoil(run):
+        view = run.training_preprocess
+        return run._replace(training_preprocess=lambda key, raw: jnp.where((raw == bad).all(), jnp.nan, view(key, raw)))
+
+    return p._replace(jobs=[job._replace(run=spoil(job.run)) for job in p.jobs])
+
+
+@pytest.fixture(scope="module")
+def mixed(shared):
+    """A program of runs under a controller, one of which overflows, and each of them by itself."""
+    p = spoiled(program(shared, MIXED, weighting="pi"), np.asarray(shared.dataset.train[100]))
+    return p, [alone(job.run, UPDATES) for job in p.jobs]
+
+
+@pytest.mark.parametrize(("side_by_side", "length"), [(1, 4), (2, 80), (3, 20)])
+def test_each_run_is_the_run_by_itself_and_one_that_overflows_is_frozen(mixed, side_by_side, length):
+    # Side by side, in turn, or two and then one; the updates that end a run lie in one chunk or in several.
+    p, singles = mixed
+    state, metrics = sweep(p, length, side_by_side, chunks=UPDATES // length)
+    assert int(state.step) == UPDATES and state.member.tolist() == [0, 1, 2]
+    for i in (0, 2):
+        single, own = singles[i]
+        # Float32 over so many steps, the flags as numbers inside the program and as constants of it.
+        assert distance(run_of(state, i), single) < 1e-5 and int(state.bad_step[i]) == FINITE
+        np.testing.assert_allclose(metrics["beta"][i], own["beta"], rtol=1e-5)
+        np.testing.assert_allclose(metrics["loss"][i, -1], own["loss"][-1], rtol=1e-5)
+        np.testing.assert_array_equal(metrics["skipped"][i], own["skipped"])
+        assert int(run_of(state, i).skipped.total) == own["skipped"].sum() >= 1
+    assert distance(run_of(state, 0), singles[2][0]) > 1e-3
+    ended = int(np.argmax(singles[1][1]["skipped_in_a_row"] >= MAX_SKIPPED))
+    assert int(state.bad_step[1]) == ended - MAX_SKIPPED + 1
+    assert int(state.runs.step[1]) == ended // length * length
+    if length < UPDATES:
+        assert np.isnan(metrics["loss"][1, -length:]).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.runs.params))
+    kept = take(state, [0, 2])  # what halving leaves
+    assert kept.member.tolist() == [0, 2] and kept.numbers["target_kl"].tolist() == [2.0, 5.0]
+    assert all(distance(run_of(kept, row), run_of(state, i)) == 0.0 for row, i in enumerate((0, 2)))
 
 
 @pytest.mark.parametrize(
-    ("runs", "batch_size", "precision"),
-    [(8, 32, "learned"), (5, 32, "learned"), (2, 32, "optimal"), (6, 30, "optimal")],
+    ("shape", "runs", "flags"),
+    [
+        ((8, 1), 5, {}),
+        ((4, 2), 2, {"batch_size": 30, "precision": "optimal"}),
+        ((1, 8), 1, {"weighting": "free_bits", "free_nats": 1.0}),
+    ],
+    ids=["copies fill the devices", "copies and divided batches", "a divided batch of a coupled loss"],
 )
-def test_eight_devices_equal_one(shared, precision, runs, batch_size):
-    # 8 runs divide the devices, 5 leave some to copies, 2 are divided by their batches, 30 cannot be divided by 8.
-    settings = [{"beta": float(b)} for b in np.geomspace(0.1, 4.0, runs)]
-    p = program(shared, settings, precision=precision, batch_size=batch_size)
-    one, _ = sweep(p, length=20)
-    many, metrics = sweep(p, length=20, side_by_side=8, devices=jax.devices())
-    assert metrics["loss"].shape == (runs, 20) and many.member.tolist() == list(range(runs))
+def test_eight_devices_equal_one(shared, shape, runs, flags):
+    settings = [{"beta": float(b)} for b in np.geomspace(0.1, 4.0, runs)] if runs > 1 else [{"seed": 3}]
+    p = spoiled(program(shared, settings, **flags), np.asarray(shared.dataset.train[100]))
+    assert mesh_shape(runs, p.first.config.batch_size, 8) == shape
+    one, expected = sweep(p, length=50)
+    many, metrics = sweep(p, length=50, side_by_side=8, devices=jax.devices())
+    assert metrics["loss"].shape == (runs, 50) and many.member.tolist() == list(range(runs))
+    np.testing.assert_array_equal(metrics["skipped"], expected["skipped"])
+    assert metrics["skipped"].sum() >= runs
     for i in range(runs):
         assert distance(run_of(many, i), run_of(one, i)) < 1e-5
-
-
-def test_a_batch_coupled_loss_sees_the_whole_batch_when_it_is_divided(shared):
-    for flags in ({"weighting": "free_bits", "free_nats": 1.0}, {"weighting": "capacity", "target_kl": 3.0}):
-        p = program(shared, [{"seed": 3}], **flags)
-        assert mesh_shape(1, 32, 8) == (1, 8)
-        one, many = sweep(p, length=20)[0], sweep(p, length=20, devices=jax.devices())[0]
-        assert distance(run_of(many, 0), run_of(one, 0)) < 1e-5
 
 
 def test_the_mesh_gives_devices_to_runs_first():
@@ -141,75 +204,3 @@ def test_the_mesh_gives_devices_to_runs_first():
     assert mesh_shape(1, 128, 8) == (1, 8)
     assert mesh_shape(1, 100, 8)[1] in (1, 2, 4)  # a batch is never cut into unequal parts
     assert mesh_shape(7, 128, 1) == (1, 1)
-
-
-@pytest.mark.parametrize("side_by_side", [1, 3])
-def test_a_run_that_goes_non_finite_is_frozen_and_spoils_no_other(shared, side_by_side):
-    # A learning rate of 1e10 overflows within a few steps.
-    rates = [1e-3, 1e10, 2e-3]
-    p = program(shared, [{"learning_rate": rate} for rate in rates])
-    state, metrics = sweep(p, length=40, side_by_side=side_by_side, chunks=2)
-    assert np.asarray(state.bad_step)[[0, 2]].tolist() == [FINITE, FINITE] and 0 < int(state.bad_step[1]) < 40
-    assert int(state.runs.step[1]) == 0 and int(state.runs.step[0]) == 80 and int(state.step) == 80
-    assert np.isnan(metrics["loss"][1]).all() and np.isfinite(metrics["loss"][[0, 2]]).all()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.runs.params))
-    well, _ = sweep(program(shared, [{"learning_rate": rates[0]}, {"learning_rate": rates[2]}]), 40, chunks=2)
-    assert distance(run_of(state, 0), run_of(well, 0)) < 1e-5 and distance(run_of(state, 2), run_of(well, 1)) < 1e-5
-
-
-@pytest.mark.parametrize("length", [4, 40])
-def test_a_frozen_run_is_frozen_for_the_updates_that_end_the_single_run(shared, length):
-    # Ten skipped updates in a row, wherever chunks end within them.
-    p = program(shared, [{"learning_rate": 1e-3}, {"learning_rate": 1e10}])
-    _, own = alone(p.jobs[1].run, 40)
-    ended = int(np.argmax(own["skipped_in_a_row"] >= MAX_SKIPPED))
-    state, _ = sweep(p, length=length, chunks=40 // length)
-    assert np.asarray(state.bad_step).tolist() == [FINITE, ended - MAX_SKIPPED + 1]
-    assert int(state.runs.step[1]) == ended // length * length and np.asarray(state.runs.skipped.total)[0] == 0
-
-
-@pytest.mark.parametrize(("side_by_side", "devices"), [(1, 1), (2, 8)])
-def test_an_update_is_skipped_as_in_the_single_run(shared, side_by_side, devices):
-    bad = np.asarray(shared.dataset.train[100])
-
-    def spoiled(run):
-        view = run.training_preprocess
-        return run._replace(training_preprocess=lambda key, raw: jnp.where((raw == bad).all(), jnp.nan, view(key, raw)))
-
-    p = program(shared, [{"target_kl": 2.0, "seed": 1}, {"target_kl": 5.0, "seed": 2}], weighting="pi")
-    p = p._replace(jobs=[job._replace(run=spoiled(job.run)) for job in p.jobs])
-    state, metrics = sweep(p, 60, side_by_side, jax.devices()[:devices], chunks=2)
-    for i, job in enumerate(p.jobs):
-        single, own = alone(job.run, 120)
-        np.testing.assert_array_equal(metrics["skipped"][i], own["skipped"][60:])
-        assert int(run_of(state, i).skipped.total) == int(single.skipped.total) == own["skipped"].sum() >= 2
-        assert distance(run_of(state, i), single) < 1e-5 and int(state.bad_step[i]) == FINITE
-
-
-def test_halving_keeps_the_survivors_as_they_were(shared):
-    p = program(shared, [{"beta": b} for b in (0.3, 1.0, 3.0)])
-    state, _ = sweep(p, length=10)
-    kept = take(state, [0, 2])
-    assert kept.member.tolist() == [0, 2] and kept.numbers["beta"].shape == (2,)
-    for row, i in enumerate((0, 2)):
-        assert distance(run_of(kept, row), run_of(state, i)) == 0.0
-
-
-def test_one_compilation_for_all_chunks_of_a_length(shared):
-    p = program(shared, [{"beta": 0.3}, {"beta": 3.0}])
-    calls = []
-    r = p.first
-
-    def chunk_of(numbers):
-        calls.append(1)
-        return training_chunk(r, dataclasses.replace(r.config, **numbers), mesh.all_mean, mesh.split)
-
-    mesh = run_mesh(2, 32, ONE)
-    chunk = mesh.compile(make_sweep_chunk(chunk_of))
-    state = init_sweep(lambda n, key: first_state(r, dataclasses.replace(r.config, **n), key), p.numbers(), p.keys())
-    state, data = mesh.place(state), mesh.whole(r.dataset.train)
-    state, _ = chunk(state, data, 5)
-    traced = len(calls)
-    for _ in range(3):
-        state, _ = chunk(state, data, 5)
-    assert len(calls) == traced

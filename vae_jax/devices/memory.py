@@ -11,6 +11,8 @@ from typing import Any
 import jax
 
 UNKNOWN = 8e9  # bytes, for a device that does not say
+# Of either version of control groups: the folder, the files of limit and use, and the names in memory.stat of pages of
+# files, which the kernel gives back on demand, and of the shared memory among them, which it does not.
 _V1 = ("memory/", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
 _V2 = ("", "memory.max", "memory.current", "file", "shmem")
 
@@ -50,10 +52,10 @@ def state_bytes(tree: Any) -> int:
 
 def _accelerator(device: jax.Device) -> float:
     try:
-        found = device.memory_stats() or {}
+        stats = device.memory_stats() or {}
     except Exception:  # a backend that has no such numbers raises what it likes
-        found = {}
-    return float(found.get("bytes_limit") or UNKNOWN)
+        stats = {}
+    return float(stats.get("bytes_limit") or UNKNOWN)
 
 
 def _share(whole: float) -> float:
@@ -73,7 +75,7 @@ def _meminfo(path: Path = Path("/proc/meminfo")) -> float:
 
 def _groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[tuple[float, float]]:
     """The limit and the use, in bytes, of each control group around this process that has a limit; both versions."""
-    found = []
+    groups = []
     for line in _lines(own):
         _, controllers, name = (*line.split(":", 2), "", "")[:3]
         if "memory" not in controllers.split(",") and controllers:
@@ -85,9 +87,9 @@ def _groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cg
             group = root / folder / "/".join(way[:depth])
             most, used = (_number(group / file) for file in (limit, use))
             if most is not None and used is not None and most < 2**60:
-                held = _numbers(group / "memory.stat")
-                found.append((most, used - held.get(pages, 0) + held.get(shared, 0)))
-    return found
+                stat = _numbers(group / "memory.stat")
+                groups.append((most, used - stat.get(pages, 0) + stat.get(shared, 0)))
+    return groups
 
 
 def _lines(path: Path) -> list[str]:

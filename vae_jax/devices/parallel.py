@@ -101,7 +101,7 @@ def parallel(
         raise UserError("--shard_params divides the parameters, of which pmap keeps a copy on each device; use jit")
     if mode == "pmap" and processes.count() > 1:
         raise UserError("--parallel=pmap is for the devices of one process; use --parallel=jit over several")
-    whole, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
+    whole, sharded = _shardings(mesh)
     parts = _pmap(mesh, batch_size, layout) if mode == "pmap" else _jit(mesh, batch_size, layout, shard_params)
     per_process = batch_size // processes.count()
     return Parallel(
@@ -115,24 +115,26 @@ def parallel(
     )
 
 
+def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
+    """Whole on each device, and the first axis divided among them."""
+    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def _jit(mesh: Mesh, batch_size: int, layout: str, shard_params: bool) -> dict[str, Any]:
     """One program sees the global batch; the compiler divides it and averages the gradients."""
-    whole, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
+    whole, sharded = _shardings(mesh)
     over_batch = NamedSharding(mesh, PartitionSpec(None, AXIS))
 
     def split(rows):
         index = jnp.arange(rows.shape[0])
         return tuple(jax.lax.with_sharding_constraint(v, sharded) for v in (rows, index))
 
-    def own_part(data, rows):
-        # Left to itself the compiler would look for every row on every device and exchange what it finds.
-        return data[rows - jax.lax.axis_index(AXIS) * data.shape[0]]
-
     def take(data, rows):
         if layout != "divided":
             return data[rows]
         spec = PartitionSpec(AXIS)
-        return jax.shard_map(own_part, mesh=mesh, in_specs=(spec, spec), out_specs=spec)(data, rows)
+        # Left to itself the compiler would look for every row on every device and exchange what it finds.
+        return jax.shard_map(_own_rows, mesh=mesh, in_specs=(spec, spec), out_specs=spec)(data, rows)
 
     def compile(chunk):
         def divided(state, data, length):
@@ -142,9 +144,6 @@ def _jit(mesh: Mesh, batch_size: int, layout: str, shard_params: bool) -> dict[s
         if shard_params:
             return jax.jit(divided, static_argnums=2, donate_argnums=0)
         return jax.jit(chunk, static_argnums=2, donate_argnums=0, out_shardings=whole)
-
-    def lay(data):
-        return _lay(data, sharded, batch_size) if layout == "divided" else _lay(data, whole, 1)
 
     def begin(first):
         # Made in its parts: no device ever holds all of it.
@@ -156,9 +155,7 @@ def _jit(mesh: Mesh, batch_size: int, layout: str, shard_params: bool) -> dict[s
         "take": take,
         "compile": compile,
         "begin": begin if shard_params else lambda first: processes.put(first(), whole),
-        "lay": lambda data: _lay(
-            data, sharded if layout == "divided" else whole, batch_size if layout == "divided" else 1
-        ),
+        "lay": lambda data: _lay(data, *((sharded, batch_size) if layout == "divided" else (whole, 1))),
         "feed": lambda raw: jax.make_array_from_process_local_data(over_batch, raw),
     }
 
@@ -183,6 +180,11 @@ def _lay(data: Any, sharding: NamedSharding, multiple: int) -> Array:
     return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(data[slice(*index[0].indices(n))]))
 
 
+def _own_rows(data: Array, rows: Array) -> Array:
+    """The examples ``rows``, all of which this device holds, of data that are divided among the devices."""
+    return data[rows - jax.lax.axis_index(AXIS) * data.shape[0]]
+
+
 def shares(axis: str, devices: int, batch_size: int):
     """``all_mean`` and ``split`` where each device runs the step on its share of the batch."""
     per_device = batch_size // devices
@@ -197,10 +199,10 @@ def shares(axis: str, devices: int, batch_size: int):
 def _pmap(mesh: Mesh, batch_size: int, layout: str) -> dict[str, Any]:
     """Each device runs the step on its share of the batch; ``all_mean`` is the only thing they exchange."""
     all_mean, split = shares(AXIS, mesh.size, batch_size)
-    whole, sharded = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
+    whole, sharded = _shardings(mesh)
 
     def take(data, rows):
-        return data[rows - jax.lax.axis_index(AXIS) * data.shape[0]] if layout == "divided" else data[rows]
+        return _own_rows(data, rows) if layout == "divided" else data[rows]
 
     def compile(chunk):
         # pmap wants one mapped argument: the rank. The state is whole on every device, and the data where they fit.

@@ -1,4 +1,4 @@
-"""Several processes as one program: how they join, what only the first does, and how they agree.
+"""Several processes as one program: what only the first does, how they agree, and arrays on all of their devices.
 
 Every process runs the same commands on the same numbers; the first one alone writes, except for checkpoints, which all
 write. With one process every function here is the plain one.
@@ -7,13 +7,12 @@ write. With one process every function here is the plain one.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 import time
 import typing
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -26,30 +25,6 @@ TO_BE_CONTINUED = 143  # the exit status of work that a scheduler is to start ag
 _LOST = ("gloo", "nccl", "connection", "coordination", "heartbeat", "peer", "deadline")  # in errors of a lost process
 
 
-def start(cluster: Cluster | None) -> None:
-    """Joins the cluster; before JAX uses a device. Only the first process speaks on standard output from here on.
-
-    Raises:
-      UserError: the others were not found.
-    """
-    if cluster is None:
-        return
-    with contextlib.suppress(AttributeError):  # a version without it
-        jax.config.update("jax_enable_preemption_service", False)  # SIGTERM is ours: ``interruption.py``
-    named = {} if cluster.coordinator is None else cluster._asdict()
-    if named:
-        named = {"coordinator_address": named.pop("coordinator")} | {k: v for k, v in named.items() if k != "by"}
-    try:
-        jax.distributed.initialize(**named)
-    except Exception as error:  # sockets, time limits and wrong variables raise errors of many kinds
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"the processes (found by {cluster.by}) could not join: {reason}; start all of them with one coordinator"
-        ) from error
-    if not is_first():
-        sys.stdout = open(os.devnull, "w")
-
-
 def count() -> int:
     """How many processes there are."""
     # Asked before anything else: to count processes JAX would start its devices.
@@ -57,7 +32,7 @@ def count() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this process is process 0, which writes."""
     return count() == 1 or jax.process_index() == 0
 
 
@@ -79,7 +54,7 @@ def leave(status: int) -> typing.NoReturn:
 
 
 def first_does(action: Callable[[], T]) -> T | None:
-    """What process 0 alone does: its result there, None elsewhere. Where it fails, no process goes on.
+    """Runs ``action`` on process 0 alone: returns its result there, None elsewhere. Where it fails, no process goes on.
 
     Raises:
       UserError: on all processes, as ``action`` raised it on the first.
@@ -90,7 +65,7 @@ def first_does(action: Callable[[], T]) -> T | None:
 
 
 def all_do(action: Callable[[], T]) -> T:
-    """What every process does by itself, and which has to succeed on all of them.
+    """Runs ``action``, which has to succeed on all processes, on each of them.
 
     Raises:
       UserError: on all processes, where it failed on one.
@@ -99,15 +74,14 @@ def all_do(action: Callable[[], T]) -> T:
 
 
 def _same_end(action):
-    result, failure = None, None
+    result, failure, reason = None, None, ""
     try:
         result = action()
+    except UserError as error:
+        failure, reason = error, str(error)
     except Exception as error:  # whatever it is, the others must not wait for this process
-        failure = error
-    said = (
-        "" if failure is None else f"{'' if isinstance(failure, UserError) else type(failure).__name__ + ': '}{failure}"
-    )
-    for rank, message in enumerate(_gather(said)):
+        failure, reason = error, f"{type(error).__name__}: {error}"
+    for rank, message in enumerate(_gather(reason)):
         if message:
             raise failure if failure is not None else UserError(f"{message} (process {rank})")
     return result
@@ -125,7 +99,7 @@ def _gather(text: str) -> list[str]:
 
 
 def told_by_first(value: bool) -> bool:
-    """What process 0 thinks: files that it wrote may not be seen elsewhere yet."""
+    """Returns the ``value`` of process 0: files that it wrote may not be seen elsewhere yet."""
     if count() == 1:
         return value
     from jax.experimental import multihost_utils
@@ -150,7 +124,7 @@ def check_equal(what: str, value: str) -> None:
 
 
 def at_first(context: Callable[[], contextlib.AbstractContextManager]) -> contextlib.AbstractContextManager:
-    """The context of process 0; a context of nothing elsewhere."""
+    """Enters ``context`` on process 0, and nothing elsewhere."""
     return context() if is_first() else contextlib.nullcontext()
 
 
@@ -190,10 +164,7 @@ def put(tree: Any, sharding: Any) -> Any:
     """
     if count() == 1:
         return jax.device_put(tree, sharding)
-    one = isinstance(sharding, jax.sharding.Sharding)
-    return jax.tree.map(
-        lambda leaf, s: _put(leaf, s), tree, jax.tree.map(lambda _: sharding, tree) if one else sharding
-    )
+    return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
 
 
 def _put(leaf, sharding):
@@ -212,90 +183,3 @@ def fetch(leaf: jax.Array) -> np.ndarray:
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-
-
-class Cluster(NamedTuple):
-    """Who takes part: the address of process 0, how many processes there are and which one this is.
-
-    None everywhere but in ``by`` where JAX finds them itself.
-    """
-
-    by: str
-    coordinator: str | None = None
-    num_processes: int | None = None
-    process_id: int | None = None
-
-
-def find(
-    coordinator: str | None,
-    num_processes: int | None,
-    process_id: int | None,
-    environ: Mapping[str, str] = os.environ,
-) -> Cluster | None:
-    """The cluster that this process belongs to: by the flags, by JAX_* variables, by what started it; None for none.
-
-    Args:
-      coordinator, num_processes, process_id: the flags; all or none.
-      environ: the environment: JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID (or the index that
-        Kubernetes gives to a pod of an indexed job), Slurm's and Open MPI's variables, TPU hosts.
-
-    Raises:
-      UserError: some of the three are missing, or they cannot be.
-    """
-    flags = {"--coordinator": coordinator, "--num_processes": num_processes, "--process_id": process_id}
-    if any(value is not None for value in flags.values()):
-        return _check("flags", flags)
-    if "JAX_COORDINATOR_ADDRESS" in environ:
-        rank = environ.get("JAX_PROCESS_ID", environ.get("JOB_COMPLETION_INDEX"))
-        names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-        values = (environ["JAX_COORDINATOR_ADDRESS"], environ.get("JAX_NUM_PROCESSES"), rank)
-        return _check("variables", dict(zip(names, values)))
-    if _count(environ, "SLURM_NTASKS") > 1 and "SLURM_STEP_NODELIST" in environ and "SLURM_PROCID" in environ:
-        return Cluster("Slurm")  # inside srun; a batch script by itself has no step
-    if _count(environ, "OMPI_COMM_WORLD_SIZE") > 1:
-        return Cluster("Open MPI")
-    if "," in environ.get("TPU_WORKER_HOSTNAMES", ""):
-        return Cluster("TPU hosts")
-    return None
-
-
-def _count(environ, name) -> int:
-    value = environ.get(name, "")
-    return int(value) if value.isdigit() else 0
-
-
-def _check(by: str, given: dict[str, Any]) -> Cluster | None:
-    missing = [name for name, value in given.items() if value is None]
-    if missing:
-        raise UserError(f"several processes need {', '.join(given)}; {missing[0]} is missing")
-    (where, address), (how_many, count), (which, rank) = given.items()
-    try:
-        count, rank = int(count), int(rank)
-    except ValueError:
-        raise UserError(f"{how_many}={count} and {which}={rank} must be whole numbers") from None
-    host, _, port = str(address).rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UserError(f"{where}={address} must be HOST:PORT, the address of process 0")
-    if count < 1 or not 0 <= rank < count:
-        raise UserError(f"{which}={rank} must be from 0 to {how_many} - 1, and {how_many} is {count}")
-    return Cluster(by, str(address), count, rank) if count > 1 else None
-
-
-DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-
-
-def join(config: Any) -> Any:
-    """Joins the other processes, if there are any, and returns the configuration that all of them share.
-
-    Args:
-      config: with the flags ``deterministic``, ``coordinator``, ``num_processes`` and ``process_id``.
-
-    Raises:
-      UserError: the processes do not find each other, or were started with different flags.
-    """
-    if config.deterministic and DETERMINISTIC not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DETERMINISTIC}".strip()
-    start(find(config.coordinator, config.num_processes, config.process_id))
-    shared = dataclasses.replace(config, coordinator=None, num_processes=None, process_id=None)
-    check_equal("flags", repr(shared))
-    return shared

@@ -78,13 +78,13 @@ def run_mesh(runs: int, batch_size: int, devices: Sequence[jax.Device] | None = 
 
     def fetch(state):
         # Shard by shard to the host: slices of an array on many devices would each be a program of all of them.
-        def whole_one(leaf):
-            found = processes.fetch(leaf)
-            found = found if leaf.ndim == 0 or not padding else found[:runs]
+        def one(leaf):
+            values = processes.fetch(leaf)
+            values = values if leaf.ndim == 0 else values[:runs]
             is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            return jax.random.wrap_key_data(found, impl=jax.random.key_impl(leaf)) if is_key else jnp.asarray(found)
+            return jax.random.wrap_key_data(values, impl=jax.random.key_impl(leaf)) if is_key else jnp.asarray(values)
 
-        return jax.tree.map(whole_one, state)
+        return jax.tree.map(one, state)
 
     def compile(chunk):
         def spread(state, data, length):

@@ -25,7 +25,7 @@ def mlp(
 ) -> VAE:
     """Fully connected, one SiLU layer for each number in ``hidden``; the decoder mirrors the encoder.
 
-    With ``beta_range`` it is one model for every beta between its ends (``multi_rate.py``); with no ``hidden`` as well,
+    With ``beta_range`` it is one model for every beta between its ends (``rate_gates.py``); with no ``hidden`` as well,
     exactly a linear VAE with the gates of Bae 2022 (2212.03905). ``batched_kernels`` changes nothing here: products
     under ``vmap`` are batched products.
     """
@@ -47,7 +47,7 @@ def conv(
 
     Args:
       event, theta_shape, latent_dim, hidden: the shapes.
-      beta_range: one model for every beta between its ends (``multi_rate.py``).
+      beta_range: one model for every beta between its ends (``rate_gates.py``).
       batched_kernels: True where ``vmap`` will batch the kernels, as in a sweep of many runs. Convolutions would become
         grouped ones there, which accelerators are slow at; matrix products become batched ones. Same parameters.
 

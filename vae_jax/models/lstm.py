@@ -1,4 +1,4 @@
-"""An LSTM read through a sentence, with a derivative that meets the weights outside of its loop.
+"""An LSTM that reads a sentence, with a derivative that adds the weights' gradient up outside of its loop.
 
 Left to itself, reverse mode adds the gradient of all weights up in every step of time. But of the tangents of what goes
 into the gates,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vae_jax.devices import processes
-from vae_jax.devices.processes import join
+from vae_jax.devices.cluster import join
 from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.randomness import TEST, purpose_key

@@ -1,7 +1,7 @@
 """Why an update was skipped: the term, the examples and the parameters behind a number that is not finite.
 
-A skipped update leaves the parameters as they were, and noise belongs to (key, step, example): so the update can be
-computed again from the state, term by term, which training has no time for.
+A skipped update leaves the parameters as they were, and its noise is keyed by (key, step, example). So the update can
+be computed again from the state, term by term, which training has no time for.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ NORM = "the square of the gradient"
 
 
 class Diagnosis(NamedTuple):
-    """What an update, computed again, shows.
+    """The first number that is not finite in an update that was computed again.
 
     Attributes:
       step: of the update.
       term: the first of ``TERMS`` that is not finite, or one of the four words above; None where all is finite.
       rows: the training examples that have it, where it belongs to examples.
       batch: how many examples there were.
-      leaves: where it was looked for, the paths of the gradients that are not finite; with ``PARAMETERS`` those of the
-        parameters, with ``NORM`` that of the largest gradient.
-      num_leaves: how many there are.
+      leaves: the paths of the gradients that are not finite; with ``PARAMETERS`` those of the parameters, with ``NORM``
+        that of the largest gradient.
+      num_leaves: how many leaves the parameters have.
       largest: path and value of the parameter that is the largest in size.
     """
 
@@ -77,13 +77,13 @@ def diagnose(recipe: Recipe, state: TrainState, raw: Array, rows: Array) -> Diag
     gradient = jax.grad(make_loss(recipe), has_aux=True)
 
     @jax.jit
-    def again(params, x, keys, eta):
+    def compute(params, x, keys, eta):
         scored = score_batch(recipe, params, x, keys, eta)
         grads, (metrics, _) = gradient(params, beta, x, keys, eta)
         return _terms(x, scored), metrics["loss"], optax.tree.norm(grads), grads
 
     @jax.jit
-    def spoils(params, x, keys, eta):
+    def has_bad_gradient(params, x, keys, eta):
         def alone(one):
             x, key, eta = jax.tree.map(lambda leaf: leaf[None], one)
             grads = gradient(params, beta, x, key, eta)[0]
@@ -91,19 +91,19 @@ def diagnose(recipe: Recipe, state: TrainState, raw: Array, rows: Array) -> Diag
 
         return jax.lax.map(alone, (x, keys, eta))
 
-    flags, loss, norm, grads = again(params, x, keys, eta)
+    flags, loss, norm, grads = compute(params, x, keys, eta)
     terms = dict(zip(TERMS, flags))  # a dict that leaves a compiled function has lost its order
-    lost, where = _first_lost(params, terms, loss, norm, grads), np.zeros(len(rows), bool)
-    if lost in terms and np.ndim(terms[lost]):
-        where = ~np.asarray(terms[lost])
-    elif lost == GRADIENT:
-        where = np.asarray(spoils(params, x, keys, eta))
+    term, of_row = _first_not_finite(params, terms, loss, norm, grads), np.zeros(len(rows), bool)
+    if term in terms and np.ndim(terms[term]):
+        of_row = ~np.asarray(terms[term])
+    elif term == GRADIENT:
+        of_row = np.asarray(has_bad_gradient(params, x, keys, eta))
     return Diagnosis(
         step=int(state.step),
-        term=lost,
-        rows=[int(row) for row in np.asarray(rows)[where]],
+        term=term,
+        rows=[int(row) for row in np.asarray(rows)[of_row]],
         batch=len(rows),
-        leaves=[_largest(grads)[0]] if lost == NORM else _not_finite(params if lost == PARAMETERS else grads),
+        leaves=[_largest(grads)[0]] if term == NORM else _not_finite(params if term == PARAMETERS else grads),
         num_leaves=len(jax.tree.leaves(grads)),
         largest=_largest(params),
     )
@@ -123,7 +123,7 @@ def _terms(x, scored) -> tuple[Array, ...]:
     return *encoded, *decoded, each(t.log_px_z), each(t.log_pz), each(t.log_qz), each(bounds.rate(t))
 
 
-def _first_lost(params, terms, loss, norm, grads) -> str | None:
+def _first_not_finite(params, terms, loss, norm, grads) -> str | None:
     if _not_finite(params):
         return PARAMETERS
     if not np.isfinite(loss):  # a term that does not enter the loss may be anything where the loss is well
@@ -134,8 +134,8 @@ def _first_lost(params, terms, loss, norm, grads) -> str | None:
 
 
 def _paths(tree: Any) -> dict[str, np.ndarray]:
-    found = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in found}
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
 
 
 def _not_finite(tree: Any) -> list[str]:
@@ -151,7 +151,7 @@ def _largest(tree: Any) -> tuple[str, float]:
 
 
 def sentence(d: Diagnosis) -> str:
-    """A diagnosis in words, without its last full stop."""
+    """Writes a diagnosis as a sentence, without its full stop."""
     path, value = d.largest
     largest = f"the largest parameter is {path}, {value:.4g}"
     if d.term is None:

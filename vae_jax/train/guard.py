@@ -1,4 +1,4 @@
-"""What happens to an update whose numbers are not finite: it is skipped and counted, and too many in a row end the run.
+"""The guard skips and counts updates whose numbers are not finite, and too many in a row end the run.
 
 The decision is part of the compiled step, so that neither one device nor many, neither a run by itself nor one of a
 sweep, ever holds a state that such an update has touched.
@@ -15,8 +15,8 @@ import numpy as np
 
 from vae_jax.types import Array, Skipped, UserError
 
-# A batch that holds one extreme example fails alone, and the next one is well. Skipped updates change no parameter, so
-# where ten batches and ten draws of noise in a row have failed, the parameters themselves are what is wrong.
+# A batch with one extreme example fails alone, and the next one succeeds. Skipped updates change no parameter, so where
+# ten batches and ten draws of noise in a row have failed, the parameters themselves are at fault.
 MAX_SKIPPED = 10
 
 
@@ -52,7 +52,7 @@ def update_if(good: Array, update: Callable[[Any], Any], state: Any) -> Any:
     Args:
       good: a scalar.
       update: ``state -> state``, a pytree of arrays of the same shapes and types; no exchange between devices inside.
-      state: what there is now.
+      state: the state before the update.
     """
 
     def updated(state):  # in the types of the state: with 64-bit arithmetic a number of the update may be wider
@@ -76,7 +76,7 @@ def counted(good: Array, skipped: Skipped) -> Skipped:
 
 
 def in_doubt(skipped: Skipped) -> bool:
-    """Whether the last update was skipped: then the parameters may be what is wrong, and an older checkpoint better."""
+    """Whether the last update was skipped: the parameters may then be at fault, and an older checkpoint better."""
     return int(skipped.in_a_row) > 0
 
 

@@ -1,4 +1,4 @@
-"""The loop: chunk by chunk, with what is logged, evaluated and saved at the end of each."""
+"""The loop: chunk after chunk, and at the ends of chunks what is logged, evaluated and saved."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Hooks(NamedTuple):
     Attributes:
       log: ``(first_step, metrics: name -> np.ndarray [length])`` after each chunk, one chunk late.
       evaluate, save: ``(state)`` at their intervals, after everything before them has passed ``check``.
-      interrupted: ``() -> bool``, looked at once a chunk; True saves and returns.
+      interrupted: ``() -> bool``, called once a chunk; True saves and returns.
       check: ``(first_step, metrics)``, before ``log``; raises where a chunk is not to be used.
-      explain: ``(state, step) -> sentence``, asked once ``check`` has raised ``Diverged`` with that step, for its
-        message. ``state`` is the newest one: skipped updates change nothing, so its parameters are those that failed.
+      explain: ``(state, step) -> sentence`` for the message of ``Diverged``, once ``check`` has raised it with that
+        step. ``state`` is the newest one: skipped updates change nothing, so its parameters are those that failed.
     """
 
     log: Callable[[int, dict[str, np.ndarray]], None]

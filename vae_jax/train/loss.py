@@ -1,4 +1,4 @@
-"""The loss of a batch as training sees it: the terms of its examples, and the number that is minimised."""
+"""The loss of a batch: the terms of its examples, and the number that training minimises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Scored(NamedTuple):
     """A batch, inferred and scored.
 
     Attributes:
-      theta: what the decoder says of each example, ``[b, s, ...]``; None where microbatches are there to not hold it.
+      theta: the decoder's output for each example, ``[b, s, ...]``; None with microbatches, which are not to hold it.
       terms: ``[b, ...]``.
       own: the likelihood's own parameters that scored the batch; of a multi-rate model each leaf has ``[b]`` in front.
       kept: those that the run keeps, from a ``refit``; without one, those that it had.
@@ -33,7 +33,7 @@ class Scored(NamedTuple):
 
 
 def draws(recipe: Recipe, state: TrainState, raw: Array, index: Array) -> tuple[Array, Array, Array | None]:
-    """What chance gives to update ``state.step``: ``(x[b, *event], keys[b], eta[b])``, each by the example's ``index``.
+    """Draws the randomness of update ``state.step``: ``(x[b, *event], keys[b], eta[b])``, keyed by ``index``.
 
     Args:
       recipe: its ``preprocess`` makes x, its ``beta_range`` the log betas; without a range eta is None.
@@ -61,7 +61,7 @@ def score_batch(recipe: Recipe, params: Params, x: Array, keys: Array, eta: Arra
     vae, likelihood, in_parts = recipe.vae, recipe.likelihood, recipe.microbatches > 1
     over_batch = in_microbatches(recipe.microbatches) if in_parts else jax.vmap
     own = params["likelihood"]
-    if likelihood.refit is not None:  # its variance needs what the decoder says of the whole batch
+    if likelihood.refit is not None:  # its variance needs the decoder's output for the whole batch
         q, z, theta = over_batch(lambda x, key: bounds.infer(vae, params, x, key, recipe.num_samples))(x, keys)
         own, kept = likelihood.refit(own, theta, x, recipe.all_mean)
         score = over_batch(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))

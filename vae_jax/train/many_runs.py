@@ -1,9 +1,9 @@
 """Many runs as one program: training over an axis ``r`` of runs, whose weights, rates, noise and schedules are arrays.
 
-A run of a sweep executes the step and the chunk of a single run (``train.py``), with its numbers traced. Where the
+A run of a sweep executes the step and the chunk of a single run (``step.py``), with its numbers traced. Where the
 processor is filled by one model (a CPU), the runs of a chunk go one after the other inside the program; on an
 accelerator they go side by side under ``vmap``. Over devices the runs are divided, and within a run the batch
-(``parallel.py``).
+(``devices/run_mesh.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from vae_jax.train.guard import MAX_SKIPPED
 from vae_jax.types import Array, TrainState
 
-FINITE = -1  # ``bad_step`` of a run that is well
+FINITE = -1  # ``bad_step`` of a run that goes on
 
 
 class SweepState(NamedTuple):
@@ -65,7 +65,7 @@ def make_sweep_chunk(
     and stays there: ``bad_step`` is the first of those updates, and its metrics are NaN from then on.
 
     Args:
-      chunk_of: ``numbers of one run -> chunk``, the chunk of ``train.make_chunk`` with these numbers.
+      chunk_of: ``numbers of one run -> chunk``, that of ``make_chunk`` with these numbers.
       side_by_side: how many runs are computed at once under ``vmap``; the others wait for them.
     """
 

@@ -30,7 +30,7 @@ def parts_in_cache(numbers: int, batch_size: int) -> int:
 
 
 def mean_over_parts(function: Callable, parts: int) -> Callable:
-    """``function(fixed, batch)`` as the mean of what it says of equal parts of ``batch``, the same for any mean.
+    """``function(fixed, batch)`` as the mean of its values on equal parts of ``batch``: the same for any mean.
 
     Args:
       function: ``(fixed, batch [b, ...]) -> tree`` of float arrays, each a mean over the batch.

@@ -70,7 +70,7 @@ def adam(
       likelihood: decides whether its own parameters are trained at all (``frozen``).
       clip_norm: the global gradient norm above which the gradient is scaled down; None for no clipping. Clipping
         depends on the scale of the loss, so it breaks the equivalence of losses of equal water level.
-      aggressive: None, or when the decoder stands still, its moments too.
+      aggressive: None, or when the decoder and its moments are left as they are.
     """
     labels = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "likelihood"}
     groups = {
@@ -80,8 +80,8 @@ def adam(
     }
     if aggressive is not None:
         # The learning rate counts every step, the moments only those in which the decoder moves.
-        held = optax.conditionally_mask(optax.scale_by_adam(b2=_B2), lambda step, **_: aggressive.moves(step))
-        groups["decoder"] = optax.chain(held, optax.scale_by_learning_rate(rates.model))
+        moments = optax.conditionally_mask(optax.scale_by_adam(b2=_B2), lambda step, **_: aggressive.moves(step))
+        groups["decoder"] = optax.chain(moments, optax.scale_by_learning_rate(rates.model))
         labels["model"] = {"encoder": "model", "decoder": "decoder"}
     partitioned = optax.partition(groups, labels)
     if clip_norm is None:

@@ -106,7 +106,7 @@ def make_chunk(
     Args:
       step: one update.
       num_examples, batch_size: of the data; the batch is the global one.
-      split: ``rows[b] -> (rows, index)`` of this device (``parallel.py``).
+      split: ``rows[b] -> (rows, index)`` of this device (``devices/parallel.py``).
       take: ``(data, rows) -> raw`` of this device.
       blocks: as for ``randomness.batch_rows``: the batch size where the data are divided among devices.
     """

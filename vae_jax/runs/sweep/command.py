@@ -96,7 +96,7 @@ def check(config) -> None:
 def main(config) -> None:
     """Trains, or continues, measures and reports a sweep."""
     check(config)
-    from vae_jax.devices.processes import join
+    from vae_jax.devices.cluster import join
     from vae_jax.runs.sweep.execution import run
 
     config = join(config)
