@@ -97,7 +97,7 @@ import os, sys
 import numpy as np
 from vae_jax.devices import cluster, processes
 from vae_jax.types import UserError
-processes.start(cluster.find(None, None, None))
+cluster.start(cluster.find(None, None, None))
 import jax
 rank = jax.process_index()
 assert processes.count() == 2 and processes.is_first() == (rank == 0)
@@ -199,7 +199,7 @@ sys.path.insert(0, "tests/runs")
 import numpy as np
 from vae_jax.devices import cluster, processes
 folder, last, coordinator, rank = sys.argv[1:]
-processes.start(cluster.find(coordinator, 2, int(rank), {}))
+cluster.start(cluster.find(coordinator, 2, int(rank), {}))
 from test_processes import train_to
 first, numbers = train_to(int(last), folder + "/run")
 np.savez(f"{folder}/{last}_{rank}.npz", first=first, numbers=numbers)

@@ -177,11 +177,10 @@ def test_each_run_is_the_run_by_itself_and_one_that_overflows_is_frozen(mixed, s
 @pytest.mark.parametrize(
     ("shape", "runs", "flags"),
     [
-        ((8, 1), 5, {}),
         ((4, 2), 2, {"batch_size": 30, "precision": "optimal"}),
         ((1, 8), 1, {"weighting": "free_bits", "free_nats": 1.0}),
     ],
-    ids=["copies fill the devices", "copies and divided batches", "a divided batch of a coupled loss"],
+    ids=["copies and divided batches", "a divided batch of a coupled loss"],
 )
 def test_eight_devices_equal_one(shared, shape, runs, flags):
     settings = [{"beta": float(b)} for b in np.geomspace(0.1, 4.0, runs)] if runs > 1 else [{"seed": 3}]
