@@ -11,7 +11,7 @@ WIDTH = 110  # letters of a line in a terminal
 
 
 def number(value, digits: int = 4) -> str:
-    """A measured number with ``digits`` significant digits; integers, words and switches as they are.
+    """Returns a measured number with ``digits`` significant digits; integers, words and switches as they are.
 
     Zeros at the end are kept (1.000, not 1): they say how well the number is known.
 
@@ -38,7 +38,7 @@ def number(value, digits: int = 4) -> str:
 
 
 def setting(value) -> str:
-    """A number that somebody chose, in as few digits as say it (1.0 -> "1"); anything else as text."""
+    """Returns a number that somebody chose, in as few digits as say it (1.0 -> "1"); anything else as text."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):
@@ -47,7 +47,7 @@ def setting(value) -> str:
 
 
 def nats(value: float) -> str:
-    """A difference or a level in nats, one decimal, or two digits of a small one."""
+    """Returns a difference or a level in nats, one decimal, or two digits of a small one."""
     return f"{value:.1f} nats" if abs(value) >= 1 else f"{number(value, 2)} nats"
 
 
@@ -65,7 +65,7 @@ def duration(seconds) -> str:
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
-    """Columns under their heads, two spaces apart: those in ``left`` to the left, the others to the right.
+    """Returns columns under their heads, two spaces apart: those in ``left`` to the left, the others to the right.
 
     A head of several lines ends on the last one.
     """
@@ -81,5 +81,5 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
 
 
 def wrapped(text: str) -> str:
-    """A paragraph for a terminal, what follows its first line set in."""
+    """Returns a paragraph for a terminal, what follows its first line set in."""
     return textwrap.fill(" ".join(text.split()), WIDTH, subsequent_indent="  ", break_on_hyphens=False)

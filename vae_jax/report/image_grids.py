@@ -37,7 +37,7 @@ def reconstructions(run: Run) -> Figure:
 
 
 def samples(run: Run) -> Figure:
-    """The decoder's means at draws from the prior."""
+    """Shows the decoder's means at draws from the prior."""
     name, drawn = "samples.png", run.pictures.get("samples")
     missing = _not_drawn(name, "Samples", drawn)
     if missing:
@@ -51,7 +51,7 @@ def samples(run: Run) -> Figure:
 
 
 def tempered(run: Run) -> Figure:
-    """The same draws from the prior at several temperatures."""
+    """Shows the same draws from the prior at several temperatures."""
     temperatures = run.pictures.get("temperatures")
     labels = [f"T = {t:.2g}" for t in temperatures] if temperatures is not None else []
     caption = (
@@ -106,12 +106,12 @@ def _groups(name: str, caption: str, values, labels: Sequence[str], wide_columns
 
 
 def is_image(x) -> bool:
-    """Whether ``x`` is pictures ``[n, h, w, c]`` of one or three channels."""
+    """Tells whether ``x`` is pictures ``[n, h, w, c]`` of one or three channels."""
     return x.ndim == 4 and x.shape[-1] in (1, 3)
 
 
 def _not_drawn(name: str, what: str, x) -> Figure | None:
-    """A figure that says why ``x [n, *event]`` cannot be drawn; None where it can."""
+    """Returns a figure that says why ``x [n, *event]`` cannot be drawn; None where it can."""
     if x is None or not len(x):
         return Figure(name, f"{what}: none, because the run left no pictures.npz with them.", None)
     if not is_image(x) and x.ndim != 2:
@@ -132,7 +132,7 @@ def _cells(images, width: int) -> np.ndarray:
 
 
 def grid(rows, labels, wide_rows=(), wide_columns=()) -> bytes:
-    """A grid of pictures as a PNG: ``rows`` of images ``[n, h, w, c]``, a label left of each row.
+    """Returns a grid of pictures as a PNG: ``rows`` of images ``[n, h, w, c]``, a label left of each row.
 
     The gap before each row listed in ``wide_rows`` and each column in ``wide_columns`` is wider. Drawn pixel for
     pixel, so nothing is resampled.

@@ -27,7 +27,7 @@ class Room(NamedTuple):
 
 
 def room(axes) -> Room:
-    """The room beside the lines and the points that have been plotted in a panel so far."""
+    """Returns the room beside the lines and the points that have been plotted in a panel so far."""
     axes.figure.draw_without_rendering()
     marks = [np.zeros((0, 2))]
     for line in axes.get_lines():
@@ -82,7 +82,7 @@ def along(r: Room, line: np.ndarray, text: str, side: float = 4.5, **style) -> b
 
 
 def _dense(line: np.ndarray, step: float) -> np.ndarray:
-    """Points no more than about ``step`` pixels apart on a line ``[n, 2]``."""
+    """Returns points no more than about ``step`` pixels apart on a line ``[n, 2]``."""
     parts = [line[:1]]
     for one, two in itertools.pairwise(line):
         count = min(1 + int(np.hypot(*(two - one)) / step), 2000)

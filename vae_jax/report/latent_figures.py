@@ -17,7 +17,7 @@ _PANELS = 6
 
 
 def kl_per_latent(run: Run) -> Figure:
-    """The KL of each latent, largest first, on a linear and on a log axis."""
+    """Draws the KL of each latent, largest first, on a linear and on a log axis."""
     name = "kl_per_latent.png"
     kl = np.asarray([v or 0.0 for v in run.results.get("kl_per_latent") or []], float)
     if not kl.size:
@@ -90,7 +90,7 @@ def _name_classes(axes, points, values) -> None:
 
 
 def embedding(run: Run) -> Figure:
-    """The posterior means of test examples in two dimensions, a panel for each known factor."""
+    """Draws the posterior means of test examples in two dimensions, a panel for each known factor."""
     name, what = "embedding.png", "Map of the code"
     points, names = run.pictures.get("embedding"), run.pictures.get("embedding_axes")
     if points is None or names is None or not len(points):

@@ -44,7 +44,7 @@ def typeset(value):
 
 @functools.cache
 def template(name: str):
-    """A file of the folder templates; what it shows is escaped unless it is plain text."""
+    """Returns a file of the folder templates; what it shows is escaped unless it is plain text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -60,7 +60,7 @@ def template(name: str):
 
 
 def render(name: str, **values) -> bytes:
-    """The page that the template ``name`` makes of ``values``, in UTF-8."""
+    """Returns the page that the template ``name`` makes of ``values``, in UTF-8."""
     return template(name).render(values).encode("utf-8", "replace")  # half a letter, in a file's name, has no UTF-8
 
 

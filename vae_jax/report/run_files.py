@@ -91,7 +91,7 @@ def _pictures(path: Path) -> dict[str, np.ndarray]:
 
 
 def series(metrics, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """The steps and the values of one metric, ``([n], [n])``; lines with none are left out."""
+    """Returns the steps and the values of one metric, ``([n], [n])``; lines with none are left out."""
     kept = [(m["step"], m[key]) for m in metrics if m["split"] == split and isinstance(m.get(key), int | float)]
     pairs = np.asarray(kept, float).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]

@@ -38,7 +38,7 @@ def _title(run: Run) -> str:
 
 
 def render(run: Run, figures: Sequence[Figure]) -> bytes:
-    """The page of a run, with ``figures`` inside it."""
+    """Returns the page of a run, with ``figures`` inside it."""
     # evaluation.json takes the rate apart with more samples than the run's own.
     exact = {k: v for k, v in (run.evaluation or {}).items() if k == "rate_parts"}
     return page.render(

@@ -92,18 +92,18 @@ def _rows(run: Run, entries, training: bool) -> list[list[str]]:
 
 
 def main_numbers(run: Run) -> Table:
-    """What was measured: name, test, training, meaning with its unit."""
+    """Tells what was measured: name, test, training, meaning with its unit."""
     heads, kinds = ("", "Test", "Training", "Unit and meaning"), ("name", "value", "value", "meaning")
     return Table(heads, kinds, _rows(run, _MEASURED, training=True))
 
 
 def weight_numbers(run: Run) -> Table:
-    """The weight, the noise and the data that they are weighed against."""
+    """Returns the weight, the noise and the data that they are weighed against."""
     return Table(("", "Value", "Unit and meaning"), ("name", "value", "meaning"), _rows(run, _GIVEN, training=False))
 
 
 def further_numbers(run: Run) -> list[tuple[str, str]]:
-    """Every other single number or word that the results hold."""
+    """Returns every other single number or word that the results hold."""
     return [(k, number(v)) for k, v in run.results.items() if k not in KNOWN and isinstance(v, int | float | str)]
 
 
@@ -113,7 +113,7 @@ def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def one_line(run: Run) -> str:
-    """What was trained, for how long and how fast, in one line."""
+    """Tells what was trained, for how long and how fast, in one line."""
     results, parts = run.results, []
     if results.get("data_dim") is not None and results.get("latent_dim") is not None:
         parts.append(f"{results['data_dim']} data dimensions, {results['latent_dim']} latents")
@@ -131,16 +131,16 @@ def _scores(run: Run) -> dict[str, Any]:
 
 
 def evaluation(run: Run) -> Table:
-    """The numbers of evaluation.json with their standard errors."""
-    found = run.evaluation or {}
-    parts, gaps = found.get("rate_parts") or {}, found.get("gaps") or {}
+    """Returns the numbers of evaluation.json with their standard errors."""
+    measured = run.evaluation or {}
+    parts, gaps = measured.get("rate_parts") or {}, measured.get("gaps") or {}
     cap = parts.get("cap")
-    values = {**gaps, **found}
+    values = {**gaps, **measured}
     for name in ("mutual_information", "total_correlation", "dimension_wise_kl"):
         part = parts.get(name) or {}
         values |= {name: part.get("value"), f"{name}_error": part.get("error")}
     words = {
-        "iw_samples": found.get("iw_samples"),
+        "iw_samples": measured.get("iw_samples"),
         "cap": "" if cap is None else f"; at most log N = {number(cap)}",
         "effective_samples": number(gaps.get("effective_samples")),
     }
@@ -157,19 +157,19 @@ def evaluation(run: Run) -> Table:
 
 
 def evaluation_notes(run: Run) -> list[str]:
-    """What has to be known about the numbers of ``evaluation``."""
-    found, scores = run.evaluation or {}, _scores(run)
-    notes = [found.get("protocol"), scores.get("protocol"), *(scores.get("left_out") or [])]
-    if found.get("step") is not None and found["step"] != run.results.get("step"):
-        notes.insert(0, f"Of step {found['step']}, not of the state that the rest of this page is about.")
+    """Tells what has to be known about the numbers of ``evaluation``."""
+    measured, scores = run.evaluation or {}, _scores(run)
+    notes = [measured.get("protocol"), scores.get("protocol"), *(scores.get("left_out") or [])]
+    if measured.get("step") is not None and measured["step"] != run.results.get("step"):
+        notes.insert(0, f"Of step {measured['step']}, not of the state that the rest of this page is about.")
     return [str(note) for note in notes if note]
 
 
 def sentences(run: Run) -> list[Table]:
-    """The tables of ``sentences.json``; none for a run that wrote none."""
-    found = run.sentences or {}
+    """Returns the tables of ``sentences.json``; none for a run that wrote none."""
+    written = run.sentences or {}
     heads = ("Sentence of the test split", "The most probable words of its code")
-    tables = [Table(heads, ("name", "meaning"), found.get("reconstructions") or [])]
-    lists = [("Drawn from the prior", found.get("samples") or [])]
-    lists += [("On a straight line between two codes", line) for line in found.get("homotopies") or []]
+    tables = [Table(heads, ("name", "meaning"), written.get("reconstructions") or [])]
+    lists = [("Drawn from the prior", written.get("samples") or [])]
+    lists += [("On a straight line between two codes", line) for line in written.get("homotopies") or []]
     return tables + [Table((head,), ("name",), [[s] for s in lines]) for head, lines in lists]

@@ -14,44 +14,44 @@ Kind = Callable[[Any], bool]
 
 
 def number(value) -> bool:
-    """A number that floats can hold."""
+    """Accepts a number that floats can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def size(value) -> bool:
-    """A number that is not negative."""
+    """Accepts a number that is not negative."""
     return number(value) and value >= 0
 
 
 def text(value) -> bool:
-    """Words."""
+    """Accepts words."""
     return isinstance(value, str)
 
 
 def flag(value) -> bool:
-    """What a flag can be."""
+    """Accepts what a flag can be."""
     return isinstance(value, bool | str) or number(value)
 
 
 def anything(value) -> bool:
-    """An object that is only shown or looked through."""
+    """Accepts an object that is only shown or looked through."""
     return isinstance(value, dict)
 
 
 def listed(kind: Kind, length: int | None = None) -> Kind:
-    """A list of that kind, of so many; each may be None."""
+    """Accepts a list of that kind, of so many; each may be None."""
     return lambda value: (
         isinstance(value, list) and length in (None, len(value)) and all(_or_none(kind, v) for v in value)
     )
 
 
 def named(kind: Kind) -> Kind:
-    """An object whose every value is of that kind or None."""
+    """Accepts an object whose every value is of that kind or None."""
     return lambda value: isinstance(value, dict) and all(_or_none(kind, v) for v in value.values())
 
 
 def object_of(kinds: Mapping[str, Kind]) -> Kind:
-    """An object whose values, where it has them, are of the kinds that are given by name."""
+    """Accepts an object whose values, where it has them, are of the kinds that are given by name."""
     return lambda value: isinstance(value, dict) and misfit(value, kinds) is None
 
 
@@ -60,7 +60,7 @@ def _or_none(kind: Kind, value) -> bool:
 
 
 def misfit(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> str | None:
-    """The first name whose value is not of its kind; None may stand for any."""
+    """Returns the first name whose value is not of its kind; None may stand for any."""
     return next((name for name, kind in kinds.items() if not _or_none(kind, values.get(name))), None)
 
 

@@ -18,7 +18,7 @@ _PANELS = {
 
 
 def limits(curves) -> tuple[float, float]:
-    """Where a y axis should run, for ``curves``, a list of ``(steps, values)``.
+    """Tells where a y axis should run, for ``curves``, a list of ``(steps, values)``.
 
     The first values of a run can be thousands of times the last: only what comes after the first tenth of the
     steps counts, without its outermost 1%, plus a little of the way down to it.

@@ -15,7 +15,7 @@ _COLORS = {"calibrated": TRAIN, "your loss": TEST, "your weight": TEST}
 
 
 def figure(answer: dict[str, Any]) -> Figure:
-    """The two panels, from what ``weigh.json`` holds.
+    """Draws the two panels, from what ``weigh.json`` holds.
 
     (a) the eigenvalues of the data's covariance and the water level of every marked weight; (b) the least rate of a
     linear model against its error, along the water level, with the marked weights on it.

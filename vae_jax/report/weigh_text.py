@@ -11,7 +11,7 @@ from vae_jax.report.formatting import aligned, number, setting
 
 
 def text(answer: dict[str, Any]) -> str:
-    """All that ``answer`` holds, its parts apart by an empty line; the words are in templates/weigh.txt."""
+    """Returns all that ``answer`` holds, its parts apart by an empty line; the words are in templates/weigh.txt."""
     values = {"loss": None, "known": None, "data": None, "warnings": []} | answer
     if values["loss"]:
         rows = [[e["text"], setting(e["weight"])] for e in answer["loss"]["equivalents"]]
@@ -38,7 +38,7 @@ def _implementations(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _weights(rows: Sequence[dict[str, Any]]) -> str:
-    """What the linear theory says of each weight of the grid, those that have a name marked."""
+    """Tells what the linear theory says of each weight of the grid, those that have a name marked."""
     heads = ["water level\ns", "sigma at\nbeta = 1", "w in sum SE\n+ w sum KL", "beta where\nsigma learned"]
     heads += ["active\nlatents", "rate", "squared\nerror", "error of\na pixel", "ELBO", ""]
     keys = ("sigma", "weight", "beta", "active", "rate", "distortion", "rms", "elbo")

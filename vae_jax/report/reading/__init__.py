@@ -29,7 +29,7 @@ READERS = (
 
 
 def read(results: Numbers, config: Numbers | None = None, metrics: Sequence[Numbers] = ()) -> list[Finding]:
-    """All that a run's numbers say, in a fixed order; the run's own warnings last.
+    """Returns all that a run's numbers say, in a fixed order; the run's own warnings last.
 
     Args:
       results: as ``results.json``; what is missing or None is not commented on.
@@ -42,7 +42,7 @@ def read(results: Numbers, config: Numbers | None = None, metrics: Sequence[Numb
 
 
 def summary_lines(results: Numbers, config: Numbers | None = None) -> list[str]:
-    """The bound with its terms and the reading as plain text for a terminal, one line each."""
+    """Returns the bound with its terms and the reading as plain text for a terminal, one line each."""
     elbo, rate, distortion = (number(results.get(key)) for key in ("elbo", "rate", "distortion"))
     first = f"  ELBO {elbo}, rate {rate}, distortion {distortion} nats per example (test split, beta = 1)"
     return [first, *as_lines(read(results, config))]

@@ -14,7 +14,7 @@ OFF = 0.05  # a 90% interval that holds less than 85% or more than 95%: far outs
 
 
 def prior(results: Numbers, config: Numbers) -> Finding | None:
-    """How far the aggregate posterior is from the prior, which samples come from (Hoffman and Johnson 2016)."""
+    """Tells how far the aggregate posterior is from the prior, which samples come from (Hoffman and Johnson 2016)."""
     parts, rate = results.get("rate_parts") or {}, results.get("rate")
     pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
     mutual, total, each = ((parts.get(k) or {}).get("value") for k in pieces)
@@ -43,7 +43,7 @@ def prior(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def decoder(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether the decoder uses what the code costs: the distortion with the codes of other examples."""
+    """Tells whether the decoder uses what the code costs: the distortion with the codes of other examples."""
     swapped, distortion, rate = (results.get(k) for k in ("swapped_distortion", "distortion", "rate"))
     if None in (swapped, distortion, rate) or is_collapsed(results):
         return None
@@ -57,7 +57,7 @@ def decoder(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def dispersion(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether the decoder's intervals are too wide or too narrow for unseen data."""
+    """Tells whether the decoder's intervals are too wide or too narrow for unseen data."""
     measured = results.get("reliability") or {}
     shares = zip(measured.get("levels") or [], measured.get("coverage") or [])
     share = next((c for level, c in shares if abs(level - LEVEL) < 1e-6), None)

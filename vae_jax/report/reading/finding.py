@@ -24,6 +24,6 @@ def as_lines(findings: Iterable[Finding]) -> list[str]:
 
 
 def is_collapsed(results: Numbers) -> bool:
-    """Whether the code carries nothing: no active latent, or a rate below ``COLLAPSED_RATE``."""
+    """Tells whether the code carries nothing: no active latent, or a rate below ``COLLAPSED_RATE``."""
     rate = results.get("rate")
     return results.get("active_units") == 0 or (rate is not None and rate < COLLAPSED_RATE)

@@ -46,7 +46,7 @@ def skipped(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def latents(results: Numbers, config: Numbers) -> Finding | None:
-    """How many latents are used, how many a linear model would use, and whether their scale has settled."""
+    """Tells how many latents are used, how many a linear model would use, and whether their scale has settled."""
     active, total, predicted = (results.get(k) for k in ("active_units", "latent_dim", "predicted_active"))
     if active is None or total is None:
         return None
@@ -69,7 +69,7 @@ def latents(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def generalisation(results: Numbers, config: Numbers) -> Finding | None:
-    """The gap between the training and the test ELBO, measured against the rate."""
+    """Reports the gap between the training and the test ELBO, measured against the rate."""
     train, test, rate = (results.get("train") or {}).get("elbo"), results.get("elbo"), results.get("rate")
     if None in (train, test, rate):
         return None
@@ -88,7 +88,7 @@ def generalisation(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def posterior(results: Numbers, config: Numbers) -> Finding | None:
-    """What the importance-weighted bound adds to the ELBO."""
+    """Tells what the importance-weighted bound adds to the ELBO."""
     elbo, nll, count = (results.get(k) for k in ("elbo", "iw_nll", "iw_samples"))
     if elbo is None or nll is None:
         return None
@@ -105,7 +105,7 @@ def posterior(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def bits(results: Numbers, config: Numbers) -> Finding | None:
-    """What the bits per dimension may be compared with."""
+    """Tells what the bits per dimension may be compared with."""
     value, likelihood, pixels = results.get("bits_per_dim"), config.get("likelihood"), config.get("pixels")
     if value is None:
         text = (
@@ -137,7 +137,7 @@ def bits(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def clipping(results: Numbers, metrics: Sequence[Numbers]) -> Finding | None:
-    """Whether most gradients of the run's second half (of all of it, without its lines) were clipped."""
+    """Tells whether most gradients of the run's second half (of all of it, without its lines) were clipped."""
     shares = [m["clipped"] for m in metrics if m["split"] == "train" and m.get("clipped") is not None]
     late = shares[len(shares) // 2 :]
     share = sum(late) / len(late) if late else results.get("clipped") or 0.0
@@ -152,7 +152,7 @@ def clipping(results: Numbers, metrics: Sequence[Numbers]) -> Finding | None:
 
 
 def perplexity(results: Numbers, config: Numbers) -> Finding | None:
-    """The perplexity, and how far the bound is above the entropy where that is known."""
+    """Reports the perplexity, and how far the bound is above the entropy where that is known."""
     value, weighted, floor, nll = (results.get(k) for k in ("perplexity", "iw_perplexity", "entropy", "iw_nll"))
     if value is None:
         return None
@@ -170,7 +170,7 @@ def perplexity(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def explained(results: Numbers, config: Numbers) -> Finding | None:
-    """What of the distortion z explains: z from the prior in place of z from the posterior."""
+    """Tells what of the distortion z explains: z from the prior in place of z from the posterior."""
     prior, distortion = results.get("prior_distortion"), results.get("distortion")
     if prior is None or distortion is None:
         return None

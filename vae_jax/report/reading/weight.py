@@ -34,7 +34,7 @@ _FAILURE = (
 
 
 def collapse(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether the code is used at all, and if not, whether the weight or the optimiser is to blame."""
+    """Tells whether the code is used at all, and if not, whether the weight or the optimiser is to blame."""
     rate, water, largest = (results.get(k) for k in ("rate", "water_level", "lambda_max"))
     if rate is None:
         return None
@@ -52,7 +52,7 @@ def collapse(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def _unfinished(results: Numbers, config: Numbers) -> bool:
-    """Whether the run ended inside the warm-up of its weight."""
+    """Tells whether the run ended inside the warm-up of its weight."""
     return config.get("weighting") in _RAMPED and (results.get("step") or 0) < (config.get("warmup_steps") or 0)
 
 
@@ -90,7 +90,7 @@ def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
 
 
 def weight(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether the loss is a bound, and at which weight the numbers are."""
+    """Tells whether the loss is a bound, and at which weight the numbers are."""
     beta, water, weighting = results.get("beta"), results.get("water_level"), config.get("weighting")
     early = _unfinished(results, config)
     end = " The weight's warm-up had not ended when the run did." if early else ""
@@ -111,7 +111,7 @@ def weight(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def calibration(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether the noise that the decoder assumes is the error it makes."""
+    """Tells whether the noise that the decoder assumes is the error it makes."""
     train, test = (results.get("train") or {}).get("calibration"), results.get("calibration")
     ratio, split = (test, "test") if train is None else (train, "training")
     if not ratio:
@@ -152,7 +152,7 @@ def _would_be_calibrated(results: Numbers, ratio: float, sigma: float) -> str:
 
 
 def bound_of_sigma(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether a learned sigma lies on its lower bound."""
+    """Tells whether a learned sigma lies on its lower bound."""
     share = results.get("sigma_at_bound")
     if not share:
         return None
@@ -164,7 +164,7 @@ def bound_of_sigma(results: Numbers, config: Numbers) -> Finding | None:
 
 
 def target(results: Numbers, config: Numbers) -> Finding | None:
-    """Whether the rate or the distortion of the training split is where the controller should have held it."""
+    """Tells whether the rate or the distortion of the training split is where the controller should have held it."""
     flag, key = CONTROLLED.get(config.get("weighting"), (None, None))
     wanted, train = config.get(flag), (results.get("train") or {}).get(key)
     reached, split = (results.get(key), "test") if train is None else (train, "training")

@@ -106,7 +106,7 @@ def _draw(axes, group: Group, measure: Measure, axis: Axis, color, marker, label
 
 
 def _onset(line: Line, axis: Axis, summary) -> float | None:
-    """Where on the axis the linear theory closes the last latent; None where it does not say, or for a cloud."""
+    """Tells where on the axis the linear theory closes the last latent; None where it does not say, or for a cloud."""
     rows = done(line.group.rows)
     if not line.valued or axis.flag not in ("beta_norm", "sigma"):
         return None

@@ -56,7 +56,7 @@ def agrees(onset: Onset, predicted: float) -> tuple[bool, float] | None:
 
 
 def collapse(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
-    """Between which weights the code collapses, against the linear theory."""
+    """Tells between which weights the code collapses, against the linear theory."""
     flag, shown = main_groups(rows, 1)
     if flag not in ("beta", "sigma") or not shown:
         return None
@@ -75,7 +75,7 @@ def collapse(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
 
 
 def _describe(onset: Onset, predicted: float | None, flag: str) -> tuple[str, bool]:
-    """The onset in words, and whether it needs attention."""
+    """Returns the onset in words, and whether it needs attention."""
     theory = f"the linear theory puts the onset at {flag} = {number(predicted, 3)}" if predicted else ""
     wrong = False
     if onset.low is None:

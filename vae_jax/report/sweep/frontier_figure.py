@@ -46,7 +46,7 @@ class Theory(NamedTuple):
 
 
 def calibrated(rows: Sequence[Row]) -> tuple[Setting, str] | None:
-    """The setting to be marked, and in which words.
+    """Returns the setting to be marked, and in which words.
 
     Nearest to beta = 1, and within a factor of 2 of it, where a Gaussian's sigma was not fixed: the noise is then the
     error made. Otherwise the one with the best ELBO.
@@ -193,7 +193,7 @@ def _write_values(free, line: Line, measure: Measure, marked) -> None:
 
 
 def _digits(value) -> int:
-    """How many digits a number needs but for its zeros: 1 for 0.01 and 300, 2 for 1.5; 1 is the roundest."""
+    """Tells how many digits a number needs but for its zeros: 1 for 0.01 and 300, 2 for 1.5; 1 is the roundest."""
     if not isinstance(value, int | float) or value == 0:
         return 0
     mantissa = f"{value:.6e}".split("e")[0].rstrip("0").replace(".", "")

@@ -30,7 +30,7 @@ class Violation(NamedTuple):
 
 
 def knee_of(points) -> int | None:
-    """The index of the point of ``[n, 2]`` furthest below the chord between the ends of a falling, convex line.
+    """Returns the index of the point of ``[n, 2]`` furthest below the chord between the ends of a falling, convex line.
 
     Both axes are scaled to the range between the two ends first (x, the error, grows from the first end to the last and
     y, the rate, falls), so that the answer does not depend on units. It does depend on where the ends are: it is the
@@ -54,7 +54,7 @@ def knee_of(points) -> int | None:
 
 
 def violations(rows: Sequence[Row], flag: str = "beta") -> list[Violation]:
-    """Where the mean rate rises or the mean RMS error falls along ``flag``, beyond the spread over seeds.
+    """Tells where the mean rate rises or the mean RMS error falls along ``flag``, beyond the spread over seeds.
 
     Each setting is compared with the lowest rate and the largest error that any smaller value of the flag had. It
     violates if it is on the wrong side by more than ``SPREADS`` combined standard deviations over seeds, and by more
@@ -82,7 +82,7 @@ def violations(rows: Sequence[Row], flag: str = "beta") -> list[Violation]:
 
 
 def knee(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
-    """Where each frontier turns from buying much error with a nat to buying little."""
+    """Tells where each frontier turns from buying much error with a nat to buying little."""
     flag, shown = main_groups(rows, 3)
     sentences = []
     for group in shown if flag in ("beta", "sigma") else ():
@@ -109,7 +109,7 @@ def knee(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
 
 
 def monotone(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
-    """Whether a larger weight never buys a higher rate or a smaller error, as on any true frontier."""
+    """Tells whether a larger weight never buys a higher rate or a smaller error, as on any true frontier."""
     flag, shown = main_groups(rows, 2)
     if flag not in ("beta", "sigma") or not shown:
         return None

@@ -55,7 +55,7 @@ class Setting(NamedTuple):
         return float(values.mean()) if values.size else math.nan
 
     def spread(self, measure: Measure) -> float | None:
-        """The standard deviation over seeds; None of fewer than two."""
+        """Returns the standard deviation over seeds; None of fewer than two."""
         values = self.values(measure)
         return float(values.std(ddof=1)) if values.size > 1 else None
 
@@ -95,7 +95,7 @@ def named(flags: dict[str, Any]) -> str:
 
 
 def done(rows: Iterable[Row]) -> list[Row]:
-    """The rows of runs that came to their end with finite numbers."""
+    """Returns the rows of runs that came to their end with finite numbers."""
     return [row for row in rows if row["status"] == "done" and None not in (rate(row), distortion(row))]
 
 
@@ -118,22 +118,22 @@ def distortion(row: Row) -> float | None:
 
 
 def rms(row: Row) -> float | None:
-    """The root mean square error of one dimension, in the units of x."""
+    """Returns the root mean square error of one dimension, in the units of x."""
     return None if row.get("mse") is None else math.sqrt(row["mse"])
 
 
 def key_measure(key: str) -> Measure:
-    """The measure that is ``row[key]``."""
+    """Returns the measure that is ``row[key]``."""
     return lambda row: row.get(key)
 
 
 def score(name: str) -> Measure:
-    """A disentanglement score."""
+    """Returns a disentanglement score."""
     return lambda row: (row.get("disentanglement") or {}).get(name)
 
 
 def settings(rows: Iterable[Row]) -> list[Setting]:
-    """The settings in the order of their first runs."""
+    """Returns the settings in the order of their first runs."""
     made: dict[str, Setting] = {}
     for row in rows:
         flags = {k: v for k, v in row["asked"].items() if k != "seed"}
@@ -143,7 +143,7 @@ def settings(rows: Iterable[Row]) -> list[Setting]:
 
 
 def varied(rows: Sequence[Row]) -> dict[str, list]:
-    """The flags that differ between runs, the seed apart, each with its values in their order of appearance."""
+    """Returns the flags that differ between runs, the seed apart, each with its values in their order of appearance."""
     values: dict[str, dict[str, Any]] = {}
     for row in rows:
         for flag, value in row["asked"].items():
@@ -152,7 +152,7 @@ def varied(rows: Sequence[Row]) -> dict[str, list]:
 
 
 def along(rows: Sequence[Row], numeric: bool = False) -> str:
-    """What the sweep runs along: beta where it varies or nothing does, otherwise a number, then a word."""
+    """Tells what the sweep runs along: beta where it varies or nothing does, otherwise a number, then a word."""
     flags = varied(rows)
     if not flags or any(flag in flags for flag in WEIGHTS):
         return "beta"
@@ -164,7 +164,7 @@ def along(rows: Sequence[Row], numeric: bool = False) -> str:
 
 
 def at(setting: Setting, flag: str):
-    """Where a setting stands along ``flag``; beta, sigma and the water level as the runs ended with them."""
+    """Tells where a setting stands along ``flag``; beta, sigma and the water level as the runs ended with them."""
     if flag not in (*WEIGHTS, "water_level"):
         return setting.flags.get(flag, setting.runs[0].get(flag))
     values = [row[flag] for row in setting.done or setting.runs if row.get(flag) is not None]
@@ -172,7 +172,7 @@ def at(setting: Setting, flag: str):
 
 
 def groups(rows: Sequence[Row], flag: str = "beta", levels: bool = False) -> list[Group]:
-    """The settings in groups, sorted along ``flag``.
+    """Returns the settings in groups, sorted along ``flag``.
 
     Args:
       rows: of any status.
@@ -198,7 +198,7 @@ def groups(rows: Sequence[Row], flag: str = "beta", levels: bool = False) -> lis
 
 
 def main_groups(rows: Sequence[Row], least: int) -> tuple[str, list[Group]]:
-    """What the sweep runs along and the groups with ``least`` finished settings, but never very many groups."""
+    """Tells what the sweep runs along and the groups with ``least`` finished settings, but never very many groups."""
     flag = along(rows, numeric=True)
     return flag, [g for g in groups(rows, flag) if len(g.living) >= least][:MOST_GROUPS]
 

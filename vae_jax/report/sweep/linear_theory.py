@@ -17,7 +17,7 @@ def gaussian_distortion(error, dim: int) -> np.ndarray:
 
 
 def reference(entries: Sequence[dict[str, Any]], row: Row) -> dict[str, Any] | None:
-    """The linear theory's entry of a run: that of its latents and precision, or of its latents."""
+    """Returns the linear theory's entry of a run: that of its latents and precision, or of its latents."""
     entries = [e for e in entries if e.get("latent_dim") == row.get("latent_dim")]
     same = [e for e in entries if e.get("precision") == row.get("precision")]
     return (same or entries or [None])[0]

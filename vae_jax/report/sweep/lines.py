@@ -59,7 +59,7 @@ def near(values: Sequence[float], ordinary: Sequence[bool]) -> list[float]:
 
 
 def any_far(rows: Sequence[Row]) -> bool:
-    """Whether runs lie so far off in rate, distortion or error that they do not set the axes."""
+    """Tells whether runs lie so far off in rate, distortion or error that they do not set the axes."""
     ordinary = [is_collapsed(row) for row in rows]
     columns = [[measure(row) for row in rows] for measure in (rate, distortion, rms)]
     return any(None not in column and len(near(column, ordinary)) < len(column) for column in columns)

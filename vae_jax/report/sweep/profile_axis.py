@@ -34,7 +34,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def of(cls, flag: str, lines: Sequence[Line], rows: Sequence[Row]) -> Axis:
-        """The axis of ``lines`` along ``flag``; ``rows`` are the finished runs."""
+        """Returns the axis of ``lines`` along ``flag``; ``rows`` are the finished runs."""
         key = "beta_norm" if flag == "beta" else flag
         values = [at(s, key) for line in lines for s in line.group.living]
         if not all(isinstance(v, int | float) for v in values):
@@ -50,12 +50,12 @@ class Axis(NamedTuple):
         return cls(key, label, scale, betas, min(positive, default=1.0), [], (min(values), max(values)))
 
     def place(self, s: Setting) -> float:
-        """Where a setting stands on the axis."""
+        """Tells where a setting stands on the axis."""
         value = at(s, self.flag)
         return float(self.words.index(str(value))) if self.words else float(value)
 
     def limits(self, more: Sequence[float]) -> tuple[float, float]:
-        """The ends of the axis, with ``more`` on it where it is not far off, and a margin."""
+        """Returns the ends of the axis, with ``more`` on it where it is not far off, and a margin."""
         low, high = self.ends
         if self.scale == "log":
             more = [x for x in more if low / 30 < x < 30 * high]

@@ -34,12 +34,12 @@ class Best(NamedTuple):
 
 
 def combined(one: float | None, other: float | None) -> float:
-    """The standard deviation of a difference; what is not known counts as none."""
+    """Returns the standard deviation of a difference; what is not known counts as none."""
     return math.hypot(one or 0.0, other or 0.0)
 
 
 def best(rows: Sequence[Row]) -> Best | None:
-    """The setting with the largest mean ELBO over its finished seeds; None without a finished run.
+    """Returns the setting with the largest mean ELBO over its finished seeds; None without a finished run.
 
     Networks trained for one weight come before one network for all weights, as only they are a run by themselves.
     """
@@ -54,7 +54,7 @@ def best(rows: Sequence[Row]) -> Best | None:
 
 
 def recommendation(rows: Sequence[Row], summary: dict[str, Any]) -> Finding:
-    """The setting with the best held-out ELBO, how sure that is, and the flags to type."""
+    """Reports the setting with the best held-out ELBO, how sure that is, and the flags to type."""
     top = best(rows)
     if top is None:
         return Finding("Recommendation", True, "None: no run came to its end with finite numbers.")
@@ -83,7 +83,7 @@ def recommendation(rows: Sequence[Row], summary: dict[str, Any]) -> Finding:
 
 
 def _not_a_bound(top: Best, rows: Sequence[Row]) -> str:
-    """What a score at beta = 1 means for a setting that was trained at another weight."""
+    """Tells what a score at beta = 1 means for a setting that was trained at another weight."""
     beta, row = at(top.setting, "beta"), top.setting.done[0]
     if not isinstance(beta, int | float) or math.isclose(beta, 1.0, rel_tol=1e-6):
         return ""
@@ -107,7 +107,7 @@ def _not_a_bound(top: Best, rows: Sequence[Row]) -> str:
 
 
 def command(s: Setting, summary: dict[str, Any]) -> str:
-    """What to type to train one setting again: the flags that the sweep was given, with the values of ``s``."""
+    """Tells what to type to train one setting again: the flags that the sweep was given, with the values of ``s``."""
     if s.method == "multi_rate":
         return "the sweep itself, with --method=multi_rate"
     flags = {

@@ -62,7 +62,7 @@ def _signed(value: float) -> str:
 
 
 def diverged(rows: Sequence[Row], summary: Summary) -> Finding | None:
-    """The runs that went non-finite, by name."""
+    """Reports the runs that went non-finite, by name."""
     lost = [row for row in rows if row["status"] == "diverged"]
     if not lost:
         return None
@@ -79,7 +79,7 @@ def diverged(rows: Sequence[Row], summary: Summary) -> Finding | None:
 
 
 def halving(rows: Sequence[Row], summary: Summary) -> Finding | None:
-    """What successive halving stopped and what that saved."""
+    """Tells what successive halving stopped and what that saved."""
     cut, stopped = summary.get("halving") or {}, sum(row["status"] == "stopped" for row in rows)
     if not cut and not stopped:
         return None
@@ -96,12 +96,12 @@ READERS = (recommendation, knee, collapse, monotone, methods, diverged, halving)
 
 
 def read_sweep(rows: Sequence[Row], summary: Summary) -> list[Finding]:
-    """All that a sweep says, in a fixed order; its own notes last."""
+    """Returns all that a sweep says, in a fixed order; its own notes last."""
     findings = [reader(rows, summary) for reader in READERS]
     findings += [Finding("From the sweep", True, str(note)) for note in summary.get("notes") or []]
     return [finding for finding in findings if finding is not None]
 
 
 def summary_lines(rows: Sequence[Row], summary: Summary) -> list[str]:
-    """The findings as plain text, one line each, for a terminal; "!" marks what needs attention."""
+    """Returns the findings as plain text, one line each, for a terminal; "!" marks what needs attention."""
     return as_lines(read_sweep(rows, summary))

@@ -39,7 +39,7 @@ _ABOUT_A_RUN = ("run", "method", "status", "diverged_at", "asked", "workdir", "s
 
 
 def ordered(rows: Sequence[Row]) -> list[Setting]:
-    """All settings, group by group, along the swept flag."""
+    """Returns all settings, group by group, along the swept flag."""
     return [s for group in groups(rows, along(rows, numeric=True)) for s in group.settings]
 
 
@@ -52,7 +52,7 @@ def table_lines(rows: Sequence[Row]) -> list[str]:
 
 
 def runs_table(rows: Sequence[Row]) -> Table:
-    """The page's table: every run where they are few, every setting where they are many."""
+    """Returns the page's table: every run where they are few, every setting where they are many."""
     each = len(rows) <= SHOWN_ONE_BY_ONE
     lines = [s._replace(runs=[row]) for s in ordered(rows) for row in s.runs] if each else ordered(rows)
     columns = [("run" if each else "setting", "name", partial(_name, seed=each)), *_columns(rows, "±", not each)]
@@ -75,7 +75,7 @@ def _columns(rows: Sequence[Row], sign: str, averaged: bool) -> list[tuple[str, 
 
 
 def _name(s: Setting, seed: bool) -> str:
-    """The setting, with the ``seed`` of its one run; it breaks between flags only."""
+    """Returns the setting, with the ``seed`` of its one run; it breaks between flags only."""
     asked = s.runs[0]["asked"]
     name = f"{s.name}, seed = {asked['seed']}" if seed and "seed" in asked else s.name
     return name.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
@@ -86,7 +86,7 @@ def _seeds(s: Setting) -> str:
 
 
 def _cell(s: Setting, measure: Measure, nats: bool, sign: str) -> str:
-    """A mean over finished seeds; of a setting that has none, what a stopped run had when it stopped."""
+    """Returns a mean over finished seeds; of a setting that has none, what a stopped run had when it stopped."""
     mean, spread = s.mean(measure), s.spread(measure)
     if not s.done:
         values = [measure(row) for row in s.runs if row["status"] == "stopped" and measure(row) is not None]
@@ -123,7 +123,7 @@ def configuration(rows: Sequence[Row], summary: dict[str, Any]) -> list[tuple[st
 
 
 def timings(rows: Sequence[Row], summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """How long the sweep took and what of it was training."""
+    """Tells how long the sweep took and what of it was training."""
     whole, training, runs = summary.get("seconds"), summary.get("training_seconds"), len(rows)
     items = [("runs", str(runs))]
     if summary.get("programs"):
@@ -139,7 +139,7 @@ def timings(rows: Sequence[Row], summary: dict[str, Any]) -> list[tuple[str, str
 
 
 def one_line(rows: Sequence[Row], summary: dict[str, Any]) -> str:
-    """What was run, in one line."""
+    """Tells what was run, in one line."""
     parts = []
     for flag, values in varied(rows).items():
         numbers = all(type(v) in (int, float) for v in values)
