@@ -88,6 +88,20 @@ class Claim(NamedTuple):
     run: Callable[[Settings], Measured]
 
 
+def claim_of(
+    run: Callable[[Settings], Measured],
+    tier: str,
+    expected: float,
+    tolerance: float,
+    seconds: float,
+    relation: str = "=",
+) -> Claim:
+    """Makes a claim of a function, whose docstring begins with its sentence and ends with its source and tolerance."""
+    head, *_, tail = inspect.getdoc(run).split("\n\n")
+    source, why = (" ".join(part.split()) for part in tail.removeprefix("Source: ").split("\nTolerance: "))
+    return Claim(run.__name__, tier, " ".join(head.split()), source, expected, relation, tolerance, why, seconds, run)
+
+
 class Skipped(Exception):
     """A claim cannot be checked here, and says why: data that are not there."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
 
 
-def normalizer_plate(logits: np.ndarray, integrated: np.ndarray, formula: np.ndarray) -> Figure:
+def normalizer_figure(logits: np.ndarray, integrated: np.ndarray, formula: np.ndarray) -> Figure:
     """log C over the logit, by its formula and by the integral of the unnormalised density."""
 
     def paint(figure):
@@ -29,7 +29,7 @@ def normalizer_plate(logits: np.ndarray, integrated: np.ndarray, formula: np.nda
     return Figure("normaliser.png", caption, draw(paint, 2.4))
 
 
-def frontier_plate(curve: Sequence[tuple[float, float]], trained: Sequence[tuple[float, float]]) -> Figure:
+def frontier_figure(curve: Sequence[tuple[float, float]], trained: Sequence[tuple[float, float]]) -> Figure:
     """Squared error over rate: reverse water-filling as a line, trained optima as points; ``(rate, error)`` each."""
 
     def paint(figure):
@@ -45,7 +45,7 @@ def frontier_plate(curve: Sequence[tuple[float, float]], trained: Sequence[tuple
     return Figure("frontier.png", caption, draw(paint, 2.6))
 
 
-def bounds_plate(counts: Sequence[int], bounds: Sequence[float], log_p: float) -> Figure:
+def bounds_figure(counts: Sequence[int], bounds: Sequence[float], log_p: float) -> Figure:
     """The importance-weighted bound over its number of samples, below log p(x)."""
 
     def paint(figure):
@@ -61,7 +61,7 @@ def bounds_plate(counts: Sequence[int], bounds: Sequence[float], log_p: float) -
     return Figure("bounds.png", caption, draw(paint, 2.2))
 
 
-def paths_plate(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float) -> Figure:
+def paths_figure(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float) -> Figure:
     """The weight and the rate of each schedule, ``name -> (beta [steps], rate [steps])``, and the rate they end at."""
 
     def paint(figure):
@@ -80,7 +80,7 @@ def paths_plate(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float)
     return Figure("schedules.png", caption, draw(paint, 2.4))
 
 
-def arms_plate(name: str, caption: str, label: str, values: dict[str, Sequence[float]]) -> Figure:
+def arms_figure(name: str, caption: str, label: str, values: dict[str, Sequence[float]]) -> Figure:
     """One number of each arm of a comparison, a point a seed: ``arm -> values``."""
 
     def paint(figure):
@@ -96,7 +96,7 @@ def arms_plate(name: str, caption: str, label: str, values: dict[str, Sequence[f
     return Figure(f"{name}.png", caption, draw(paint, 0.8 + 0.3 * len(values)))
 
 
-def curve_plate(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any, spread: Any, log: bool) -> Figure:
+def curve_figure(name: str, caption: str, labels: tuple[str, str], x: Any, y: Any, spread: Any, log: bool) -> Figure:
     """The mean over seeds of one number over another, with bars of one standard deviation."""
 
     def paint(figure):
