@@ -10,8 +10,8 @@ import numpy as np
 import optax
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden, within_standard_errors
+from helpers.linear_bed import bed_optimum
 from jax.flatten_util import ravel_pytree
-from linear_bed import bed_optimum
 from scipy import stats
 
 from experiments.claims.bed import (

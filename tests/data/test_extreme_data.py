@@ -4,9 +4,9 @@ import dataclasses
 import json
 
 import jax
-import malformed as m
 import numpy as np
 import pytest
+from helpers import malformed as m
 
 from experiments import train
 from vae_jax.data.spectrum import eigenvalues

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
-import malformed as m
 import pytest
+from helpers import malformed as m
 
 from vae_jax.devices import memory
 from vae_jax.runs import build, memory_check

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_run import metrics, results, start
+from helpers.binaries import metrics, results, start
 
 from vae_jax import likelihoods, models, weighting
 from vae_jax.devices import processes

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from linear_bed import bed_optimum
+from helpers.linear_bed import bed_optimum
 
 from experiments.claims.bed import LINEAR, bed_data, bed_log_likelihood
 from vae_jax.evaluation import gaps

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import within_standard_errors
-from linear_bed import bed_optimum
+from helpers.linear_bed import bed_optimum
 from scipy import stats
 
 from experiments.claims.bed import DIM, LINEAR

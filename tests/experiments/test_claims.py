@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_run import refused, start
+from helpers.binaries import exits_with_2, start
 
 from experiments.claims import factors, fixed_points, golden, identities, images, normalising, page, runs, theory
 from experiments.claims.__main__ import Config, main, names_in
@@ -224,7 +224,7 @@ def test_ctrl_c_ends_with_130_and_wrong_flags_with_2(tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "interrupted" in err
     assert len(json.loads((tmp_path / "claims.json").read_text())) >= 4
-    refused("--only=kl_goldn", match="close to it: kl_golden", binary="claims")
+    exits_with_2("--only=kl_goldn", match="close to it: kl_golden", binary="claims")
 
 
 # ---------------------------------------------------------------- some claims, and errors planted in them

@@ -16,19 +16,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_many_runs import SMALL, alone, distance, program, shared, sweep  # noqa: F401  (shared is a fixture)
+from helpers.many_runs import SMALL, alone, distance, program, sweep
 
 from vae_jax import objective
 from vae_jax.models import mixed
 from vae_jax.models.resampling import conv_down, conv_same, conv_up, matrix_down, matrix_same, matrix_up
 from vae_jax.randomness import example_keys
-from vae_jax.runs.build import build, first_state
+from vae_jax.runs.build import build, first_state, material
 from vae_jax.runs.feeding import fed
 from vae_jax.runs.settings import Config
 from vae_jax.train.many_runs import run_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_check.sh"
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return material(Config(**SMALL))
 
 
 @pytest.fixture
@@ -38,12 +43,12 @@ def gpu():
     return jax.devices()[0]
 
 
-def small_run(shared, **flags):  # noqa: F811
+def small_run(shared, **flags):
     return build(Config(**(SMALL | flags)), shared)
 
 
 @pytest.mark.gpu
-def test_narrow_products_do_not_move_the_bound(gpu, shared):  # noqa: F811
+def test_narrow_products_do_not_move_the_bound(gpu, shared):
     with jax.default_matmul_precision("highest"):
         r = small_run(shared, hidden="128,128", latent_dim=10, num_steps=400)
         params = alone(r, 400)[0].params
@@ -108,7 +113,7 @@ def test_convolutions_are_plain_ones_and_right(gpu, ours, matrix, shape, kernel)
 
 
 @pytest.mark.gpu
-def test_a_donated_state_takes_no_second_place(gpu, shared):  # noqa: F811
+def test_a_donated_state_takes_no_second_place(gpu, shared):
     r = small_run(shared, hidden="1024,1024")
     state = r.spread.begin(lambda: first_state(r, r.config, r.key))
     in_use = []
@@ -124,7 +129,7 @@ def test_a_donated_state_takes_no_second_place(gpu, shared):  # noqa: F811
 
 
 @pytest.mark.gpu
-def test_a_sweep_side_by_side_equals_single_runs(gpu, shared):  # noqa: F811
+def test_a_sweep_side_by_side_equals_single_runs(gpu, shared):
     with jax.default_matmul_precision("highest"):
         p = program(shared, [{"beta": beta, "seed": i} for i, beta in enumerate((0.3, 1.0, 3.0, 10.0))])
         state, _ = sweep(p, length=100, side_by_side=4)

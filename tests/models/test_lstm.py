@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import jaxprs_in_params
+from helpers.jaxprs import loops
 
 from vae_jax.models import lstm
 
@@ -95,15 +95,6 @@ def carried(states, batch=7):
         begin, count = eqn.params["num_consts"], eqn.params["num_carry"]
         shapes += [v.aval.shape for v in eqn.invars[begin : begin + count]]
     return shapes
-
-
-def loops(jaxpr):
-    """All scans, those inside of calls too."""
-    for eqn in jaxpr.eqns:
-        if eqn.primitive.name == "scan":
-            yield eqn
-        for inner in jaxprs_in_params(eqn.params):
-            yield from loops(inner)
 
 
 def test_no_loop_adds_the_gradient_of_the_weights_up():

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_lstm import loops
+from helpers.jaxprs import loops
 
 from vae_jax import likelihoods, models, objective, schedules, weighting
 from vae_jax.data.text.word_dropout import prepare

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from made_runs import Page, config, metrics, results, write_run
+from helpers.made_runs import Page, config, metrics, results, write_run
+from helpers.malformed import MARKUP
 from made_sweeps import plain
-from malformed import MARKUP
 
 from experiments.papers.figures import COLUMNS, annealing, comparison
 from vae_jax.report import Finding, page, summary_lines, write_report

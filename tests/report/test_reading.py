@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from made_runs import D, M, config, metrics, results
+from helpers.made_runs import D, M, config, metrics, results
 
 from vae_jax.report import read, summary_lines
 from vae_jax.report.formatting import duration, number, setting

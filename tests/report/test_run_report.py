@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from made_runs import FIGURES, M, Page, all_pictures, code_pictures, config, curve, metrics, results, write_run
+from helpers.made_runs import FIGURES, M, Page, all_pictures, code_pictures, config, curve, metrics, results, write_run
 
 from experiments.papers.figures import comparison, table_lines
 from vae_jax.report import Run, load, write_report

@@ -8,9 +8,9 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from made_runs import Page
+from helpers.browser import BROWSER, WIDTHS, faults, measured
+from helpers.made_runs import Page
 from made_sweeps import CASES, D, fixed, grid, lost, plain, row, summary, theory, write
-from test_browser import BROWSER, WIDTHS, faults, measured
 
 from vae_jax.report.figure import label_of, legend_columns
 from vae_jax.report.sweep import frontier_figure

@@ -5,11 +5,12 @@ import json
 import os
 import shlex
 
-import malformed as m
 import pytest
-from hypothesis import HealthCheck, given, settings
+from helpers import malformed as m
+from helpers.binaries import start
+from helpers.malformed import FEW
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_run import start
 
 from experiments import text
 from vae_jax.runs import evaluate, weigh
@@ -17,8 +18,6 @@ from vae_jax.runs.settings import Config
 from vae_jax.runs.sweep import command
 from vae_jax.runtime.config import claim_workdir, from_dict, kinds
 from vae_jax.runtime.files import read_object
-
-FEW = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), max_examples=40)
 
 
 def refused(match, function, *arguments):

@@ -6,13 +6,13 @@ import shutil
 
 import jax
 import jax.numpy as jnp
-import malformed as m
 import numpy as np
 import pytest
+from helpers import malformed as m
+from helpers.made_runs import config, metrics, results, write_run
+from helpers.malformed import FEW
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import config, metrics, results, write_run
-from test_malformed import FEW
 
 from vae_jax.report import load, read, run_page
 from vae_jax.report.sweep.sweep_files import load_sweep

@@ -1,52 +1,15 @@
 """The train binary as a person meets it: one run, resumed, killed, refused, and every broken input."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.binaries import exits_with_2, metrics, refused, results, run, start
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["--hidden=16", "--latent_dim=3", "--batch_size=64", "--num_steps=60", "--log_every=10"]
-TIMINGS = ("seconds", "examples_per_second")
-
-
-def start(*flags, binary="train", **popen):
-    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")} | popen.pop(
-        "env", {}
-    )
-    command = [sys.executable, "-m", f"experiments.{binary}", *flags]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True, **popen)
-
-
-def run(*flags, **popen):
-    process = start(*flags, **popen)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def results(workdir):
-    return {k: v for k, v in json.loads((workdir / "results.json").read_text()).items() if k not in TIMINGS}
-
-
-def metrics(workdir, split="train"):
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [row for row in rows if row["split"] == split]
-
-
-def refused(*flags, match, **popen):
-    code, _, err = run(*flags, **popen)
-    lines = [line for line in err.splitlines() if not line.startswith("warning: ")]
-    assert code == 2, err
-    assert len(lines) == 1 and lines[0].startswith("error: ") and match in lines[0], err
-    return lines[0]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +195,7 @@ WRONG_FLAGS = [
 
 
 @pytest.mark.parametrize("flags, match", WRONG_FLAGS, ids=[" ".join(f) for f, _ in WRONG_FLAGS])
-def test_what_cannot_be_done_is_one_line_and_status_2(tmp_path, flags, match):
+def test_what_cannot_be_done_is_refused_in_one_line(tmp_path, flags, match):
     workdir = tmp_path / "run"
     refused(f"--workdir={workdir}", *flags, match=match)
     assert not workdir.exists()  # nothing half-written
@@ -263,13 +226,19 @@ def broken_files(folder):
     }
 
 
-def test_broken_files_are_one_line_and_status_2(tmp_path):
+def test_broken_files_are_refused_in_one_line(tmp_path):
     for name, (flags, match) in broken_files(tmp_path / "files").items():
         workdir = tmp_path / name
         refused(
             f"--workdir={workdir}", f"--dataset={tmp_path / 'files' / name}.npz", "--batch_size=16", *flags, match=match
         )
         assert not workdir.exists()
+
+
+def test_a_refusal_is_one_line_and_status_2_of_the_process(tmp_path):
+    exits_with_2(f"--workdir={tmp_path / 'run'}", "--dataset=nosuchset", match="neither built in")
+    exits_with_2(f"--workdir={tmp_path / 'run'}", "stray", match="not a flag: stray")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_workdir_that_cannot_be_written_is_refused(tmp_path):
@@ -287,14 +256,14 @@ def test_a_warm_up_that_ends_after_the_last_step_is_warned_of(tmp_path):
 
 def test_training_that_diverges_names_the_step_and_keeps_the_last_checkpoint(tmp_path):
     flags = [f"--workdir={tmp_path}", *SMALL, "--checkpoint_every=1", "--learning_rate=1e18"]
-    said = refused(*flags, match="training diverged: the 10 updates from step 1 on were skipped")
+    said = exits_with_2(*flags, match="training diverged: the 10 updates from step 1 on were skipped")
     # Why, and which of the 64 examples and of the parameters.
     assert "At step 1 the first that is not finite is " in said and "for 64 of 64 examples (rows " in said
     assert "the largest parameter is " in said and not (tmp_path / "results.json").exists()
     # Of the states after which nothing worked none was saved.
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["1"]
     flags = [f"--workdir={tmp_path / 'short'}", *SMALL, "--num_steps=5", "--learning_rate=1e18"]
-    refused(*flags, match="all updates from step 1 to the end, 4, were skipped")
+    exits_with_2(*flags, match="all updates from step 1 to the end, 4, were skipped")
     assert not (tmp_path / "short" / "results.json").exists()
 
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from test_run import metrics, refused, results, run, start
+from helpers.binaries import metrics, refused, results, run, start
 
 SMALL = ["--hidden=16", "--latent_dim=3", "--num_steps=60", "--log_every=10", "--checkpoint_every=20", "--iw_samples=4"]
 FLAGS = [*SMALL, "--beta=0.3,1", "--seed=0,1", "--learning_rate=3e-3", "--batch_size=64"]

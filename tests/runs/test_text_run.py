@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import golden
-from test_run import metrics, refused, results, run
+from helpers.binaries import metrics, refused, results, run
 
 from vae_jax.data.text import EOS, PAD
 from vae_jax.report.reading.model import explained, perplexity

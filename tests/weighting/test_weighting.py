@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from linear_bed import bed_optimum
+from helpers.linear_bed import bed_optimum
 
 from experiments.claims.bed import DIM, EXACT, FIXED, bed_data, exact_terms
 from vae_jax import objective, schedules, weighting

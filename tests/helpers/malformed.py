@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from absl import flags
+from hypothesis import HealthCheck, settings
 
 from vae_jax.runs import build, evaluate
 from vae_jax.runs.checks import check
@@ -16,6 +17,7 @@ from vae_jax.runs.sweep.grid import expand
 from vae_jax.runtime.config import claim_workdir, define_flags, kinds, parse
 from vae_jax.types import LONGEST, UserError
 
+FEW = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), max_examples=40)
 FIELDS = {f.name: (f, *kinds(Config)[f.name]) for f in dataclasses.fields(Config) if f.metadata["flag"]}
 MARKUP = "<img src=x onerror=alert(1)> \"&' $x_^{$"
 BAD_FLOATS = ("nan", "inf", "-inf", "1e39", "-1e300", "1e-40", "one", "1,5", "0x1p3", "")
