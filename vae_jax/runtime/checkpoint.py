@@ -1,8 +1,8 @@
 """Checkpoints: the only place that imports Orbax.
 
 Orbax writes atomically but keeps no checksum: a flipped bit restores as wrong numbers, and an empty folder with a
-  number for a name counts as the latest step. So each checkpoint carries a crc32 of every leaf, and restoring walks
-  back over the steps to the newest one that verifies.
+number for a name counts as the latest step. So each checkpoint carries a crc32 of every leaf, and restoring walks
+back over the steps to the newest one that verifies.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _silence():
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """crc32 of every leaf's bytes, by the leaf's path; typed keys by their data. One leaf at a time is on the host."""
+    """Returns the crc32 of every leaf's bytes by its path; typed keys by their data; with one leaf at a time here."""
     sums = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         array = np.ascontiguousarray(processes.fetch(leaf))
@@ -62,7 +62,7 @@ def checksums(tree: Any) -> dict[str, int]:
 
 
 def shapes(tree: Any) -> dict[str, str]:
-    """Type and shape of every leaf, such as ``float32[20, 4]``, by the leaf's path."""
+    """Returns type and shape of every leaf, such as ``float32[20, 4]``, by the leaf's path."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
@@ -137,7 +137,7 @@ class Checkpoints:
         )
 
     def restore_latest(self, like: Any) -> tuple[int, Any] | None:
-        """The newest checkpoint that verifies, as ``(step, state)``; None where there is none at all.
+        """Returns the newest checkpoint that verifies, as ``(step, state)``; None where there is none at all.
 
         Args:
           like: a state of the same structure, shapes, types and placement.
@@ -168,7 +168,7 @@ class Checkpoints:
         return None
 
     def _restore(self, step: int, abstract: Any) -> Any:
-        """The state of ``step``; whatever a torn file makes Orbax raise becomes one kind of error."""
+        """Returns the state of ``step``; whatever a torn file makes Orbax raise becomes one kind of error."""
         try:
             return self._read(step, abstract)
         except UserError:
@@ -224,7 +224,7 @@ def _check_shapes(where: str, there: dict[str, str], asked: dict[str, str]) -> N
 
 
 def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    """Shape, type and placement of a leaf, without its data."""
+    """Returns shape, type and placement of a leaf, without its data."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 

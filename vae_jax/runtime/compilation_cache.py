@@ -39,7 +39,7 @@ def remember(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def own_folder(environ: Mapping[str, str]) -> Path | None:
-    """``vae_jax/jax/MACHINE`` in the user's cache folder, made if need be; None where it cannot be the user's alone.
+    """Returns ``vae_jax/jax/MACHINE`` in the user's cache folder, made if need be; None where others could write.
 
     MACHINE stands for the kind of processor: one home is often that of many machines, and a program that was compiled
     for another processor ends with an illegal instruction.
@@ -73,16 +73,16 @@ def _anyone_may_rename(folder: Path) -> bool:
 
 def _is_private(path: Path) -> bool:
     """Whether ``path`` is a folder, no link, of this user, and closed to others; it is closed if it can be."""
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         return False
-    if stat.S_IMODE(found.st_mode) & 0o077:
+    if stat.S_IMODE(status.st_mode) & 0o077:
         path.chmod(0o700)
     return True
 
 
 def _machine() -> str:
-    """Eight digits that differ between processors of different abilities."""
+    """Returns eight digits that differ between processors of different abilities."""
     kind = f"{platform.system()} {platform.machine()} "
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -97,20 +97,16 @@ def prune(folder: Path, largest: int) -> None:
 
     JAX's own ``jax_compilation_cache_max_size`` wants the package filelock, and the lock at each compilation.
     """
-    found = []
+    files = []
     for path in folder.iterdir():
-        try:
+        with contextlib.suppress(OSError):  # another process has removed it
             status = path.stat()
-        except OSError:  # another process has removed it
-            continue
-        if stat.S_ISREG(status.st_mode):
-            found.append((max(status.st_atime, status.st_mtime), status.st_size, path))
-    whole = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+            if stat.S_ISREG(status.st_mode):
+                files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
+    whole = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
         if whole <= largest:
             return
-        try:
+        with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-        except OSError:
-            continue
-        whole -= size
+            whole -= size

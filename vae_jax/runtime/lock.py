@@ -30,13 +30,12 @@ except ImportError:  # a system without it, such as Windows: nothing is locked t
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}  # EACCES: where a network file system emulates flock
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 _POLL = 0.1  # seconds between two tries
-_SIGNING = (
-    0.02  # seconds: who got the lock a moment ago has signed it by then, and is named in place of who had it before
-)
+# Seconds: who got the lock a moment ago has signed it by then, and is named in place of who had it before.
+_SIGNING = 0.02
 
 
 class Lock:
-    """A lock that is held, from ``take``, ``take_first`` or ``join``; a context manager that releases it."""
+    """A lock that this process has, from ``take``, ``take_first`` or ``join``; a context manager that releases it."""
 
     def __init__(self, workdir: Path):
         self.workdir, self._signature = workdir, None
@@ -59,7 +58,10 @@ class Lock:
             self._file = None
 
     def lock(self, exclusive: bool) -> bool:
-        """Whether it is ours now, without waiting; a lock that is held already changes its kind, or is lost."""
+        """Tries to take the lock without waiting, and returns whether it is ours now.
+
+        One that we have already changes its kind, or is lost.
+        """
         if fcntl is None:
             return True
         try:
@@ -83,7 +85,7 @@ class Lock:
             os.write(self._file, as_line(self._signature).encode())
 
     def share(self) -> None:
-        """From exclusive to shared.
+        """Goes from exclusive to shared.
 
         Raises:
           UserError: another run came between; it has the workdir now.
@@ -98,7 +100,7 @@ class Lock:
 
 
 def take(workdir: Path, wait: float = 0.0) -> Lock:
-    """The lock of a run of one process.
+    """Returns the lock of a run of one process.
 
     Args:
       workdir: made where it is not there; on a file system that this machine has mounted.
@@ -108,14 +110,14 @@ def take(workdir: Path, wait: float = 0.0) -> Lock:
       UserError: another run holds it, or the folder cannot be written.
     """
     lock = Lock(Path(workdir))
-    until, said = time.monotonic() + wait, False
+    until, warned = time.monotonic() + wait, False
     while not lock.lock(exclusive=True):
         if time.monotonic() >= until:
             time.sleep(_SIGNING)
             lock.release()
             raise UserError(_refusal(lock.workdir))
-        if not said:
-            said = True
+        if not warned:
+            warned = True
             print(f"warning: {_in_use(lock.workdir)}; waiting up to {wait:g} s for it to end", file=sys.stderr)
         time.sleep(_POLL)
     lock.sign(first=True)
@@ -123,7 +125,7 @@ def take(workdir: Path, wait: float = 0.0) -> Lock:
 
 
 def take_first(workdir: Path, wait: float = 0.0) -> Lock:
-    """The lock of the first of several processes; when it has returned, the others may ``join``.
+    """Returns the lock of the first of several processes; when it has returned, the others may ``join``.
 
     Args:
       workdir, wait: as for ``take``.
@@ -137,7 +139,7 @@ def take_first(workdir: Path, wait: float = 0.0) -> Lock:
 
 
 def join(workdir: Path) -> Lock:
-    """The lock of any other process of a run whose first process holds it.
+    """Returns the lock of any other process of a run whose first process holds it.
 
     Raises:
       UserError: another run holds it, or the folder cannot be written.
@@ -158,7 +160,7 @@ def workdir_lock(workdir: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def holders(workdir: Path) -> list[dict[str, Any]]:
-    """Who signed the lock, each with ``pid``, ``host`` and ``since``; lines that are torn are left out."""
+    """Returns who signed the lock, each with ``pid``, ``host`` and ``since``; lines that are torn are left out."""
     try:
         rows = read_rows(workdir / ".lock")
     except OSError:
@@ -179,7 +181,7 @@ def _may_live(who: dict[str, Any]) -> bool:
 
 
 def _living(workdir: Path) -> list[dict[str, Any]]:
-    """Those who hold the lock; the holder may be about to sign in the place of one who is gone."""
+    """Returns those who have the lock; the holder may be about to sign in the place of one who is gone."""
     for _ in range(10):
         living = [who for who in holders(workdir) if _may_live(who)]
         if living:

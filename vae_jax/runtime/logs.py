@@ -39,7 +39,7 @@ class MetricsLog:
             self._events.close()
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """One line ``{"step", "split", ...}``, and one scalar for each number; an evaluation is written once."""
+        """Writes one line ``{"step", "split", ...}``, and one scalar for each number; an evaluation is written once."""
         if (step, split) in self._evaluated:
             return  # the run was stopped between this evaluation and its results
         self._file.write(line(step, split, values))
@@ -52,7 +52,7 @@ class MetricsLog:
 
 
 def _event_writer(workdir: Path, step: int):
-    """What writes TensorBoard events; None, said in a line, in an environment of others that lacks tensorboardX."""
+    """Returns what writes TensorBoard events; None, with a warning, where tensorboardX is missing."""
     try:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError:
@@ -62,12 +62,12 @@ def _event_writer(workdir: Path, step: int):
 
 
 def line(step: int, split: str, values: dict[str, Any]) -> str:
-    """One line of metrics.jsonl; a number that is not finite is null, because JSON has no word for it."""
+    """Returns one line of metrics.jsonl; a number that is not finite is null, because JSON has no word for it."""
     return as_line({"step": step, "split": split, **values})
 
 
 def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[tuple[int, dict[str, float]]]:
-    """The updates of a chunk that metrics.jsonl shows, as (step, values).
+    """Returns the updates of a chunk that metrics.jsonl shows, as (step, values).
 
     The first update of each chunk, and the run's last: each line is one update, so its identities hold. What is 0 or 1
     in an update (``SHARES``) is said as a share of the whole chunk.
@@ -122,14 +122,8 @@ class Progress:
 
         self.num_steps, self.unit = num_steps, unit
         self.terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=num_steps,
-            initial=step,
-            unit=f" {unit}",
-            disable=not self.terminal,
-            dynamic_ncols=True,
-            leave=True,
-        )
+        shown = {"unit": f" {unit}", "disable": not self.terminal, "dynamic_ncols": True}
+        self._bar = tqdm(total=num_steps, initial=step, **shown)
         self._next_line = 0
         self._initial = self._done = step
         self._began = time.perf_counter()
@@ -141,12 +135,12 @@ class Progress:
         self._bar.close()
 
     def update(self, step: int, values: dict[str, float]) -> None:
-        """``step`` updates are done, the last with these values."""
+        """Shows that ``step`` updates are done, the last with these values."""
         keys = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
         self.show(step, {k: f"{values[k]:.4g}" for k in keys if k in values})
 
     def show(self, step: int, shown: dict[str, str]) -> None:
-        """``step`` of what is counted are done, and this is to be said of them."""
+        """Shows that ``step`` of what is counted are done, and these words."""
         if self.terminal:
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(step - self._bar.n)
@@ -159,7 +153,7 @@ class Progress:
             )
 
     def advance(self, count: int, shown: dict[str, str]) -> None:
-        """``count`` more are done; on lines the time that is left is said as well, which a bar shows by itself."""
+        """Shows that ``count`` more are done; on lines with the time that is left, which a bar shows by itself."""
         self._done += count
         new = self._done - self._initial
         if not self.terminal and new:
@@ -168,7 +162,7 @@ class Progress:
         self.show(self._done, shown)
 
     def skip(self, count: int) -> None:
-        """``count`` more need not be done any more: another time did them, or nobody wants them now."""
+        """Counts off ``count`` more that need not be done: another time did them, or nobody wants them now."""
         self._done += count
         self._initial += count
         if self.terminal:
@@ -176,5 +170,5 @@ class Progress:
             self._bar.update(count)
 
     def say(self, text: str) -> None:
-        """A line that does not tear the bar."""
+        """Prints a line that does not tear the bar."""
         self._bar.write(text) if self.terminal else print(text, flush=True)
