@@ -15,10 +15,9 @@ run as ``train`` would have left it.
 
 from __future__ import annotations
 
-from vae_jax.runs.sweep.command import SHARED, Config, main
+from vae_jax.runs.sweep.execution import main
+from vae_jax.runs.sweep.flags import Config
 from vae_jax.runtime.config import launch
-
-__all__ = ["SHARED", "Config", "main"]
 
 if __name__ == "__main__":
     launch(main, Config)

@@ -99,9 +99,11 @@ def kept(settings: Settings, family: str, flags: Mapping[str, Any], make: Callab
 
 def sweep_rows(settings: Settings, family: str, flags: Mapping[str, Any]) -> Rows:
     """The finished runs of a sweep with these flags of ``experiments.sweep``, a row each."""
+    from vae_jax.runs.sweep.flags import SHARED
+
     from .. import sweep
 
-    single = set(sweep.SHARED)
+    single = set(SHARED)
 
     def make(root: Path) -> Rows:
         given = {k: v if k in single else str(v) for k, v in flags.items()}

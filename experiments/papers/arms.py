@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vae_jax.runs.sweep.flags import SHARED
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import read_rows, write_json
 
@@ -62,7 +63,7 @@ def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any]
       shared: flags of ``train`` that all have.
       seeds: as for ``--seed``.
     """
-    single = set(sweep.SHARED)
+    single = set(SHARED)
     found = []
     for name, flags in arms.items():
         print(f"\n=== {name}")

@@ -12,7 +12,8 @@ from vae_jax.runs import build, evaluate
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import names_of
 from vae_jax.runs.settings import Config
-from vae_jax.runs.sweep import command
+from vae_jax.runs.sweep import flags as sweep_flags
+from vae_jax.runs.sweep import halving
 from vae_jax.runs.sweep.grid import expand
 from vae_jax.runtime.config import claim_workdir, define_flags, kinds, parse
 from vae_jax.types import LONGEST, UserError
@@ -246,10 +247,10 @@ def up_to_training(argv: list[str]) -> build.Run:
 
 def runs_of_sweep(argv: list[str]) -> list[Config]:
     """The configurations of a sweep's runs, as far as they are made before data are read: the first few of them."""
-    config = parsed(argv, command.Config)
-    command.check(config)
-    settings = expand(command.asked(config), config.random_runs, config.search_seed)
-    shared = {name: getattr(config, name) for name in command.SHARED}
+    config = parsed(argv, sweep_flags.Config)
+    halving.stops(config.halving_at, 100)
+    settings = expand(sweep_flags.given_lists(config), config.random_runs, config.search_seed)
+    shared = {name: getattr(config, name) for name in sweep_flags.SHARED}
     configs = [Config(**shared | setting, workdir="runs/x") for setting in settings[:3]]
     for each in configs:
         check(each, names_of(each))

@@ -5,10 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from experiments import sweep
 from vae_jax.devices.parallel import parallel
 from vae_jax.runs.settings import Config
-from vae_jax.runs.sweep import halving
+from vae_jax.runs.sweep import flags, halving
 from vae_jax.runs.sweep.grid import Range, differing, expand, parse, run_name
 from vae_jax.runs.sweep.plan import make_jobs, make_programs, runs_that_fit
 from vae_jax.types import UserError
@@ -38,7 +37,7 @@ def test_lists_and_ranges():
         ("beta", "log:1:2:1", "is not a range"),
         ("beta", "log:1:nan:3", "is not a range"),
         ("beta", "log:1:10,3", "stands alone"),
-        ("likelihood", "gausian", "not one of gaussian"),
+        ("precision", "lerned", "not one of"),
         ("beta", "", "not a number"),
     ],
 )
@@ -84,8 +83,8 @@ def jobs_of(tmp_path, **asked):
 
 
 def test_what_differs_in_numbers_shares_a_program_and_what_differs_in_shape_does_not(tmp_path):
-    flags = {"hidden": "8", "batch_size": "32", "num_steps": "10"}
-    jobs, _ = jobs_of(tmp_path, **flags, beta="0.1,1", seed="0,1", learning_rate="1e-3,2e-3")
+    given = {"hidden": "8", "batch_size": "32", "num_steps": "10"}
+    jobs, _ = jobs_of(tmp_path, **given, beta="0.1,1", seed="0,1", learning_rate="1e-3,2e-3")
     assert [len(p.jobs) for p in make_programs(jobs, tmp_path, 100)] == [8]
     numbers = make_programs(jobs, tmp_path, 100)[0].numbers()
     assert sorted(numbers) == ["beta", "learning_rate"] and numbers["beta"].tolist()[:2] == [np.float32(0.1)] * 2
@@ -96,10 +95,10 @@ def test_what_differs_in_numbers_shares_a_program_and_what_differs_in_shape_does
         ("weighting", "constant,linear"),
         ("hidden", "8|16"),
     ):
-        jobs, _ = jobs_of(tmp_path, **(flags | {"beta": "0.1,1", flag: text}))
+        jobs, _ = jobs_of(tmp_path, **(given | {"beta": "0.1,1", flag: text}))
         sizes = [len(p.jobs) for p in make_programs(jobs, tmp_path, 100)]
         assert sizes == [2] * (len(jobs) // 2), flag
-    jobs, _ = jobs_of(tmp_path, **flags, beta="0.1,1,2", sigma="0.1,0.2", precision="fixed,predicted")
+    jobs, _ = jobs_of(tmp_path, **given, beta="0.1,1,2", sigma="0.1,0.2", precision="fixed,predicted")
     # A predicted sigma is measured from its start by compiled code, so there each start is a program.
     assert sorted(len(p.jobs) for p in make_programs(jobs, tmp_path, 100)) == [3, 3, 6]
 
@@ -129,8 +128,8 @@ def test_every_flag_of_train_is_known_to_the_sweep_or_left_out_on_purpose():
     import dataclasses
 
     theirs = {f.name for f in dataclasses.fields(Config)}
-    ours = {f.name for f in dataclasses.fields(sweep.Config)}
-    assert theirs - ours == set(sweep.LEFT_OUT) - {"workdir"} and set(sweep.SHARED) < theirs
+    ours = {f.name for f in dataclasses.fields(flags.Config)}
+    assert theirs - ours == set(flags.LEFT_OUT) - {"workdir"} and set(flags.SHARED) < theirs
 
 
 # ---------------------------------------------------------------- halving

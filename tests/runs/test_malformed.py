@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments import text
 from vae_jax.runs import evaluate, weigh
 from vae_jax.runs.settings import Config
-from vae_jax.runs.sweep import command
+from vae_jax.runs.sweep import flags as sweep_flags
 from vae_jax.runtime.config import claim_workdir, from_dict, kinds
 from vae_jax.runtime.files import read_object
 
@@ -93,7 +93,7 @@ def test_any_combination_of_flags_is_refused_or_makes_a_run(tmp_path_factory, fl
         (evaluate.Config, "--iw_samples=99999999999 --active_threshold=nan --seed=4294967296 --split=both"),
         (weigh.Config, "--sigma=inf --data_dim=2147483648 --latent_dim=2000000 --recon= --dataset="),
         (text.Config, "--word_dropout=nan --likelihood=gaussian --max_length=1e3"),
-        (command.Config, "--halving_keep=nan --workdir= --random_runs=2147483648 --iw_samples=99999999"),
+        (sweep_flags.Config, "--halving_keep=nan --workdir= --random_runs=2147483648 --iw_samples=99999999"),
     ],
 )
 def test_the_other_binaries_check_theirs_too(cls, flags):

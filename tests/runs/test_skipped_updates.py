@@ -92,9 +92,8 @@ def test_a_checkpoint_is_made_of_sound_states_only(shared):
 def test_a_run_of_a_sweep_ends_as_the_single_run_does(shared, tmp_path, monkeypatch, elbo, status):
     r = spoiled(shared, np.arange(len(shared.dataset.train)), workdir=str(tmp_path))
     state, _ = train(r, 3)
-    monkeypatch.setattr(finishing, "evaluate", lambda *_: ({"elbo": elbo}, None))
-    monkeypatch.setattr(finishing, "shares", lambda *_: {})
-    monkeypatch.setattr(finishing, "factor_scores", lambda *_: None)
+    monkeypatch.setattr(finishing, "measure", lambda *_: ({"elbo": elbo}, None))
+    monkeypatch.setattr(finishing, "additions", lambda *_: {})
     job = Job("one", {}, r)
     finishing.finish(job, Ended(0, state, "done", None), None, None, None, 1.0)
     found = json.loads((tmp_path / "results.json").read_text())

@@ -139,7 +139,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     """
     names = names_of(config)
     warnings = check(config, names)
-    dataset, spectrum = shared or material(config, keep=0 if config.placement == "streamed" else placement.held())
+    dataset, spectrum = shared or material(config, keep=0 if config.placement == "streamed" else placement.bytes_held())
     if config.batch_size > len(dataset.train):
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
     _check_kind(config, dataset)

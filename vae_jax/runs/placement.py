@@ -19,7 +19,7 @@ IN_BLOCKS = 2**30  # bytes of training data from which batches are drawn from bl
 SHARE = 0.4  # of a memory that the data may take
 
 
-def held() -> int:
+def bytes_held() -> int:
     """The most bytes of a split that this process holds in the memory of its host."""
     try:
         host = jax.local_devices(backend="cpu")
@@ -67,7 +67,7 @@ def on_devices(spread: Parallel, split: Any) -> Any:
     return split if isinstance(split, Rows) or split.nbytes > room else spread.place(split)
 
 
-def said(layout: str, config: Any, dataset: Dataset) -> str:
+def describe(layout: str, config: Any, dataset: Dataset) -> str:
     """The line that says where the data are and how batches are drawn."""
     n, devices = len(dataset.train), len(jax.devices())
     places = {

@@ -18,9 +18,9 @@ from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import placement, profiling
 from vae_jax.runs.build import Material, Run, build, weighed
 from vae_jax.runs.loop import train_and_save
-from vae_jax.runs.results import evaluate, make_instruments
-from vae_jax.runs.workdir import Workdir, opened
-from vae_jax.runtime.files import read_object, read_rows, write_json
+from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure
+from vae_jax.runs.workdir import Workdir, open_workdir
+from vae_jax.runtime.files import read_object, write_json
 from vae_jax.types import TrainState
 
 
@@ -34,7 +34,7 @@ def run(config, shared: Material | None = None) -> None:
     """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
     started = time.perf_counter()
     r = build(config, shared)
-    with opened(r.config.flags) as workdir:
+    with open_workdir(r.config.flags) as workdir:
         _run(r, workdir, started)
 
 
@@ -44,7 +44,7 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     if r.is_text and first:
         write_json(path / "vocabulary.json", list(r.dataset.words))
     line = weighed(r)
-    print(line, placement.said(r.spread.layout, config, r.dataset), *r.dataset.notes, sep="\n")
+    print(line, placement.describe(r.spread.layout, config, r.dataset), *r.dataset.notes, sep="\n")
     for warning in r.warnings if first else ():
         print(f"warning: {warning}", file=sys.stderr)
     if processes.told_by_first(_is_finished(path, config.num_steps)):
@@ -58,10 +58,10 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
             processes.leave(trained.stopped_by)
         print("evaluating")
         state, clock = trained.state, trained.clock
-        results = evaluate(r, state, trained.train, trained.test, instruments)[0] | {"headline": line}
+        results = measure(r, state, trained.train, trained.test, instruments)[0] | {"headline": line}
         looks = seen(r, state, trained.test)
         if first:
-            results |= shares(path, config.num_steps)
+            results |= clipped_and_saturated(path, config.num_steps)
             rate = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
             results |= {"examples_per_second": rate, "seconds": time.perf_counter() - started}
             looks(path)
@@ -80,7 +80,7 @@ def _is_finished(path: Path, num_steps: int) -> bool:
 def seen(r: Run, state: TrainState, test) -> Callable[[Path], None]:
     """What a person looks at: pictures.npz, or of a text sentences.json; every process computes it, one writes it."""
     if r.is_text:
-        from vae_jax.runs.results import sentences
+        from vae_jax.runs.text_results import sentences
 
         found = sentences(r, state, test)
         return lambda workdir: write_json(workdir / "sentences.json", found)
@@ -101,14 +101,3 @@ def finish(workdir: Path) -> None:
     results, config = (json.loads((workdir / name).read_text()) for name in ("results.json", "config.json"))
     print(*summary_lines(results, config), sep="\n")
     print(f"report: {page}")
-
-
-def shares(workdir: Path, num_steps: int) -> dict[str, float | None]:
-    """How often gradients were clipped, and in the second half of the run a controller was at its bound."""
-    rows = [row for row in read_rows(workdir / "metrics.jsonl") if row["split"] == "train"]
-    late = [row["saturated"] for row in rows if row["step"] >= num_steps // 2 and "saturated" in row]
-    clipped = [row["clipped"] for row in rows if "clipped" in row]
-    return {
-        "clipped": float(np.mean(clipped)) if clipped else None,
-        "saturated": float(np.mean(late)) if late else None,
-    }

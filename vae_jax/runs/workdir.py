@@ -29,7 +29,7 @@ class Workdir(NamedTuple):
     ended: Callable[[], None]
 
 
-def local(workdir: str) -> Path:
+def local_folder(workdir: str) -> Path:
     """The folder that a run works in: ``workdir`` itself, or the staging folder of a URL."""
     mirror = _mirror(workdir)
     return Path(workdir) if mirror is None else mirror.local
@@ -49,7 +49,7 @@ def _mirror(workdir: str) -> Any:
 
 
 @contextlib.contextmanager
-def opened(config: Any) -> Iterator[Workdir]:
+def open_workdir(config: Any) -> Iterator[Workdir]:
     """This configuration's workdir, held until the end; on every process of the run.
 
     Raises:
@@ -71,7 +71,7 @@ def opened(config: Any) -> Iterator[Workdir]:
 
 
 @contextlib.contextmanager
-def visited(workdir: str) -> Iterator[Path]:
+def existing_workdir(workdir: str) -> Iterator[Path]:
     """The folder of a run that is there already; of a URL its copy here, which is brought back when all went well."""
     mirror = _mirror(workdir)
     if mirror is None:
@@ -83,7 +83,7 @@ def visited(workdir: str) -> Iterator[Path]:
         mirror.push(final=True)
 
 
-def inside(workdir: Workdir, path: Path, config: Any) -> Workdir:
+def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
     """A run of a sweep in its folder below the sweep's, whose lock holds for it.
 
     Raises:

@@ -12,20 +12,21 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import typing
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vae_jax.runs.settings import Config
-from vae_jax.runtime.config import LARGEST
+from vae_jax.runtime.config import LARGEST, kinds
 from vae_jax.types import UserError
 
 MOST = 10_000  # runs; more is a slip of the pen
 LONGEST = 150  # letters of a folder's name
 _SCALES = {"log": np.geomspace, "lin": np.linspace}
 _SWITCH = {"true": True, "false": False}
-_BARS = ("hidden",)  # values that hold commas themselves
+# Flags whose values hold commas themselves.
+_BARS = ("hidden",)
+_FIELDS, _KINDS = {field.name: field for field in dataclasses.fields(Config)}, kinds(Config)
 
 
 class Range(NamedTuple):
@@ -36,41 +37,36 @@ class Range(NamedTuple):
     high: float
 
     def at(self, u: float) -> float:
-        """The point at a share ``u`` of the way, 0 to 1."""
+        """Returns the point at a share ``u`` of the way, 0 to 1."""
         if self.scale == "log":
             return self.low * (self.high / self.low) ** u
         return self.low + u * (self.high - self.low)
 
 
-def _kind(name: str) -> type:
-    hint = typing.get_type_hints(Config)[name]
-    return next(k for k in typing.get_args(hint) or (hint,) if k is not type(None))
-
-
 def tidy(value: float, kind: type):
-    """A number of a range as somebody would have typed it: six digits, or a whole number for an integer flag."""
+    """Returns a number of a range as somebody would have typed it: six digits, or a whole number."""
     return round(value) if kind is int else float(f"{value:.6g}")
 
 
 def parse(name: str, text: str) -> list[Any] | Range:
-    """The values that a flag of ``train`` is given, without repetitions, or a range without a count.
+    """Returns the values that a flag of ``train`` is given, without repetitions, or a range without a count.
 
     Raises:
       UserError: what is not a value of that flag, in one line that says what would be.
     """
-    kind, found = _kind(name), []
+    kind, values = _KINDS[name][0], []
     for item in (part.strip() for part in text.split("|" if name in _BARS else ",")):
         scale, *ends = item.split(":")
         if kind in (int, float) and scale in _SCALES:
-            values = _range(name, item, scale, ends, kind)
-            if isinstance(values, Range):
+            points = _range(name, item, scale, ends, kind)
+            if isinstance(points, Range):
                 if item != text.strip():
                     raise UserError(f"--{name}={text}: a range to draw from, {item}, stands alone")
-                return values
-            found += values
+                return points
+            values += points
         else:
-            found.append(_value(name, item, kind))
-    return list(dict.fromkeys(found))
+            values.append(_value(name, item, kind))
+    return list(dict.fromkeys(values))
 
 
 def _range(name, item, scale, ends, kind):
@@ -91,7 +87,7 @@ def _range(name, item, scale, ends, kind):
 
 
 def _value(name, item, kind):
-    about = next(f for f in dataclasses.fields(Config) if f.name == name).metadata
+    about = _FIELDS[name].metadata
     if about["choices"] and not about["extensible"] and item not in about["choices"]:
         raise UserError(f"--{name}={item} is not one of {', '.join(about['choices'])}")
     try:
@@ -101,25 +97,25 @@ def _value(name, item, kind):
         raise UserError(f"--{name}={item} is not {what}, nor a list or range of them such as 1,2,3") from None
 
 
-def expand(asked: dict[str, str], random_runs: int | None, search_seed: int) -> list[dict[str, Any]]:
-    """The settings of every run, in order; each names the flags that were given, and what they are for that run.
+def expand(given: dict[str, str], random_runs: int | None, search_seed: int) -> list[dict[str, Any]]:
+    """Returns the flags of every run, in order; each names the flags that were given, and what they are for that run.
 
     Args:
-      asked: flag -> text, of the flags that were given.
+      given: flag -> text, of the flags that were given.
       random_runs: None for all combinations; else how many of them are drawn, each with every seed.
       search_seed: of that draw.
 
     Raises:
       UserError: a text that cannot be read, a range without a count, or more than ``MOST`` runs.
     """
-    values = {name: parse(name, text) for name, text in asked.items()}
+    values = {name: parse(name, text) for name, text in given.items()}
     seeds = values.pop("seed", [0])
     if isinstance(seeds, Range):
-        raise UserError(f"--seed={asked['seed']}: seeds are listed, such as 0,1,2")
+        raise UserError(f"--seed={given['seed']}: seeds are listed, such as 0,1,2")
     if random_runs is None:
         for name, value in values.items():
             if isinstance(value, Range):
-                raise UserError(f"--{name}={asked[name]} says no number of values; add one, or --random_runs=N")
+                raise UserError(f"--{name}={given[name]} says no number of values; add one, or --random_runs=N")
         count = math.prod(len(v) for v in values.values())
         settings = [dict(zip(values, row)) for row in itertools.product(*values.values())] if count <= MOST else []
     else:
@@ -133,26 +129,26 @@ def expand(asked: dict[str, str], random_runs: int | None, search_seed: int) -> 
 def _drawn(values, count, search_seed):
     # RandomState's stream is frozen for good; that of numpy's Generator may change with any release.
     chooser = np.random.RandomState(search_seed)
-    found = []
+    settings = []
     for _ in range(count):
         setting = {}
         for name, value in values.items():
             if isinstance(value, Range):
-                setting[name] = tidy(value.at(chooser.uniform()), _kind(name))
+                setting[name] = tidy(value.at(chooser.uniform()), _KINDS[name][0])
             else:
                 setting[name] = value[chooser.randint(len(value))]
-        found.append(setting)
-    return found
+        settings.append(setting)
+    return settings
 
 
 def differing(settings: list[dict[str, Any]]) -> list[str]:
-    """The flags that do not have the same value in all runs, the seed last."""
+    """Returns the flags that do not have the same value in all runs, the seed last."""
     names = [n for n in settings[0] if n != "seed"] + ["seed"]
     return [name for name in names if len({str(s[name]) for s in settings}) > 1]
 
 
 def run_name(setting: dict[str, Any], swept: list[str]) -> str:
-    """``beta=0.1_seed=0``: a folder's name, made of what differs between the runs."""
+    """Returns a folder's name, such as ``beta=0.1_seed=0``, made of what differs between the runs."""
     values = [(name, setting[name]) for name in swept]
     shown = [f"{name}={v:g}" if isinstance(v, float) else f"{name}={v}" for name, v in values]
     name = "_".join(shown).replace("/", "-") or "only"

@@ -12,7 +12,7 @@ import numpy as np
 from vae_jax.devices.memory import state_bytes, total
 from vae_jax.devices.parallel import Parallel
 from vae_jax.runs import placement
-from vae_jax.runs.build import Material, Run, build, first_state, material
+from vae_jax.runs.build import Material, Run, build, first_state, material, training_chunk
 from vae_jax.runs.settings import Config, flat
 from vae_jax.runs.sweep.grid import run_name
 from vae_jax.types import UserError
@@ -45,7 +45,7 @@ class Job(NamedTuple):
     """One run of a sweep: the folder it will have, the flags in which it differs, and its pieces."""
 
     name: str
-    asked: dict[str, Any]
+    swept: dict[str, Any]
     run: Run
 
     @property
@@ -66,21 +66,21 @@ class Program(NamedTuple):
         return self.jobs[0].run
 
     def numbers(self) -> dict[str, np.ndarray]:
-        """What differs between the runs, name -> ``[r]``, float32 or int32."""
-        found = {}
+        """Returns what differs between the runs, name -> ``[r]``, float32 or int32."""
+        numbers = {}
         for name in traced_names(self.first.config):
             values = [getattr(job.run.config, name) for job in self.jobs]
             if values[0] is not None and len(set(values)) > 1:
-                found[name] = np.asarray(values, np.int32 if isinstance(values[0], int) else np.float32)
-        return found
+                numbers[name] = np.asarray(values, np.int32 if isinstance(values[0], int) else np.float32)
+        return numbers
 
     def keys(self) -> jax.Array:
-        """The runs' keys, ``[r]``."""
+        """Returns the runs' keys, ``[r]``."""
         return jax.numpy.stack([job.run.key for job in self.jobs])
 
 
 def traced_names(config) -> tuple[str, ...]:
-    """The flags that may differ inside a program of this configuration."""
+    """Returns the flags that may differ inside a program of this configuration."""
     # A predicted sigma is measured from its start by the decoder, which evaluation compiles in.
     return tuple(name for name in TRACED if not (name == "sigma" and config.precision == "predicted"))
 
@@ -88,10 +88,10 @@ def traced_names(config) -> tuple[str, ...]:
 def make_jobs(
     settings: list[dict[str, Any]], swept: list[str], shared: dict[str, Any], root: Path, spread: Parallel
 ) -> tuple[list[Job], list[str]]:
-    """The pieces of every run, its data read once; and what is to be warned of, each line once.
+    """Makes the pieces of every run, its data read once; and returns the warnings, each once.
 
     Args:
-      settings: of each run, from ``grid.expand``.
+      settings: the flags of each run, from ``grid.expand``.
       swept: the names among them that differ.
       shared: the flags that all runs share.
       root: the sweep's workdir.
@@ -100,7 +100,7 @@ def make_jobs(
     Raises:
       UserError: a run cannot be; its name is in the message where there are several.
     """
-    jobs, said, read = [], {}, {}
+    jobs, warned, read = [], {}, {}
     for setting in settings:
         name = run_name(setting, swept)
         try:
@@ -109,23 +109,24 @@ def make_jobs(
         except UserError as error:
             raise UserError(f"{error} (the run {name})" if len(settings) > 1 else str(error)) from None
         for warning in r.warnings:
-            said.setdefault(warning, []).append(name)
+            warned.setdefault(warning, []).append(name)
         jobs.append(Job(name, {key: setting[key] for key in swept}, r))
-    return jobs, [_said(warning, names, len(jobs)) for warning, names in said.items()]
+    return jobs, [_with_names(warning, names, len(jobs)) for warning, names in warned.items()]
 
 
-def _said(warning: str, names: list[str], total: int) -> str:
+def _with_names(warning: str, names: list[str], total: int) -> str:
     if len(names) == total:
         return warning
     return f"{warning} ({names[0]}" + (f" and {len(names) - 1} other runs)" if len(names) > 1 else ")")
 
 
 def _material(config, read: dict[Any, Material]) -> Material:
-    """The data of a configuration; the eigenvalues of noisy pixels are those of its own seed, as ``train`` has them."""
+    """Returns the data of a configuration, each read once."""
+    # The eigenvalues of noisy pixels are those of the run's own seed, as ``train`` has them.
     key = (config.pixels, config.seed if config.pixels in _NOISY else None)
     if key not in read:
         known = next(iter(read.values())).dataset if read else None
-        read[key] = material(config, known, placement.held())
+        read[key] = material(config, known, placement.bytes_held())
         if placement.layout(config, read[key].dataset) != "whole":
             size = read[key].dataset.train.nbytes / 1e9
             raise UserError(
@@ -158,14 +159,14 @@ def make_programs(jobs: list[Job], root: Path, most: int | None) -> list[Program
 
 
 def _shape(config) -> str:
-    """All that a compiled program of this configuration depends on; of a traced number only whether there is one."""
+    """Returns all that a compiled program of this configuration depends on: of a traced number whether there is one."""
     fields, names = flat(config.flags), traced_names(config)
     fields = {k: (v is None if k in names else v) for k, v in fields.items() if k not in ("workdir", "seed")}
     return repr(sorted(fields.items()))
 
 
 def runs_that_fit(r: Run) -> int:
-    """How many runs fit into the memory of all devices, beside the data.
+    """Returns how many runs fit into the memory of all devices, beside the data.
 
     A run needs its state three times (before and after a chunk, and while it is saved) and, where runs go side by side,
     its gradients and what the step keeps for them.
@@ -180,12 +181,10 @@ def runs_that_fit(r: Run) -> int:
 
 
 def _scratch(r: Run) -> int:
-    """What one update of one run keeps while it works, in bytes, as the compiler says."""
-    from vae_jax.runs.build import training_chunk
-
+    """Returns what one update of one run keeps while it works, in bytes, as the compiler says."""
     chunk = training_chunk(r, r.config, lambda tree: tree, lambda rows: (rows, jax.numpy.arange(rows.shape[0])))
     state = jax.eval_shape(lambda key: first_state(r, r.config, key), r.key)
     data = jax.ShapeDtypeStruct(r.dataset.train.shape, r.dataset.train.dtype)
     compiled = jax.jit(chunk, static_argnums=2).lower(state, data, 1).compile()
-    found = compiled.memory_analysis()
-    return 0 if found is None else int(found.temp_size_in_bytes)
+    analysis = compiled.memory_analysis()
+    return 0 if analysis is None else int(analysis.temp_size_in_bytes)

@@ -23,44 +23,15 @@ from vae_jax.runs.build import first_state, make_vae, training_chunk
 from vae_jax.runs.loop import CONVENTION
 from vae_jax.runs.skipped_updates import watch_skipped
 from vae_jax.runs.sweep import halving
-from vae_jax.runs.sweep.plan import Program
-from vae_jax.runs.workdir import Workdir, inside
+from vae_jax.runs.sweep.plan import Job, Program
+from vae_jax.runs.sweep.session import Interrupted, Session
+from vae_jax.runs.workdir import claim_run_folder
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.logs import Progress, line, rewind, update_rows
 from vae_jax.train.guard import MAX_SKIPPED
 from vae_jax.train.loop import Every, Hooks, fit
 from vae_jax.train.many_runs import FINITE, SweepState, init_sweep, make_sweep_chunk, run_of, take
 from vae_jax.types import TrainState
-
-
-class Settings(NamedTuple):
-    """What a sweep does with each program.
-
-    Attributes:
-      every: steps between lines of metrics, and between checkpoints.
-      stops: the steps after which dominated runs stop; empty without halving.
-      keep: the least share of the runs that goes on.
-      side_by_side: runs computed at once; None for what suits the platform.
-    """
-
-    every: Every
-    stops: list[int]
-    keep: float
-    side_by_side: int | None
-
-
-class Watch(NamedTuple):
-    """Who looks on.
-
-    Attributes:
-      progress: counts steps of runs.
-      stop: ``() -> bool``, whether somebody asked for a stop.
-      spent: ``(seconds, steps of runs)`` of training, told now and then.
-    """
-
-    progress: Progress
-    stop: Callable[[], bool]
-    spent: Callable[[float, int], None]
 
 
 class Ended(NamedTuple):
@@ -79,47 +50,43 @@ class Ended(NamedTuple):
     diverged_at: int | None
 
 
-class Interrupted(Exception):
-    """Somebody asked for a stop; everything up to the last chunk is saved."""
-
-
-def train(program: Program, settings: Settings, scores: Callable, watch: Watch, workdir: Workdir) -> list[Ended]:
+def train(program: Program, session: Session, progress: Progress, scores: Callable) -> list[Ended]:
     """Trains a program to its end, from its last checkpoint.
 
     Args:
-      program, settings: what is trained, and how.
+      program: what is trained.
+      session: the sweep that it is of.
+      progress: counts steps of runs.
       scores: of ``make_scorer``, for halving.
-      watch: who looks on.
-      workdir: the sweep's.
 
     Raises:
       Interrupted: after a save.
     """
     for job in program.jobs:
-        inside(workdir, job.workdir, job.run.config.flags)
-    config, ended = program.first.config, []
-    members = np.arange(len(program.jobs))
-    state = first_sweep_state(program)
-    for rung, last in enumerate([*settings.stops, config.num_steps]):
-        state = _rung(program, settings, rung, state, last, watch, workdir)
+        claim_run_folder(session.workdir, job.workdir, job.run.config.flags)
+    num_steps, ended = program.first.config.num_steps, []
+    members, state = np.arange(len(program.jobs)), first_sweep_state(program)
+    stops = halving.stops(session.config.halving_at, num_steps) if session.config.halving else []
+    for rung, last in enumerate([*stops, num_steps]):
+        state = _train_rung(program, session, progress, rung, state, last)
         kept = np.arange(0)
-        if last < config.num_steps:
-            kept = halving.survivors(*_positions(program, state, scores), settings.keep)
-            watch.progress.say(f"step {last}: {len(kept)} of {len(members)} runs go on, the others are dominated")
-            watch.progress.skip((len(members) - len(kept)) * (config.num_steps - last))
-        ended += [_ended(state, row, config.num_steps) for row in range(len(members)) if row not in kept]
+        if last < num_steps:
+            kept = halving.survivors(*_positions(program, state, scores), session.config.halving_keep)
+            progress.say(f"step {last}: {len(kept)} of {len(members)} runs go on, the others are dominated")
+            progress.skip((len(members) - len(kept)) * (num_steps - last))
+        ended += [_ended(state, row, num_steps) for row in range(len(members)) if row not in kept]
         members, state = members[kept], take(state, kept) if len(kept) else state
     return ended
 
 
 def first_sweep_state(program: Program) -> SweepState:
-    """The state of all runs of a program before the first update."""
+    """Returns the state of all runs of a program before the first update."""
     r = program.first
-    return init_sweep(lambda n, key: first_state(r, _with(r.config, n), key), program.numbers(), program.keys())
 
+    def first(numbers, key):
+        return first_state(r, dataclasses.replace(r.config, **numbers), key)
 
-def _with(config, numbers):
-    return dataclasses.replace(config, **numbers)
+    return init_sweep(first, program.numbers(), program.keys())
 
 
 def _ended(state: SweepState, row: int, num_steps: int) -> Ended:
@@ -128,81 +95,82 @@ def _ended(state: SweepState, row: int, num_steps: int) -> Ended:
     return Ended(int(state.member[row]), own, status, None if bad == FINITE else bad)
 
 
-def _rung(
-    program: Program, settings: Settings, rung: int, state: SweepState, last: int, watch: Watch, workdir: Workdir
+def _train_rung(
+    program: Program, session: Session, progress: Progress, rung: int, state: SweepState, last: int
 ) -> SweepState:
-    """The runs of ``state`` at step ``last``: trained, or read where they have been before."""
-    mesh = run_mesh(len(state.member), program.first.config.batch_size)
-    note = {
-        "convention": CONVENTION,
-        **program.first.dataset.fingerprints,
-        "runs": [job.name for job in program.jobs],
-    }
+    """Returns the runs of ``state`` at step ``last``: trained, or read where they have been before."""
+    r, config = program.first, session.config
+    mesh = run_mesh(len(state.member), r.config.batch_size)
+    note = {"convention": CONVENTION, **r.dataset.fingerprints, "runs": [job.name for job in program.jobs]}
     with Checkpoints(program.folder / f"rung_{rung}", keep=2, note=note) as checkpoints:
         # Several processes save and restore what all of their devices hold; one does it on its host.
-        held = (lambda state: state) if processes.count() == 1 else program.first.spread.place
-        begun, found = int(state.step), checkpoints.restore_latest(held(state))
-        state = mesh.fetch(found[1]) if found else state
-        first = int(state.step)
-        watch.progress.skip((first - begun) * len(state.member))
-        if found and first < last:
-            watch.progress.say(f"continuing from step {first}")
+        as_saved = (lambda state: state) if processes.count() == 1 else r.spread.place
+        begun, saved = int(state.step), checkpoints.restore_latest(as_saved(state))
+        state = mesh.fetch(saved[1]) if saved else state
+        first, members = int(state.step), np.asarray(state.member)
+        progress.skip((first - begun) * len(members))
         if first == last:
             return state
-        names = [program.jobs[i].name for i in np.asarray(state.member)]
-        recorder = _Recorder(program, mesh, np.asarray(state.member), last, watch)
-        for i in np.asarray(state.member) if processes.is_first() else ():
-            rewind(program.jobs[i].workdir / "metrics.jsonl", first)
+        if saved:
+            progress.say(f"continuing from step {first}")
+        jobs = [program.jobs[i] for i in members]
+        for job in jobs if processes.is_first() else ():
+            rewind(job.workdir / "metrics.jsonl", first)
 
         def save(state):
-            checkpoints.save(int(state.step), held(mesh.fetch(state)))
-            workdir.saved()
+            checkpoints.save(int(state.step), as_saved(mesh.fetch(state)))
+            session.workdir.saved()
 
-        hooks = Hooks(
-            log=recorder.log,
-            evaluate=lambda state: None,
-            save=save,
-            interrupted=watch.stop,
-            check=recorder.check,
-        )
-        chunk, data = compiled(program, settings.side_by_side, mesh), mesh.whole(program.first.dataset.train)
+        recorder = _Recorder(jobs, last, progress)
+        # The test split is scored at the end only.
+        hooks = Hooks(recorder.log, lambda state: None, save, session.stop, recorder.check)
+        every = Every(config.log_every, r.config.num_steps, config.checkpoint_every)
+        chunk, data = compiled(program, config.side_by_side, mesh), mesh.whole(r.dataset.train)
         started = time.perf_counter()
-        state, _ = fit(mesh.place(state), lambda s, length: chunk(s, data, length), last, settings.every, hooks)
-        watch.spent(time.perf_counter() - started, (int(state.step) - first) * len(names))
+        state, _ = fit(mesh.place(state), lambda s, length: chunk(s, data, length), last, every, hooks)
+        steps = (int(state.step) - first) * len(jobs)
+        session.clock.add(training_seconds=time.perf_counter() - started, training_steps=steps)
     if int(state.step) < last:
         raise Interrupted
     return mesh.fetch(state)
 
 
 def compiled(program: Program, side_by_side: int | None, mesh: RunMesh) -> Callable:
-    """The chunk of a program, ``(state, data, length) -> (state, metrics)``; ``side_by_side`` as in ``Settings``."""
+    """Returns the chunk of a program, ``(state, data, length) -> (state, metrics)``.
+
+    Args:
+      program: what is trained.
+      side_by_side: runs computed at once; None for what suits the platform.
+      mesh: the devices.
+    """
     r = program.first
     # One model fills a CPU, and its products under vmap are slower; an accelerator wants all of them at once.
     at_once = side_by_side or (1 if jax.default_backend() == "cpu" else mesh.at_once)
     if at_once > 1:
         r = r._replace(vae=make_vae(r.config, r.likelihood.theta_shape(r.event), batched_kernels=True))
-    chunk = make_sweep_chunk(
-        lambda numbers: training_chunk(r, _with(r.config, numbers), mesh.all_mean, mesh.split), at_once
-    )
-    return mesh.compile(chunk)
+
+    def chunk_of(numbers):
+        return training_chunk(r, dataclasses.replace(r.config, **numbers), mesh.all_mean, mesh.split)
+
+    return mesh.compile(make_sweep_chunk(chunk_of, at_once))
 
 
 class _Recorder:
-    """Writes each run's metrics.jsonl, and tells whoever looks on how the runs do."""
+    """Writes each run's metrics.jsonl, and says how the runs do."""
 
-    def __init__(self, program: Program, mesh: RunMesh, members: np.ndarray, last: int, watch: Watch):
-        self._jobs = [program.jobs[i] for i in members]
-        self._last, self._watch = last, watch
+    def __init__(self, jobs: list[Job], last: int, progress: Progress):
+        self._jobs, self._last, self._progress = jobs, last, progress
         self._dead: set[str] = set()
-        self._skips = [watch_skipped(watch.progress.say, job.name) for job in self._jobs]
+        self._watch_skips = [watch_skipped(progress.say, job.name) for job in jobs]
 
     def check(self, first: int, metrics: dict[str, np.ndarray]) -> None:
         stop = first + metrics["loss"].shape[1]
         for job, row in zip(self._jobs, metrics["skipped_in_a_row"][:, -1]):
-            if not row < MAX_SKIPPED and job.name not in self._dead:  # NaN: it was frozen before
+            # A row that is NaN was frozen before.
+            if not row < MAX_SKIPPED and job.name not in self._dead:
                 self._dead.add(job.name)
                 since = first if np.isnan(row) else stop - int(row)
-                self._watch.progress.say(f"warning: {job.name} is not finite at step {since}: frozen")
+                self._progress.say(f"warning: {job.name} is not finite at step {since}: frozen")
 
     def log(self, first: int, metrics: dict[str, np.ndarray]) -> None:
         length = metrics["loss"].shape[1]
@@ -210,7 +178,7 @@ class _Recorder:
             if job.name in self._dead:
                 continue
             own = {name: values[i] for name, values in metrics.items()}
-            self._skips[i](first, own)
+            self._watch_skips[i](first, own)
             ends = first + length == job.run.config.num_steps
             with (job.workdir / "metrics.jsonl").open("a") as file:
                 for step, row in update_rows(first, own, ends, job.run.rates):
@@ -218,28 +186,28 @@ class _Recorder:
         self._show(first + length, length, metrics)
 
     def _show(self, step: int, length: int, metrics: dict[str, np.ndarray]) -> None:
-        progress, runs = self._watch.progress, len(self._jobs)
+        runs = len(self._jobs)
         elbo = metrics["elbo"][:runs].mean(axis=1)
         shown = {"alive": f"{runs - len(self._dead)} of {runs}", "at step": f"{step}/{self._last}"}
         if np.isfinite(elbo).any():
             best = int(np.nanargmax(np.where(np.isfinite(elbo), elbo, -np.inf)))
             shown["best elbo"] = f"{elbo[best]:.5g} ({self._jobs[best].name})"
-        progress.advance(length * runs, shown)
+        self._progress.advance(length * runs, shown)
 
 
 def _positions(program: Program, state: SweepState, scores: Callable) -> tuple[np.ndarray, np.ndarray]:
-    """Rate and distortion of every run, ``[r]`` each, on ``halving.ROWS`` training examples; NaN for frozen ones.
+    """Returns rate and distortion of every run, ``[r]`` each, on ``halving.ROWS`` training examples; NaN where frozen.
 
     For a Gaussian the distortion is that at the sigma of the error, so that runs of any sigma compare.
     """
-    r, found = program.first, []
+    r, positions = program.first, []
     train = r.spread.place(r.dataset.train[: halving.ROWS])
-    for row in range(len(state.member)):
+    for row, member in enumerate(np.asarray(state.member)):
         if int(state.bad_step[row]) != FINITE:
-            found.append((math.nan, math.nan))
+            positions.append((math.nan, math.nan))
             continue
-        job, own = program.jobs[int(state.member[row])], r.spread.place(run_of(state, row).params)
-        s = summarise(scores(own, train, purpose_key(job.run.key, TRAIN)), r.data_dim)
+        params = r.spread.place(run_of(state, row).params)
+        s = summarise(scores(params, train, purpose_key(program.jobs[member].run.key, TRAIN)), r.data_dim)
         calibrated = 0.5 * r.data_dim * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))
-        found.append((s["rate"], calibrated if r.config.likelihood == "gaussian" else s["distortion"]))
-    return tuple(np.array(found).T)
+        positions.append((s["rate"], calibrated if r.config.likelihood == "gaussian" else s["distortion"]))
+    return tuple(np.array(positions).T)

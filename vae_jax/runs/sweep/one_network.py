@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +10,12 @@ from vae_jax.devices import processes
 from vae_jax.runs.build import Material, Run, build, weighed
 from vae_jax.runs.evaluate import read_at
 from vae_jax.runs.loop import train_and_save
-from vae_jax.runs.results import evaluate, make_instruments
-from vae_jax.runs.run import shares
-from vae_jax.runs.sweep.finishing import factor_scores, flags_of
+from vae_jax.runs.results import make_instruments, measure
+from vae_jax.runs.sweep.finishing import additions, flags_of
 from vae_jax.runs.sweep.grid import run_name
 from vae_jax.runs.sweep.plan import Job
-from vae_jax.runs.sweep.training import Interrupted
-from vae_jax.runs.workdir import Workdir, inside
+from vae_jax.runs.sweep.session import Interrupted, Session
+from vae_jax.runs.workdir import claim_run_folder
 from vae_jax.runtime.files import read_object, write_json
 from vae_jax.types import UserError
 
@@ -36,7 +34,7 @@ class Network(NamedTuple):
     jobs: list[Job]
 
 
-def networks(jobs: list[Job]) -> list[Network]:
+def make_networks(jobs: list[Job]) -> list[Network]:
     """One network for all runs that differ in beta only.
 
     Raises:
@@ -44,9 +42,9 @@ def networks(jobs: list[Job]) -> list[Network]:
     """
     groups: dict[str, list[Job]] = {}
     for job in jobs:
-        rest = {k: v for k, v in job.asked.items() if k not in ("beta", "beta_norm")}
+        rest = {k: v for k, v in job.swept.items() if k not in ("beta", "beta_norm")}
         groups.setdefault(run_name(rest, list(rest)), []).append(job)
-    found = []
+    networks = []
     for rest, group in groups.items():
         betas = [job.run.choice.beta for job in group]
         if None in betas or min(betas) == max(betas):
@@ -56,54 +54,49 @@ def networks(jobs: list[Job]) -> list[Network]:
         ends = f"{min(betas):.9g}:{max(betas):.9g}"
         workdir = str(Path(first.config.workdir).parent / name)
         config = dataclasses.replace(first.config.flags, beta=None, beta_norm=None, beta_range=ends, workdir=workdir)
-        found.append(Network(name, build(config, Material(first.dataset, first.spectrum), first.spread), group))
-    return found
+        networks.append(Network(name, build(config, Material(first.dataset, first.spectrum), first.spread), group))
+    return networks
 
 
-def rows(
-    network: Network, workdir: Workdir, spent: Callable[..., None], stop: Callable[[], bool]
-) -> list[dict[str, Any]]:
+def rows(network: Network, session: Session) -> list[dict[str, Any]]:
     """Trains the network, or finds it trained, and reads it at each beta: a row for each; on the first process.
 
     Args:
       network: what to train.
-      workdir: the sweep's.
-      spent: told, without arguments, that some time has passed.
-      stop: whether somebody asked for a stop.
+      session: the sweep that it is of.
 
     Raises:
       Interrupted: what was done is saved.
     """
     r = network.run
-    own = inside(workdir, Path(r.config.workdir), r.config.flags)
-    path = own.path / "curve.json"
+    workdir = claim_run_folder(session.workdir, Path(r.config.workdir), r.config.flags)
+    # Numbers that were read before, beta as text -> results.
+    path = workdir.path / "curve.json"
     remedy = "remove it, and the same command reads the network again"
-    read: dict[str, Any] = read_object(path, remedy) if path.exists() else {}
+    curve: dict[str, Any] = read_object(path, remedy) if path.exists() else {}
     betas = {f"{job.run.choice.beta:.9g}": job for job in network.jobs}
-    left = [text for text in betas if not processes.told_by_first(text in read)]
-    if left:
+    unread = [text for text in betas if not processes.told_by_first(text in curve)]
+    if unread:
         instruments = make_instruments(r)
         print(f"training {network.name}: {weighed(r)}")
-        trained = train_and_save(r, own, instruments.scores)
-        spent()
+        trained = train_and_save(r, workdir, instruments.scores)
+        session.clock.add()
         if trained.stopped_by:
             raise Interrupted(trained.stopped_by)
         print(f"reading {network.name} at {len(betas)} values of beta")
-        for text in left:
-            at, there = read_at(r, trained.state, float(text))
-            results, codes = evaluate(at, there, trained.train, trained.test, instruments)
+        for text in unread:
+            at, state = read_at(r, trained.state, float(text))
+            results, codes = measure(at, state, trained.train, trained.test, instruments)
             if processes.is_first():
-                results |= {"headline": weighed(at), "disentanglement": factor_scores(at, codes)}
-                read[text] = results | shares(own.path, r.config.num_steps)
-                write_json(path, read)
-            spent()
-            workdir.saved()
-            if stop():
-                raise Interrupted
-    return [_row(network, job, text, read[text]) for text, job in betas.items()] if processes.is_first() else []
+                curve[text] = results | additions(at, codes)
+                write_json(path, curve)
+            session.clock.add()
+            session.workdir.saved()
+            session.check_stop()
+    return [_row(network, job, text, curve[text]) for text, job in betas.items()] if processes.is_first() else []
 
 
 def _row(network: Network, job: Job, text: str, results: dict[str, Any]) -> dict[str, Any]:
-    head = {"run": network.name, "method": "multi_rate", "asked": job.asked}
+    head = {"run": network.name, "method": "multi_rate", "asked": job.swept}
     ending = {"status": "done", "diverged_at": None}
     return head | flags_of(network.run.config) | results | ending | {"beta": float(text)}

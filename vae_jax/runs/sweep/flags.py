@@ -1,0 +1,94 @@
+"""The flags of a sweep: those of ``train``, which may be lists, and its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from vae_jax.runs.settings import Config as TrainConfig
+from vae_jax.runtime.config import option
+
+# Flags of ``train`` that all runs share; the others may be lists.
+SHARED = (
+    "dataset",
+    "data_dir",
+    "plugin",
+    "soft_targets",
+    "columns",
+    "iw_samples",
+    "log_every",
+    "checkpoint_every",
+    "deterministic",
+    "coordinator",
+    "num_processes",
+    "process_id",
+)
+# Flags of ``train`` that mean nothing here: devices are the sweep's to use, the test split is scored at the end, and a
+# sweep's program is not a run's.
+LEFT_OUT = (
+    "workdir",
+    "parallel",
+    "eval_every",
+    "keep_checkpoints",
+    "beta_range",
+    "shard_params",
+    "placement",
+    "order",
+    "profile",
+    "plugin_sha256",
+)
+METHODS = ("separate", "multi_rate", "both")
+OWN = {
+    "workdir": (str, option("runs/sweep", "where the sweep lives", identity=False)),
+    # A curve from one network may be added to a sweep that is there: it is not part of what the sweep is.
+    "method": (str, option("separate", "a network for each beta, one for all (Bae 2022), or both", METHODS, False)),
+    "random_runs": (int | None, option(None, "draw so many settings instead of taking all combinations", least=1)),
+    "search_seed": (int, option(0, "of that draw", least=0)),
+    "halving": (bool, option(False, "stop dominated runs on the way (successive halving)")),
+    "halving_at": (str, option("0.25,0.5", "after which shares of the steps")),
+    "halving_keep": (
+        float,
+        option(0.5, "the least share of the runs that goes on each time", above=0, below=1),
+    ),
+    "max_runs_per_program": (
+        int | None,
+        option(None, "default: what the devices' memory holds", identity=False, least=1),
+    ),
+    "side_by_side": (
+        int | None,
+        option(None, "runs computed at once (default: 1 on a CPU, else all)", identity=False, least=1),
+    ),
+}
+
+
+def _listed(field: dataclasses.Field) -> dataclasses.Field:
+    """Returns the same flag as text, so that it can be a list; not given, ``train`` decides."""
+    meta = field.metadata
+    names = f" ({' | '.join(meta['choices'])})" if meta["choices"] else ""
+    default = "" if field.default is None else f"; default: {field.default}"
+    return option(None, f"{meta['help']}{names}{default}; may be a list or a range")
+
+
+def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
+    kinds, fields = typing.get_type_hints(TrainConfig), [(name, *rest) for name, rest in OWN.items()]
+    for f in dataclasses.fields(TrainConfig):
+        if f.name in SHARED:
+            fields.append((f.name, kinds[f.name], option(f.default, **f.metadata)))
+        elif f.name not in LEFT_OUT:
+            fields.append((f.name, str | None, _listed(f)))
+    return fields
+
+
+Config = dataclasses.make_dataclass("Config", _fields(), frozen=True)
+Config.__doc__ = "Every flag: those of ``train``, as text where they may be lists, and the sweep's own."
+
+
+def given_lists(config: Any) -> dict[str, str]:
+    """Returns the flags that were given and may be lists, name -> text."""
+    return {k: v for k, v in dataclasses.asdict(config).items() if k not in (*OWN, *SHARED) and v is not None}
+
+
+def shared(config: Any) -> dict[str, Any]:
+    """Returns the flags of ``train`` that all runs share, name -> value."""
+    return {name: getattr(config, name) for name in SHARED}

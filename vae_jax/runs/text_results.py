@@ -1,0 +1,89 @@
+"""The numbers of a sequence VAE that others have not, and the sentences that a person reads."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.data.text import decode, words_of
+from vae_jax.evaluation import Evaluator
+from vae_jax.evaluation.batches import gather, in_batches
+from vae_jax.gaussian import at_least_float32
+from vae_jax.objective import decode as decode_z
+from vae_jax.randomness import PRIOR, TEST, purpose_key
+from vae_jax.runs.build import Run
+from vae_jax.types import TrainState
+
+SHOWN = 10  # sentences of each kind
+STEPS = 6  # of a homotopy, both ends among them
+
+
+def text_numbers(summary: dict[str, Any], tokens: np.ndarray, entropy: float | None) -> dict[str, Any]:
+    """Returns the perplexities of a split; a word is a token that is not padding, EOS among them.
+
+    Args:
+      summary: of ``evaluation.summarise``, nats per sentence.
+      tokens: ``[n, t]``, the sentences that it is of.
+      entropy: of the source of the sentences, nats; None where nobody knows it.
+    """
+    words, n = words_of(np.asarray(tokens)), len(tokens)
+    iw_nll = summary.get("iw_nll")
+    return {
+        # A squared error of token ids would be none.
+        "mse": None,
+        "words": words,
+        "entropy": entropy,
+        "perplexity": math.exp(-summary["elbo"] * n / words),
+        "iw_perplexity": None if iw_nll is None else math.exp(iw_nll * n / words),
+    }
+
+
+def make_prior_distortion(evaluator: Evaluator, latent_dim: int):
+    """Makes ``(params, data[n, t], key) -> [n]``: -log p(x|z) with z from the prior, in nats per sentence.
+
+    What it is above the distortion is what z explains.
+    """
+
+    def measure(params, x, key):
+        z = jax.random.normal(jax.random.fold_in(key, PRIOR), (1, latent_dim))
+        theta = decode_z(evaluator.vae, params, x, z)
+        return -evaluator.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
+
+    parts = in_batches(evaluator, measure)
+    return lambda params, data, key: gather(parts(params, data, key))
+
+
+def sentences(r: Run, state: TrainState, test) -> dict[str, Any]:
+    """Returns sentences and their reconstructions, sentences from the prior, and ways from one to another.
+
+    Returns:
+      ``reconstructions``: pairs of a test sentence and the greedy one of its posterior mean; ``samples``: drawn words
+      of drawn codes; ``homotopies``: greedy sentences of codes on a straight line between two posterior means.
+    """
+    from vae_jax.models.autoregressive import generate
+
+    length, key = r.dataset.event[0], purpose_key(r.key, TEST, PRIOR)
+    model = state.params["model"]
+    greedy = jax.jit(jax.vmap(lambda z: generate(model, z, None, length)))
+    drawn = jax.jit(jax.vmap(lambda z, key: generate(model, z, key, length)))
+    shown = jnp.asarray(np.asarray(test[: 2 * SHOWN]))
+    x = jax.vmap(r.preprocess)(jax.random.split(key, len(shown)), shown)
+    means = jax.vmap(lambda x: r.vae.encode(model, x).mean)(x)
+
+    def words(tokens):
+        return decode(np.asarray(tokens), r.dataset.words)
+
+    codes = jax.random.normal(jax.random.fold_in(key, 1), (SHOWN, r.config.latent_dim))
+    ways = []
+    for a, b in zip(means[0:SHOWN:2], means[1:SHOWN:2]):
+        share = jnp.linspace(0.0, 1.0, STEPS)[:, None]
+        ways.append(words(greedy((1.0 - share) * a + share * b)))
+    return {
+        "reconstructions": list(zip(words(shown[:SHOWN]), words(greedy(means[:SHOWN])))),
+        "samples": words(drawn(codes, jax.random.split(jax.random.fold_in(key, 2), SHOWN))),
+        "homotopies": ways,
+    }
