@@ -277,8 +277,8 @@ def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
         raise UserError(f"{dataset.name}: {error}; rescale them, such as to a variance of 1") from None
 
 
-def weighed(r: Run) -> str:
-    """The line that says what is really weighed."""
+def start_line(r: Run) -> str:
+    """Returns the line that says, before training, what is really weighed and what to expect."""
     c, w = r.config, r.choice
     if r.is_text:
         dropped = f", {100 * c.word_dropout:g}% of the words not read in training" if c.word_dropout else ""

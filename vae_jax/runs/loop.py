@@ -45,14 +45,14 @@ class Trained(NamedTuple):
 
 
 def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
-    """Runs the loop from the last good checkpoint."""
+    """Trains a run from its newest good checkpoint to its end, and saves, evaluates and logs on the way."""
     c, path = r.config, workdir.path
     test = placement.on_devices(r.spread, r.dataset.test)
     state = r.spread.begin(lambda: first_state(r, c, r.key))
     with checkpoints_of(r, path) as checkpoints:
-        found = checkpoints.restore_latest(state)
-        first, state = found or (0, state)
-        if found:
+        restored = checkpoints.restore_latest(state)
+        first, state = restored or (0, state)
+        if restored:
             print(f"continuing from step {first}")
         profiling.check(c, first)
         every = Every(c.log_every, c.eval_every, c.checkpoint_every)
@@ -106,7 +106,8 @@ def _watch_saturation(c, bar):
 
     def watch(first, length, metrics):
         nonlocal said
-        late = first >= c.num_steps // 4  # the way to the target leads along a bound
+        # At first the way to the target leads along a bound.
+        late = first >= c.num_steps // 4
         if not said and late and length and np.mean(metrics.get("saturated", 0.0)) > 0.5:
             said = True
             bar.say(
@@ -118,20 +119,21 @@ def _watch_saturation(c, bar):
 
 
 def checkpoints_of(r: Run, workdir: Path) -> Checkpoints:
-    """The checkpoints of a run, with a note of what its numbers mean."""
-    beta = None if r.config.weighting in CONTROLLED else r.choice.beta  # a controller's is in the state
+    """Opens the checkpoints of a run, with a note of what its numbers mean."""
+    # The beta of a controller is in the state.
+    beta = None if r.config.weighting in CONTROLLED else r.choice.beta
     note = {"convention": CONVENTION, **r.dataset.fingerprints, "beta": beta}
     return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, note)
 
 
 def trained(r: Run) -> TrainState:
-    """The last state of a run that has been trained, from its workdir.
+    """Restores the last state of a run that has been trained.
 
     Raises:
       UserError: it has no checkpoint.
     """
     with checkpoints_of(r, Path(r.config.workdir)) as checkpoints:
-        found = checkpoints.restore_latest(r.spread.begin(lambda: first_state(r, r.config, r.key)))
-    if found is None:
+        restored = checkpoints.restore_latest(r.spread.begin(lambda: first_state(r, r.config, r.key)))
+    if restored is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
-    return found[1]
+    return restored[1]

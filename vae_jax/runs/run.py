@@ -16,7 +16,7 @@ from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import placement, profiling
-from vae_jax.runs.build import Material, Run, build, weighed
+from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure
 from vae_jax.runs.workdir import Workdir, open_workdir
@@ -43,7 +43,7 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     first = processes.is_first()
     if r.is_text and first:
         write_json(path / "vocabulary.json", list(r.dataset.words))
-    line = weighed(r)
+    line = start_line(r)
     print(line, placement.describe(r.spread.layout, config, r.dataset), *r.dataset.notes, sep="\n")
     for warning in r.warnings if first else ():
         print(f"warning: {warning}", file=sys.stderr)
@@ -59,12 +59,12 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
         print("evaluating")
         state, clock = trained.state, trained.clock
         results = measure(r, state, trained.train, trained.test, instruments)[0] | {"headline": line}
-        looks = seen(r, state, trained.test)
+        write_pictures = pictures_of(r, state, trained.test)
         if first:
             results |= clipped_and_saturated(path, config.num_steps)
             rate = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
             results |= {"examples_per_second": rate, "seconds": time.perf_counter() - started}
-            looks(path)
+            write_pictures(path)
             write_json(path / "results.json", results)
     if first:
         finish(path)
@@ -77,8 +77,8 @@ def _is_finished(path: Path, num_steps: int) -> bool:
     return results.exists() and read_object(results, remedy).get("step") == num_steps
 
 
-def seen(r: Run, state: TrainState, test) -> Callable[[Path], None]:
-    """What a person looks at: pictures.npz, or of a text sentences.json; every process computes it, one writes it."""
+def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
+    """Makes pictures.npz, or a text's sentences.json, on every process; returns the function by which one writes it."""
     if r.is_text:
         from vae_jax.runs.text_results import sentences
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from vae_jax import objective, schedules, weighting
 from vae_jax.conventions import beta_from_norm
 from vae_jax.runtime.config import LARGEST
 from vae_jax.theory.forecast import Forecast, at_beta
-from vae_jax.theory.gains import GECO_SHARE, Setpoint, fill, hold, time_constant, within
+from vae_jax.theory.gains import GECO_SHARE, Setpoint, hold, time_constant
 from vae_jax.types import KLWeight, Objective, Schedule, UserError
 
 SCHEDULES = {  # (config, final beta) -> schedule
@@ -165,11 +166,33 @@ def _said(config, setpoint: Setpoint, how: str) -> str:
     return said if setpoint.beta is None else f"{said}, for which a linear model needs beta = {setpoint.beta:.3g}"
 
 
+def _within(config, setpoint: Setpoint) -> list[str]:
+    """Returns the warnings of a set point, and one more where its weight is outside of the controller's bounds."""
+    if setpoint.beta is None or config.beta_min <= setpoint.beta <= config.beta_max:
+        return setpoint.warnings
+    return [
+        *setpoint.warnings,
+        f"a linear model needs beta = {setpoint.beta:.3g} for a {setpoint.what} of {setpoint.target:g} nats, outside "
+        f"--beta_min={config.beta_min:g} and --beta_max={config.beta_max:g}: the target may be out of reach",
+    ]
+
+
+def _fill(config, start, setpoint: Setpoint, **gains):
+    """Returns the flags with those set that were not given: ``gains``, and beta where there is no ``start``.
+
+    They are rounded to two digits, so that they do not depend on the last bit of an eigenvalue.
+    """
+    if start is None:
+        gains["beta"] = setpoint.beta or 1.0
+    missing = {name: float(f"{value:.2g}") for name, value in gains.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **missing)
+
+
 def _settle_pi(config, forecast, start):
     setpoint = hold(config, forecast, "rate", config.target_kl, 1 / 30)
     gain = (setpoint.beta or 1.0) / (setpoint.time * setpoint.slope)
-    c = fill(config, start, setpoint, ki=gain, kp=10 * gain)
-    return c, setpoint.beta, _said(c, setpoint, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), within(c, setpoint)
+    c = _fill(config, start, setpoint, ki=gain, kp=10 * gain)
+    return c, setpoint.beta, _said(c, setpoint, f"PI control (kp = {c.kp:g}, ki = {c.ki:g})"), _within(c, setpoint)
 
 
 def _make_pi(c, start):
@@ -178,8 +201,8 @@ def _make_pi(c, start):
 
 def _settle_geco(config, forecast, start):
     setpoint = hold(config, forecast, "distortion", config.target_distortion, GECO_SHARE)
-    c = fill(config, start, setpoint, geco_rate=1 / (setpoint.time * setpoint.slope))
-    return c, setpoint.beta, _said(c, setpoint, f"GECO (rate = {c.geco_rate:g})"), within(c, setpoint)
+    c = _fill(config, start, setpoint, geco_rate=1 / (setpoint.time * setpoint.slope))
+    return c, setpoint.beta, _said(c, setpoint, f"GECO (rate = {c.geco_rate:g})"), _within(c, setpoint)
 
 
 def _make_geco(c, start):
@@ -190,7 +213,7 @@ def _make_geco(c, start):
 
 def _settle_capacity(config, forecast, start):
     setpoint = hold(config, forecast, "rate", config.target_kl, 1 / 30)
-    c, warnings = fill(config, start, setpoint, gamma=3 * (setpoint.beta or 1.0)), list(setpoint.warnings)
+    c, warnings = _fill(config, start, setpoint, gamma=3 * (setpoint.beta or 1.0)), list(setpoint.warnings)
     if setpoint.beta is not None and c.gamma < setpoint.beta:
         warnings.append(
             f"--gamma={c.gamma:g} is below the weight of {setpoint.beta:.3g} that holds a linear model at "

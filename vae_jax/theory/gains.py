@@ -7,7 +7,6 @@ loop with the time constant T is 1 / (T * slope).
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -68,25 +67,3 @@ def hold(config, forecast, what, target, share) -> Setpoint:
 def time_constant(config, share: float) -> float:
     """Returns the time constant of a controller in steps: a share of the run, and never below 100."""
     return max(100.0, share * config.num_steps)
-
-
-def within(config, setpoint: Setpoint) -> list[str]:
-    """Returns the warnings of a set point, and one more where its weight is outside of the controller's bounds."""
-    if setpoint.beta is None or config.beta_min <= setpoint.beta <= config.beta_max:
-        return setpoint.warnings
-    return [
-        *setpoint.warnings,
-        f"a linear model needs beta = {setpoint.beta:.3g} for a {setpoint.what} of {setpoint.target:g} nats, outside "
-        f"--beta_min={config.beta_min:g} and --beta_max={config.beta_max:g}: the target may be out of reach",
-    ]
-
-
-def fill(config, start, setpoint: Setpoint, **gains):
-    """Returns the flags with those set that were not given: ``gains``, and beta where there is no ``start``.
-
-    They are rounded to two digits, so that they do not depend on the last bit of an eigenvalue.
-    """
-    if start is None:
-        gains["beta"] = setpoint.beta or 1.0
-    missing = {name: float(f"{value:.2g}") for name, value in gains.items() if getattr(config, name) is None}
-    return dataclasses.replace(config, **missing)

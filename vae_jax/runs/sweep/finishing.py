@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax.devices import processes
-from vae_jax.runs.build import Run, weighed
+from vae_jax.runs.build import Run, start_line
 from vae_jax.runs.loop import checkpoints_of
 from vae_jax.runs.results import TRAIN_LIMIT, Codes, Instruments, clipped_and_saturated, factor_scores, measure
 from vae_jax.runs.settings import flat
@@ -60,7 +60,7 @@ def additions(r: Run, codes: Codes) -> dict[str, Any]:
     subset = f"{Path(r.dataset.name).name}, both splits, {n} examples (at most {TRAIN_LIMIT} of training)"
     factors = (r.dataset.train_factors, r.dataset.test_factors)
     return {
-        "headline": weighed(r),
+        "headline": start_line(r),
         **clipped_and_saturated(Path(r.config.workdir), r.config.num_steps),
         "disentanglement": factor_scores(codes, factors, r.dataset.factor_names, r.config.seed, subset),
     }

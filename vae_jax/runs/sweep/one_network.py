@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.devices import processes
-from vae_jax.runs.build import Material, Run, build, weighed
+from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.evaluate import read_at
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import make_instruments, measure
@@ -78,7 +78,7 @@ def rows(network: Network, session: Session) -> list[dict[str, Any]]:
     unread = [text for text in betas if not processes.told_by_first(text in curve)]
     if unread:
         instruments = make_instruments(r)
-        print(f"training {network.name}: {weighed(r)}")
+        print(f"training {network.name}: {start_line(r)}")
         trained = train_and_save(r, workdir, instruments.scores)
         session.clock.add()
         if trained.stopped_by:
