@@ -60,6 +60,8 @@ WITH_NAN[3, 1:], WITH_NAN[4, 0] = np.nan, -np.inf
         (IMAGES.astype(np.uint16) + 200, IMAGES, "train holds integers from 200 to 359"),
         (IMAGES.astype(object), IMAGES, "train has dtype object"),
         (np.array([["a"]]), IMAGES, "train has dtype <U1"),
+        (ROWS[:, :0], ROWS[:, :0], "holds no examples"),
+        (IMAGES, IMAGES.reshape(10, 16), "they must be equal"),
         (ROWS.astype(complex), ROWS, "train has dtype complex128"),
         (np.arange(5.0), ROWS, "train has shape (5,); it must be images [n, h, w, c] or rows [n, f]"),
     ],

@@ -81,11 +81,11 @@ def reference():
 
 WAYS = {  # and those of the test of collectives
     "streamed to one": dict(layout="streamed"),
-    "whole under pmap, coupled": dict(mode="pmap", devices=8, precision="optimal"),
-    "whole on eight, coupled": dict(devices=8, precision="optimal"),
-    "divided under pmap": dict(mode="pmap", devices=8, layout="divided"),
-    "streamed under pmap": dict(mode="pmap", devices=4, layout="streamed"),
-    "in microbatches on eight": dict(devices=8, layout="divided", microbatches=2),
+    "whole under pmap, coupled": dict(mode="pmap", devices=2, precision="optimal"),
+    "whole on two, coupled": dict(devices=2, precision="optimal"),
+    "divided under pmap": dict(mode="pmap", devices=2, layout="divided"),
+    "streamed under pmap": dict(mode="pmap", devices=2, layout="streamed"),
+    "in microbatches on two": dict(devices=2, layout="divided", microbatches=2),
     "in microbatches, coupled": dict(microbatches=4, precision="optimal"),
     "in microbatches under pmap, coupled": dict(mode="pmap", devices=2, microbatches=4, precision="optimal"),
 }
@@ -105,13 +105,13 @@ def test_another_order_of_the_examples_would_be_noticed(reference):
 def test_parameters_divided_among_devices_are_the_same_parameters(reference, monkeypatch):
     whole, least = reference["learned"], 200  # in place of SMALLEST_SHARD, so that a small network has large leaves
     monkeypatch.setattr(vae_jax.devices.parallel, "SMALLEST_SHARD", least)
-    state, _ = train(devices=8, shard_params=True)
+    state, _ = train(devices=2, shard_params=True)
     assert largest_difference(state, whole) < 1e-5
     leaves = jax.tree.leaves((state.params, state.opt_state))
     large = [leaf for leaf in leaves if leaf.size >= least]
     assert len(large) == 6  # the two wide kernels and their moments
     for leaf in large:
-        assert leaf.addressable_shards[0].data.size == leaf.size // 8
+        assert leaf.addressable_shards[0].data.size == leaf.size // 2
     assert all(leaf.is_fully_replicated for leaf in leaves if leaf.size < least)
 
 
@@ -129,8 +129,8 @@ def collectives(text):
 
 
 @pytest.mark.parametrize("layout", ["whole", "divided", "streamed"])
-def test_a_step_on_eight_devices_holds_one_all_reduce_and_nothing_else(layout, reference):
-    state, text = train(devices=8, layout=layout, read=True)
+def test_a_step_on_two_devices_holds_one_all_reduce_and_nothing_else(layout, reference):
+    state, text = train(devices=2, layout=layout, read=True)
     assert int(state.step) == STEPS and largest_difference(state, reference["learned"]) < 1e-5
     inside, outside = collectives(text)
     assert inside == {"all-reduce": 1}
@@ -143,7 +143,7 @@ def test_a_step_on_eight_devices_holds_one_all_reduce_and_nothing_else(layout, r
 
 def test_divided_data_that_are_indexed_plainly_would_be_exchanged():
     vae, likelihood, optimizer = pieces()
-    spread = parallel("jit", BATCH, jax.devices(), "divided")
+    spread = parallel("jit", BATCH, jax.devices()[:2], "divided")
     recipe = Recipe(vae, likelihood, optimizer, WEIGHT, preprocess=preprocess)
     state = spread.begin(lambda: init_state(recipe, EVENT, jax.random.key(KEY)))
     run = spread.compile(make_chunk(make_train_step(recipe), len(DATA), BATCH, spread.split, blocks=BATCH))
@@ -179,6 +179,8 @@ def test_blocks_each_give_their_part_of_every_batch(blocks):
 
 
 def test_what_cannot_be_is_refused():
+    with pytest.raises(UserError, match=r"--batch_size=30 cannot be divided among 8 devices"):
+        parallel("jit", 30, jax.devices())
     with pytest.raises(UserError, match="--shard_params divides the parameters"):
         parallel("pmap", 8, jax.devices(), shard_params=True)
     with pytest.raises(ValueError, match="layout must be one of"):
@@ -220,21 +222,17 @@ def test_evaluation_chooses_full_precision_whatever_the_default():
     asked = []
 
     def spy(function, **kw):
-        compiled = jax.jit(function, **kw)
-
-        def call(*args):
-            asked.append(compiled.lower(*args).as_text())
-            return compiled(*args)
+        def call(*args):  # and nothing is compiled
+            lowered = jax.jit(function, **kw).lower(*args)
+            asked.append(lowered.as_text())
+            return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), lowered.out_info)
 
         return call
 
-    bounds = []
     for default in (None, "bfloat16", "tensorfloat32"):
         with jax.default_matmul_precision(default):
-            scores = make_scorer(Evaluator(vae, likelihood, preprocess, 50, jit=spy))(
+            make_scorer(Evaluator(vae, likelihood, preprocess, 50, jit=spy))(
                 params, jnp.asarray(DATA), jax.random.key(1)
             )
-        bounds.append(-float(np.mean(scores.rate + scores.distortion)))
     products = [line for text in asked for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(asked) == 6 and products and all("HIGHEST" in line for line in products)
-    assert max(bounds) - min(bounds) < 0.01

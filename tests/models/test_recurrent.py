@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -28,6 +29,7 @@ CELLS = sorted(GATES)
 KEY = jax.random.key(0)
 
 
+@functools.cache
 def build(cell, length, vocabulary, latent_dim=3, hidden=16, embedding=5):
     """A model, its likelihood and its parameters, larger than initial ones: the logits should differ."""
     likelihood, event = likelihoods.tokens(vocabulary), (2, length)
@@ -336,23 +338,35 @@ def repeating(rng, n):
     return tokens
 
 
-def trainer(cell, data, devices, steps):
+DATA = repeating(np.random.default_rng(0), 960)
+LENGTH = 10
+
+
+def trainer(devices, chunks):
+    """The model, and the state and the metrics after each of some chunks on ``DATA``."""
     likelihood, batch = likelihoods.tokens(15), 32
-    vae = models.recurrent((2, 8), likelihood.theta_shape((2, 8)), 4, (32,), cell=cell, embedding=16)
-    optimizer = adam(learning_rates("cosine", 1e-2, steps), likelihood)
+    vae = models.recurrent((2, 8), likelihood.theta_shape((2, 8)), 4, (32,), cell="lstm", embedding=16)
+    optimizer = adam(learning_rates("cosine", 1e-2, 300), likelihood)
     weight = weighting.from_schedule(schedules.linear(1.0, 100, start=0.05))
-    spread = parallel("jit", batch, devices)
+    spread = parallel("jit", batch, jax.devices()[:devices])
     recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=prepare(0.3), all_mean=spread.all_mean)
-    chunk = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split))
-    state = spread.place(init_state(recipe, (2, 8), jax.random.key(3)))
-    state, metrics = chunk(state, spread.place(data), steps)
-    return vae, likelihood, jax.device_get(state.params), jax.device_get(metrics)
+    chunk = spread.compile(make_chunk(make_train_step(recipe), len(DATA), batch, spread.split))
+    state, data, seen = spread.place(init_state(recipe, (2, 8), jax.random.key(3))), spread.place(DATA), []
+    for _ in range(chunks):
+        state, metrics = chunk(state, data, LENGTH)
+        seen.append(jax.device_get((state.params, metrics)))
+    return vae, likelihood, seen
 
 
-def test_it_learns_a_toy_language_with_the_common_step_and_scorer(cell="gru"):
-    rng = np.random.default_rng(0)
-    data, test = repeating(rng, 960), jnp.asarray(repeating(rng, 200))
-    vae, likelihood, params, metrics = trainer(cell, data, jax.devices()[:1], 300)
+@pytest.fixture(scope="module")
+def trained():
+    return trainer(1, 300 // LENGTH)
+
+
+def test_it_learns_a_toy_language_with_the_common_step_and_scorer(trained):
+    vae, likelihood, seen = trained
+    test = jnp.asarray(repeating(np.random.default_rng(1), 200))
+    params, metrics = seen[-1][0], jax.tree.map(lambda *parts: np.concatenate(parts), *(m for _, m in seen))
     assert all(np.all(np.isfinite(v)) for v in metrics.values())
     assert np.mean(metrics["elbo"][-20:]) > np.mean(metrics["elbo"][:20]) + 5.0
     scores = make_scorer(Evaluator(vae, likelihood, prepare(), 100))(params, test, jax.random.key(1), 32)
@@ -367,10 +381,7 @@ def test_it_learns_a_toy_language_with_the_common_step_and_scorer(cell="gru"):
     assert -summary["elbo"] < entropy + 2.0
 
 
-def test_one_device_and_eight_agree(cell="lstm"):
-    if len(jax.devices()) < 8:
-        pytest.skip("fewer than eight devices")
-    data = repeating(np.random.default_rng(0), 320)
-    one, eight = (trainer(cell, data, jax.devices()[:n], 10) for n in (1, 8))
-    np.testing.assert_allclose(one[3]["loss"], eight[3]["loss"], rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), one[2], eight[2])
+def test_one_device_and_two_agree(trained):
+    (one, alone), (two, shared) = trained[2][0], trainer(2, 1)[2][0]
+    np.testing.assert_allclose(alone["loss"], shared["loss"], rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), one, two)

@@ -127,27 +127,6 @@ def clean(key, raw):
     return raw / 255.0
 
 
-@pytest.mark.parametrize(("precision", "controller"), [("learned", "pi"), ("optimal", "geco")])
-def test_a_finite_run_has_the_bits_of_one_without_a_guard(monkeypatch, precision, controller):
-    """One operation at a time, so that all of the arithmetic is compared and nothing of how XLA joins it."""
-
-    def run():
-        step, state, _ = build(likelihoods.gaussian(precision), CONTROLLERS[controller], clean)
-        metrics = []
-        with jax.disable_jit():
-            for rows in rows_of(state, 6):
-                state, row = step(state, jnp.asarray(DATA[rows]))
-                metrics.append(row)
-        return state, jax.tree.map(lambda *values: np.array(values), *metrics)
-
-    guarded, metrics = run()
-    monkeypatch.setattr(train, "update_if", lambda good, update, state: update(state))
-    free, expected = run()
-    assert same(guarded, free) and not np.any(metrics["skipped"]) and np.ptp(metrics["beta"]) > 1e-3
-    for name, values in expected.items():
-        np.testing.assert_array_equal(metrics[name], values)
-
-
 def test_a_finite_run_is_compiled_to_the_bits_of_a_branch_that_is_always_taken(monkeypatch):
     # Without any branch XLA may join the update with what comes before it, and on processors without AVX-512 it rounds
     # another way then: log sigma by one unit in the last place within 20 steps, the others by 3e-8.
@@ -156,13 +135,13 @@ def test_a_finite_run_is_compiled_to_the_bits_of_a_branch_that_is_always_taken(m
         return jax.lax.cond(true, update, lambda state: state, state)
 
     def run(**options):
-        _, state, run = build(likelihoods.gaussian("learned"), preprocess=clean, **options)
+        _, state, run = build(weight=CONTROLLERS["pi"], preprocess=clean, **options)
         return run(state, 20)
 
     guarded, metrics = run()
     monkeypatch.setattr(train, "update_if", always)
     taken, expected = run()
-    assert same(guarded, taken) and not np.any(metrics["skipped"])
+    assert same(guarded, taken) and not np.any(metrics["skipped"]) and np.ptp(metrics["beta"]) > 1e-3
     for name, values in expected.items():
         np.testing.assert_array_equal(metrics[name], values)
     # And without a branch, but with the whole gradient before any use of it, as the guard needs it: rounding alone.
@@ -181,7 +160,7 @@ def one_device():
 @pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_all_devices_skip_what_one_of_them_met(one_device, mode):
     _, one, metrics = one_device
-    _, state, run = build(mode=mode, devices=8)
+    _, state, run = build(mode=mode, devices=2)
     many, seen = run(state, 12)
     np.testing.assert_array_equal(seen["skipped"], metrics["skipped"])
     for a, b in zip(leaves(many, "params"), leaves(one, "params")):
