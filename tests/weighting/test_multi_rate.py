@@ -48,7 +48,7 @@ def gated_linear(beta_range):
     return noiseless(models.mlp((DIM,), (DIM,), BED_LATENTS, (), beta_range))
 
 
-def train(vae, likelihood, beta_range, steps=3000, rate=0.03, copies=80):
+def train(vae, likelihood, beta_range, steps=1000, rate=0.1, copies=80):
     """The parameters after ``steps`` of Adam, each with ``copies`` of the bed's rows and as many betas as rows."""
     falling = optax.schedules.cosine_decay_schedule(rate, steps)
     optimizer = adam(Rates(falling, falling), likelihood)
