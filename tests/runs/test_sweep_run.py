@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from helpers.binaries import metrics, refused, results, run, start
 
+from vae_jax.runs.sweep import finishing
+
 SMALL = ["--hidden=16", "--latent_dim=3", "--num_steps=60", "--log_every=10", "--checkpoint_every=20", "--iw_samples=4"]
 FLAGS = [*SMALL, "--beta=0.3,1", "--seed=0,1", "--learning_rate=3e-3", "--batch_size=64"]
 TIMINGS = {"seconds", "examples_per_second"}
@@ -30,7 +32,8 @@ def swept(tmp_path_factory):
 def test_a_sweep_leaves_what_the_contract_promises(swept):
     workdir, out = swept
     assert [row["run"] for row in rows(workdir)] == [f"beta={b}_seed={s}" for b in ("0.3", "1") for s in (0, 1)]
-    train = set(json.loads((workdir / "runs" / "beta=1_seed=0" / "config.json").read_text())) - {"workdir", "data_dir"}
+    config = json.loads((workdir / "runs" / "beta=1_seed=0" / "config.json").read_text())
+    train = set(config) - set(finishing.PLACES)
     for row in rows(workdir):
         assert train | {"elbo", "rate", "iw_nll", "kl_per_latent", "calibrated_elbo", "disentanglement"} <= set(row)
         assert row["status"] == "done" and row["step"] == 60 and row["method"] == "separate"
@@ -154,7 +157,7 @@ def test_disentanglement_against_the_weight_in_one_command(tmp_path):
     np.savez(tmp_path / "grid.npz", imgs=images, latents_classes=classes)
     flags = [f"--dataset={tmp_path / 'grid.npz'}", "--beta_norm=0.001,0.1", "--seed=0", "--latent_dim=3", "--hidden=8"]
     workdir = tmp_path / "higgins"
-    code, out, err = run(f"--workdir={workdir}", *flags, "--num_steps=5", "--iw_samples=2", binary="paper_higgins2017")
+    code, out, err = run(f"--workdir={workdir}", *flags, "--num_steps=5", "--iw_samples=2", binary="papers.higgins2017")
     assert code == 0, err
     table = json.loads((workdir / "table.json").read_text())
     assert [entry["beta_norm"] for entry in table["table"]] == pytest.approx([0.001, 0.1])
@@ -168,7 +171,7 @@ def test_disentanglement_against_the_weight_in_one_command(tmp_path):
 
 def test_the_speed_of_a_sweep_is_a_command(tmp_path):
     flags = ["--runs=1,2", "--num_steps=2", "--repeats=1", "--side=8", "--hidden=8", f"--workdir={tmp_path}"]
-    code, _, err = run(*flags, binary="sweep_speed")
+    code, _, err = run(*flags, binary="benchmark.sweep_speed")
     assert code == 0, err
     found = json.loads((tmp_path / "sweep_speed.json").read_text())
     assert [row["runs"] for row in found["rows"]] == [1, 2] and all(row["ratio"] > 0 for row in found["rows"])
