@@ -185,7 +185,7 @@ def test_an_environment_that_sees_the_gpu_is_used_as_it_is(tmp_path):
     done, asked, out = checked(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "pip" not in asked and "tests/experiments/test_gpu.py" in asked
-    for command in ("benchmark --runs=64", "sweep_speed --runs=1,4,16,64,256", "sequence_speed"):
+    for command in ("benchmark --runs=64", "benchmark.sweep_speed --runs=1,4,16,64,256", "benchmark.sequence_speed"):
         assert f"-m experiments.{command}" in asked
     assert (out / "device.txt").exists() and "--peer=torch" in asked
 

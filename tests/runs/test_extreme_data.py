@@ -75,7 +75,7 @@ def test_images_without_variance_have_a_finite_forecast_in_every_family(tmp_path
     for flags in [*FAMILIES, *WEIGHTINGS] if many else FAMILIES[:5]:
         r = made(tmp_path, IMAGES[name], **flags)
         assert np.isfinite(r.spectrum).all() and r.config.sigma > 0
-        lines = " ".join([build.weighed(r), *r.warnings])
+        lines = " ".join([build.start_line(r), *r.warnings])
         assert "nan" not in lines.lower().replace("nant", "")
 
 

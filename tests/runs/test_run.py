@@ -290,7 +290,7 @@ def test_own_files_of_every_kind_train(tmp_path):
 
 def test_the_continuous_bernoulli_paper_runs_end_to_end(tmp_path):
     flags = [f"--workdir={tmp_path}", "--dataset=digits", "--num_steps=300", "--hidden=32"]
-    code, _, err = run(*flags, binary="paper_loaiza2019")
+    code, _, err = run(*flags, binary="papers.loaiza2019")
     assert code == 0, err
     table = json.loads((tmp_path / "table.json").read_text())
     ours, as_lambda, as_mean = table.values()

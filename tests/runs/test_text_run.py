@@ -113,10 +113,10 @@ def test_bad_texts_are_refused_in_one_line(tmp_path):
 def test_speed_and_arms_are_commands(tmp_path):
     name = text_of(tmp_path / "colours.txt")
     small = [f"--dataset={name}", "--hidden=8", "--embedding=4", "--latent_dim=2", "--batch_size=8"]
-    code, out, err = run(*small, "--steps=2", "--repeats=1", binary="sequence_speed")
+    code, out, err = run(*small, "--steps=2", "--repeats=1", binary="benchmark.sequence_speed")
     assert code == 0 and "words a second" in out and "padding is" in out, err
     flags = [*small, "--num_steps=6", "--seed=0,1", "--iw_samples=2", f"--workdir={tmp_path / 'fu'}"]
-    code, out, err = run(*flags, binary="paper_fu2019")
+    code, out, err = run(*flags, binary="papers.fu2019")
     assert code == 0, err
     rows = json.loads((tmp_path / "fu" / "table.json").read_text())
     assert [row["name"] for row in rows] == [n for n in ("constant", "sigmoid", "linear", "cyclical") for _ in range(2)]
