@@ -164,10 +164,10 @@ def train_to(last, folder):
     recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=lambda key, raw: raw / 255.0)
     chunk = make_chunk(make_train_step(recipe), len(data), batch, spread.split, spread.take, batch)
     state = spread.begin(lambda: init_state(recipe, event, jax.random.key(3)))
-    with Checkpoints(folder) as checkpoints:
-        first, state = checkpoints.restore_latest(state) or (0, state)
-        state, _ = spread.compile(chunk)(state, spread.lay(data), last - first)
-        checkpoints.save(last, state)
+    checkpoints = Checkpoints(folder)
+    first, state = checkpoints.restore_latest(state) or (0, state)
+    state, _ = spread.compile(chunk)(state, spread.lay(data), last - first)
+    checkpoints.save(last, state)
     numbers = jax.tree.leaves((state.params, state.weight_state))
     return first, np.concatenate([processes.fetch(leaf).ravel() for leaf in numbers])
 
@@ -226,13 +226,13 @@ def test_checkpoints_of_a_later_version_or_another_model_are_refused_in_one_line
     import jax.numpy as jnp
 
     state = {"w": jnp.zeros((3, 4))}
-    with Checkpoints(tmp_path / "run") as checkpoints:
-        checkpoints.save(1, state)
-    with Checkpoints(tmp_path / "run") as checkpoints, pytest.raises(UserError, match=r"of another model: .*w.*3, 4"):
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(1, state)
+    with pytest.raises(UserError, match=r"of another model: .*w.*3, 4"):
         checkpoints.restore_latest({"w": jnp.zeros((3, 5))})
-    with Checkpoints(tmp_path / "run") as checkpoints, pytest.raises(UserError, match=r"of another model: .*v"):
+    with pytest.raises(UserError, match=r"of another model: .*v"):
         checkpoints.restore_latest(state | {"v": jnp.zeros(())})
     path = tmp_path / "run" / "1" / "meta" / "metadata"
     path.write_text(path.read_text().replace('"format": 1', '"format": 2').replace('"format":1', '"format":2'))
-    with Checkpoints(tmp_path / "run") as checkpoints, pytest.raises(UserError, match="later version of vae_jax"):
+    with pytest.raises(UserError, match="later version of vae_jax"):
         checkpoints.restore_latest(state)

@@ -18,6 +18,7 @@ from vae_jax.report import load, read, run_page
 from vae_jax.report.sweep.sweep_files import load_sweep
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.logs import rewind
+from vae_jax.runtime.restore import checksums
 
 
 def taken(function, *arguments):
@@ -55,8 +56,7 @@ META = {
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "checkpoints"
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.save(3, _state())
+    Checkpoints(folder).save(3, _state())
     return folder
 
 
@@ -66,8 +66,8 @@ def test_a_checkpoint_whose_metadata_is_not_its_own_is_refused_or_passed_over(sa
     shutil.copytree(saved, folder)
     (found,) = (p for p in (folder / "3").rglob("*") if p.is_file() and b'"checksums"' in p.read_bytes())
     found.write_bytes(META[name])
-    with Checkpoints(folder) as checkpoints:
-        assert taken(checkpoints.restore_latest, _state(0.0)) is None
+    found = taken(Checkpoints(folder).restore_latest, _state(0.0))
+    assert found is None or checksums(found[1]) == checksums(_state())  # the arrays are whole
 
 
 # ---------------------------------------------------------------- results, and the report of them

@@ -230,9 +230,9 @@ def test_the_loop_names_the_first_asks_why_and_saves_nothing_after_the_tenth(los
 def test_resuming_keeps_the_count(lost_from, tmp_path):
     state, run = lost_from(6, 100)
     state, _ = run(state, 10)
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(10, state)
-        _, resumed = checkpoints.restore_latest(state)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(10, state)
+    _, resumed = checkpoints.restore_latest(state)
     assert (int(resumed.skipped.in_a_row), int(resumed.skipped.total)) == (4, 4)
     assert "the 10 updates from step 6 on" in run_fit(resumed, run, Every(3, 50, 50))[0]
     forgetful = resumed._replace(skipped=none_skipped())  # the planted fault

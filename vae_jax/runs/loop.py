@@ -20,6 +20,7 @@ from vae_jax.runs.workdir import Workdir
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.interruption import Interruption
 from vae_jax.runtime.logs import MetricsLog, Progress, update_rows
+from vae_jax.runtime.restore import read_latest
 from vae_jax.train.loop import Clock, Every, Hooks, fit
 from vae_jax.types import TrainState, UserError
 
@@ -49,54 +50,54 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
     c, path = r.config, workdir.path
     test = placement.on_devices(r.spread, r.dataset.test)
     state = r.spread.begin(lambda: first_state(r, c, r.key))
-    with checkpoints_of(r, path) as checkpoints:
-        restored = checkpoints.restore_latest(state)
-        first, state = restored or (0, state)
-        if restored:
-            print(f"continuing from step {first}")
-        profiling.check(c, first)
-        every = Every(c.log_every, c.eval_every, c.checkpoint_every)
-        with (
-            processes.at_first(lambda: MetricsLog(path, first)) as log,
-            Progress(first, c.num_steps) as bar,
-            Interruption() as stop,
-            fed(r, first) as (advance, train),
-        ):
-            watch, watch_skips = _watch_saturation(c, bar), watch_skipped(bar.say)
+    checkpoints = checkpoints_of(r, path)
+    restored = checkpoints.restore_latest(state)
+    first, state = restored or (0, state)
+    if restored:
+        print(f"continuing from step {first}")
+    profiling.check(c, first)
+    every = Every(c.log_every, c.eval_every, c.checkpoint_every)
+    with (
+        processes.at_first(lambda: MetricsLog(path, first)) as log,
+        Progress(first, c.num_steps) as bar,
+        Interruption() as stop,
+        fed(r, first) as (advance, train),
+    ):
+        watch, watch_skips = _watch_saturation(c, bar), watch_skipped(bar.say)
 
-            def write(step, split, row):
-                if log is not None:
-                    log.write(step, split, row)
+        def write(step, split, row):
+            if log is not None:
+                log.write(step, split, row)
 
-            def on_log(first, metrics):
-                length = len(metrics["loss"])
-                for step, row in update_rows(first, metrics, first + length == c.num_steps, r.rates):
-                    write(step, "train", row)
-                watch(first, length, metrics)
-                watch_skips(first, metrics)
-                bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
+        def on_log(first, metrics):
+            length = len(metrics["loss"])
+            for step, row in update_rows(first, metrics, first + length == c.num_steps, r.rates):
+                write(step, "train", row)
+            watch(first, length, metrics)
+            watch_skips(first, metrics)
+            bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
 
-            def measured(state):
-                return summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
+        def measured(state):
+            return summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
 
-            def on_evaluate(state):
-                summary = measured(state)
-                keys = ("elbo", "rate", "distortion", "mse", "active_units")
-                write(int(state.step), "test", {k: summary[k] for k in keys})
-                bar.say(f"step {int(state.step)}: test elbo {summary['elbo']:.4f} nats")
+        def on_evaluate(state):
+            summary = measured(state)
+            keys = ("elbo", "rate", "distortion", "mse", "active_units")
+            write(int(state.step), "test", {k: summary[k] for k in keys})
+            bar.say(f"step {int(state.step)}: test elbo {summary['elbo']:.4f} nats")
 
-            def on_save(state):
-                if is_sound(r, state, lambda: measured(state)["elbo"]):
-                    checkpoints.save(int(state.step), state)
-                    workdir.saved()
+        def on_save(state):
+            if is_sound(r, state, lambda: measured(state)["elbo"]):
+                checkpoints.save(int(state.step), state)
+                workdir.saved()
 
-            asked = processes.Agreement(stop.requested)
-            hooks = Hooks(on_log, on_evaluate, on_save, asked, explain=lambda state, step: explain(r, state, step))
-            advance = profiling.profiled(advance, path / "profile", bar.say) if c.profile else advance
-            state, clock = fit(state, advance, c.num_steps, every, hooks)
-            done = int(state.step) == c.num_steps
-            if done:
-                on_evaluate(state)
+        asked = processes.Agreement(stop.requested)
+        hooks = Hooks(on_log, on_evaluate, on_save, asked, explain=lambda state, step: explain(r, state, step))
+        advance = profiling.profiled(advance, path / "profile", bar.say) if c.profile else advance
+        state, clock = fit(state, advance, c.num_steps, every, hooks)
+        done = int(state.step) == c.num_steps
+        if done:
+            on_evaluate(state)
     return Trained(state, train, test, clock, 0 if done else stop.status)
 
 
@@ -119,11 +120,15 @@ def _watch_saturation(c, bar):
 
 
 def checkpoints_of(r: Run, workdir: Path) -> Checkpoints:
-    """Opens the checkpoints of a run, with a note of what its numbers mean."""
+    """Returns the checkpoints of a run that is trained."""
+    return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, _note(r))
+
+
+def _note(r: Run) -> dict[str, Any]:
+    """Returns what the numbers of a run's checkpoints mean."""
     # The beta of a controller is in the state.
     beta = None if r.config.weighting in CONTROLLED else r.choice.beta
-    note = {"convention": CONVENTION, **r.dataset.fingerprints, "beta": beta}
-    return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, note)
+    return {"convention": CONVENTION, **r.dataset.fingerprints, "beta": beta}
 
 
 def trained(r: Run) -> TrainState:
@@ -132,8 +137,8 @@ def trained(r: Run) -> TrainState:
     Raises:
       UserError: it has no checkpoint.
     """
-    with checkpoints_of(r, Path(r.config.workdir)) as checkpoints:
-        restored = checkpoints.restore_latest(r.spread.begin(lambda: first_state(r, r.config, r.key)))
+    like = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    restored = read_latest(Path(r.config.workdir) / "checkpoints", like, _note(r))
     if restored is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
     return restored[1]

@@ -35,8 +35,7 @@ def finish(job: Job, ended: Ended, train, test, instruments: Instruments, second
     started = time.perf_counter()
     r, state = job.run, job.run.spread.place(ended.state)
     step, status, diverged_at = int(state.step), ended.status, ended.diverged_at
-    with checkpoints_of(r, job.workdir) as checkpoints:
-        checkpoints.save(step, state)
+    checkpoints_of(r, job.workdir).save(step, state)
     results: dict[str, Any] = {"step": step}
     if status != "diverged":
         measured, codes = measure(r, state, train, test, instruments)

@@ -102,34 +102,34 @@ def _train_rung(
     r, config = program.first, session.config
     mesh = run_mesh(len(state.member), r.config.batch_size)
     note = {"convention": CONVENTION, **r.dataset.fingerprints, "runs": [job.name for job in program.jobs]}
-    with Checkpoints(program.folder / f"rung_{rung}", keep=2, note=note) as checkpoints:
-        # Several processes save and restore what all of their devices hold; one does it on its host.
-        as_saved = (lambda state: state) if processes.count() == 1 else r.spread.place
-        begun, saved = int(state.step), checkpoints.restore_latest(as_saved(state))
-        state = mesh.fetch(saved[1]) if saved else state
-        first, members = int(state.step), np.asarray(state.member)
-        progress.skip((first - begun) * len(members))
-        if first == last:
-            return state
-        if saved:
-            progress.say(f"continuing from step {first}")
-        jobs = [program.jobs[i] for i in members]
-        for job in jobs if processes.is_first() else ():
-            rewind(job.workdir / "metrics.jsonl", first)
+    checkpoints = Checkpoints(program.folder / f"rung_{rung}", keep=2, note=note)
+    # Several processes save and restore what all of their devices hold; one does it on its host.
+    as_saved = (lambda state: state) if processes.count() == 1 else r.spread.place
+    begun, saved = int(state.step), checkpoints.restore_latest(as_saved(state))
+    state = mesh.fetch(saved[1]) if saved else state
+    first, members = int(state.step), np.asarray(state.member)
+    progress.skip((first - begun) * len(members))
+    if first == last:
+        return state
+    if saved:
+        progress.say(f"continuing from step {first}")
+    jobs = [program.jobs[i] for i in members]
+    for job in jobs if processes.is_first() else ():
+        rewind(job.workdir / "metrics.jsonl", first)
 
-        def save(state):
-            checkpoints.save(int(state.step), as_saved(mesh.fetch(state)))
-            session.workdir.saved()
+    def save(state):
+        checkpoints.save(int(state.step), as_saved(mesh.fetch(state)))
+        session.workdir.saved()
 
-        recorder = _Recorder(jobs, last, progress)
-        # The test split is scored at the end only.
-        hooks = Hooks(recorder.log, lambda state: None, save, session.stop, recorder.check)
-        every = Every(config.log_every, r.config.num_steps, config.checkpoint_every)
-        chunk, data = compiled(program, config.side_by_side, mesh), mesh.whole(r.dataset.train)
-        started = time.perf_counter()
-        state, _ = fit(mesh.place(state), lambda s, length: chunk(s, data, length), last, every, hooks)
-        steps = (int(state.step) - first) * len(jobs)
-        session.clock.add(training_seconds=time.perf_counter() - started, training_steps=steps)
+    recorder = _Recorder(jobs, last, progress)
+    # The test split is scored at the end only.
+    hooks = Hooks(recorder.log, lambda state: None, save, session.stop, recorder.check)
+    every = Every(config.log_every, r.config.num_steps, config.checkpoint_every)
+    chunk, data = compiled(program, config.side_by_side, mesh), mesh.whole(r.dataset.train)
+    started = time.perf_counter()
+    state, _ = fit(mesh.place(state), lambda s, length: chunk(s, data, length), last, every, hooks)
+    steps = (int(state.step) - first) * len(jobs)
+    session.clock.add(training_seconds=time.perf_counter() - started, training_steps=steps)
     if int(state.step) < last:
         raise Interrupted
     return mesh.fetch(state)

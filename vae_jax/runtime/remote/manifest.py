@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 OWN = ".mirror"  # what belongs to the mirror and not to the run, in the store and in the local folder
 FORMAT = 1
-_NEVER = (".lock", "*.tmp", "*.orbax-checkpoint-tmp*")
+_NEVER = (".lock", "*.tmp", "*.orbax-checkpoint-tmp*", "*.damaged*")
 _CHECKPOINT = re.compile(r"(?:.*/)?checkpoints/\d+(?=/)")
 
 
