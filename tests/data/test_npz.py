@@ -36,12 +36,9 @@ def test_npz(tmp_path):
 
 GOOD = {
     "float64": npz(train=ROWS.astype(float), test=ROWS.astype(float)),
-    "float16": npz(train=ROWS.astype(np.float16), test=ROWS.astype(np.float16)),
     "big-endian": npz(train=ROWS.astype(">f4"), test=ROWS.astype(">f4")),
-    "columns first": npz(train=np.asfortranarray(ROWS), test=np.asfortranarray(ROWS)),
     "bool": npz(train=IMAGES > 128, test=IMAGES > 128),
     "int64": npz(train=IMAGES.astype(np.int64), test=IMAGES.astype(np.int64)),
-    "further arrays": npz(train=ROWS, test=ROWS, notes=np.array(["anything"]), more=ROWS),
     "names of no factors": npz(train=ROWS, test=ROWS, factor_names=np.array(["a"])),
     "compressed": zipped(zipfile.ZIP_DEFLATED, train=TRAIN, test=TRAIN),
     "version 2": zipped(train=npy("|u1", (10, 4, 4), IMAGES.tobytes(), b"\x02\x00"), test=TRAIN),
@@ -59,49 +56,35 @@ REFUSED = {
     "empty": (b"", "the file is empty"),
     "text": (b"train,test\n1,2\n", "truncated, or no .npz"),
     "an .npy": (npy("<f4", (10, 3), ROWS.tobytes()), "no .npz"),
-    "the magic alone": (b"PK\x03\x04", "truncated, or no .npz"),
     "a half": (WHOLE[: len(WHOLE) // 2], "truncated, or no .npz"),
     "an empty zip": (zipped(), "it holds nothing"),
     "no test": (npz(train=IMAGES, labels=np.arange(10)), "no array `test` (it holds labels, train)"),
     "other names": (npz(x_train=IMAGES, x_test=IMAGES), "no array `train` and no array `test`"),
-    "objects": (npz(train=np.array([{}, "x"], object), test=IMAGES), "`train` holds pickled Python objects"),
     "strings": (npz(train=np.array([["a", "b"]]), test=np.array([["a", "b"]])), "dtype <U1; it must hold numbers"),
-    "bytes": (npz(train=np.array([[b"a"]]), test=np.array([[b"a"]])), "it must hold numbers"),
     "dates": (npz(train=ROWS.astype("M8[s]"), test=ROWS), "it must hold numbers"),
-    "structures": (npz(train=np.zeros((3, 2), [("a", "f4")]), test=ROWS), "it must hold numbers"),
     "a scalar": (npz(train=np.float32(1), test=np.float32(1)), "shape ()"),
-    "no columns": (npz(train=ROWS[:, :0], test=ROWS[:, :0]), "holds no examples"),
     "NaN": (npz(train=np.full((6, 3), np.nan, np.float32), test=ROWS), "18 NaN"),
     "factors of many axes": (npz(train=ROWS, test=ROWS, train_factors=np.ones((10, 2, 2))), "train_factors"),
     "names that are numbers": (npz(**FACTORS, factor_names=np.arange(2)), "factor_names has dtype"),
-    "too few names": (npz(**FACTORS, factor_names=["shape"]), "factor_names has dtype"),
+    "too few names": (npz(**FACTORS, factor_names=["shape"]), "names of factors"),
     "names in a table": (npz(**FACTORS, factor_names=[["shape", "scale"]]), "factor_names has dtype"),
     "bzip2": (zipped(zipfile.ZIP_BZIP2, train=TRAIN, test=TRAIN), "compressed as numpy does not"),
-    "lzma": (zipped(zipfile.ZIP_LZMA, train=TRAIN, test=TRAIN), "compressed as numpy does not"),
 }
 MEMBERS = {
     "terabytes promised": (npy("<f4", (10**12, 10**3), bytes(400)), "its header claims 4000000000000000 bytes"),
     "one byte too few": (npy("|u1", (4, 4, 4), bytes(63)), "claims 64 bytes, shape (4, 4, 4), and 63 follow"),
     "one byte too many": (npy("|u1", (4, 4, 4), bytes(65)), "and 65 follow"),
     "a negative shape": (npy("|u1", (-4, -4, 4), bytes(64)), "is damaged"),
-    "bytes beyond 64 bits": (npy("<f4", (2**62, 2**62), bytes(400)), "is damaged"),
     "a length beyond 64 bits": (npy("|u1", (99999999999999999999, 4)), "is damaged"),
     "objects by the header": (npy("|O", (2,), b"cos\nsystem\n(S'false'\ntR."), "pickled Python objects"),
-    "strings by the header": (npy("<U4", (4,), bytes(64)), "dtype <U4; it must hold numbers"),
-    "dates by the header": (npy("<M8[s]", (2,), bytes(16)), "it must hold numbers"),
     "no such dtype": (npy("no such thing", (4,), bytes(16)), "is damaged"),
     "a broken shape": (npy("<f4", "4.5", bytes(16)), "is damaged"),
     "a shape of calls": (npy("<f4", "__import__('os')", bytes(16)), "is damaged"),
-    "a shape of brackets": (npy("<f4", "(" * 9000, bytes(16)), "is damaged"),
     "a torn header": (npy("<f4", (4,), bytes(16))[:40], "is damaged"),
     "version 3": (npy("<f4", (4,), bytes(16), b"\x03\x00"), "is damaged"),
-    "an unknown version": (npy("<f4", (4,), bytes(16), b"\x09\x00"), "is damaged"),
     "a header that is no dict": (npy_of("[1, 2]"), "is damaged"),
-    "a header of calls": (npy_of("__import__('os').getpid()"), "is damaged"),
-    "a header of open brackets": (npy_of("{'descr': " + "(" * 300), "is damaged"),
     "a torn magic": (b"\x93NUM", "is not an array"),
     "no magic": (b"hello", "is not an array"),
-    "nothing": (b"", "is not an array"),
 }
 REFUSED |= {f"member: {k}": (zipped(train=train, test=TRAIN), match) for k, (train, match) in MEMBERS.items()}
 
@@ -160,7 +143,7 @@ def taken(folder, content):
         return None
 
 
-@settings(FEW, max_examples=150)
+@settings(FEW, max_examples=60)
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255), st.booleans())
 def test_a_flipped_byte_or_a_torn_end_is_refused_or_harmless(tmp_path_factory, at, flip, cut):
     raw = bytearray(WHOLE)
@@ -170,7 +153,7 @@ def test_a_flipped_byte_or_a_torn_end_is_refused_or_harmless(tmp_path_factory, a
     assert d is None or (not cut and np.array_equal(d.train[..., 0], IMAGES))
 
 
-@settings(FEW, max_examples=60)
+@settings(FEW, max_examples=30)
 @given(st.text("{}()[]'\"descrfortan_ohp:,<>|u1f48 0123456789TrueFalsNn-", max_size=60), st.binary(max_size=20))
 def test_any_header_is_refused(tmp_path_factory, header, body):
     assert taken(tmp_path_factory.getbasetemp(), zipped(train=npy_of(header, body), test=TRAIN)) is None

@@ -44,17 +44,8 @@ def derivations(rules, symbol=START):
     return found
 
 
-def entropy_of_sentences(found):
-    """By enumeration: equal sentences of several derivations are one sentence."""
-    total = {}
-    for p, words in found:
-        total[words] = total.get(words, 0.0) + p
-    return -math.fsum(p * math.log(p) for p in total.values())
-
-
 ONE_CLAUSE = grammar.rules(1, 1) | {START: ((1.0, ("CLAUSE garden plural past",)),)}
 SHORT = {"no recursion": grammar.rules(0, 0), "one clause, recursion once": ONE_CLAUSE}
-LISTED = {name: derivations(rules) for name, rules in SHORT.items()}
 
 
 @pytest.fixture(scope="module")
@@ -62,35 +53,24 @@ def drawn():
     return grammar.sample(np.random.RandomState(7), 20_000)
 
 
-@pytest.fixture(scope="module")
-def log_probs(drawn):
-    return np.array([grammar.log_prob(sentence) for sentence in drawn])
-
-
 @pytest.mark.parametrize("name", SHORT)
 def test_all_sentences_of_a_short_language(name):
-    g, found = checked(SHORT[name]), LISTED[name]
-    assert len(found) == len({words for _, words in found}) > 10_000
-    assert math.fsum(p for p, _ in found) == pytest.approx(1, abs=1e-9)
-    assert grammar.entropy(g) == pytest.approx(entropy_of_sentences(found), abs=1e-9)
-    assert grammar.longest(g) == max(len(words) for _, words in found)
-    for p, words in found[:: len(found) // 500]:
+    """By enumeration: no two derivations have one sentence, and the closed forms are those of the list."""
+    g, listed = checked(SHORT[name]), derivations(SHORT[name])
+    assert len(listed) == len({words for _, words in listed}) > 10_000
+    assert math.fsum(p for p, _ in listed) == pytest.approx(1, abs=1e-9)
+    assert grammar.entropy(g) == pytest.approx(-math.fsum(p * math.log(p) for p, _ in listed), abs=1e-9)
+    assert grammar.longest(g) == max(len(words) for _, words in listed)
+    for p, words in listed[:: len(listed) // 500]:
         assert grammar.log_prob(" ".join(words), g) == pytest.approx(math.log(p), abs=1e-9)
 
 
-def test_entropy_against_samples(drawn, log_probs):
-    assert np.isfinite(log_probs).all()
+def test_entropy_against_samples(drawn):
+    log_probs = np.array([grammar.log_prob(sentence) for sentence in drawn])
     assert within_standard_errors(-log_probs, grammar.entropy(), 4)
+    assert not within_standard_errors(-log_probs, grammar.entropy(checked(grammar.rules(2, 1))), 4)  # it would show
     words = [len(sentence.split()) for sentence in drawn]
     assert min(words) == 4 and max(words) <= grammar.longest() == 19
-
-
-def test_a_wrong_entropy_is_seen(log_probs):
-    """Of a language that differs in one place, and of each rule counted once however often it is used."""
-    assert not within_standard_errors(-log_probs, grammar.entropy(checked(grammar.rules(2, 1))), 4)
-    assert not within_standard_errors(-log_probs, grammar.entropy(checked(grammar.rules(1, 2))), 4)
-    once = sum(-p * math.log(p) for alternatives in ONE_CLAUSE.values() for p, _ in alternatives)
-    assert abs(once - entropy_of_sentences(LISTED["one clause, recursion once"])) > 1
 
 
 @pytest.mark.parametrize("p", [0.1, 0.4])
@@ -132,20 +112,21 @@ def test_rules_whose_formula_would_not_hold_are_refused(rules, match):
 
 
 def test_words_far_apart_agree(drawn):
-    forms = {x for t in english.TOPICS.values() for x in (*t.transitive, *t.intransitive)}
     seen = set()
     for words in map(str.split, drawn[:3000]):
         number = {"it": "singular", "they": "plural"}[words[-1]]
         tense = {"did": "past", "will": "future", "do": "present", "does": "present"}[words[-2]]
         assert words.count("will") == (2 if tense == "future" else 0)
-        topics = []
+        topics = set()
         for name, t in english.TOPICS.items():
-            mine = {x for part in (t.transitive, t.intransitive, t.objects, t.places) for x in part}
-            if any(subject[number == "plural"] in words for subject in t.subjects):
-                topics.append(name)
-                assert forms & set(words) <= mine
-            else:
-                assert not mine & set(words)
+            parts = (
+                *t.transitive,
+                *t.intransitive,
+                *t.objects,
+                *t.places,
+                *(x[number == "plural"] for x in t.subjects),
+            )
+            topics |= {name} if {*parts} & {*words} else set()
         assert len(topics) == 1
         seen.add((*topics, number, tense))
     assert len(seen) == len(grammar.english().rules[START]) == 36
@@ -161,11 +142,6 @@ def test_outside_the_language():
     assert [grammar.log_prob(sentence) for sentence in broken] == [-math.inf] * len(broken)
 
 
-def test_global_entropy():
-    parts = ([t.probability for t in english.TOPICS.values()], english.NUMBERS.values(), english.TENSES.values())
-    assert grammar.global_entropy() == pytest.approx(-sum(p * math.log(p) for part in parts for p in part), abs=1e-12)
-
-
 def test_load_the_grammar():
     t = load_text("grammar")
     splits = (t.train, t.validation, t.test)
@@ -173,6 +149,11 @@ def test_load_the_grammar():
     assert len(t.words) == t.levels == 119 == len(set(t.words)) and t.entropy == grammar.entropy()
     assert not any((x == UNKNOWN).any() or (x == BOS).any() for x in splits)
     assert decode(t.train[:1], t.words) == grammar.sample(np.random.RandomState(0), 1)
+    choices = (
+        [topic.probability for topic in english.TOPICS.values()],
+        *map(dict.values, (english.NUMBERS, english.TENSES)),
+    )
+    assert grammar.global_entropy() == pytest.approx(-sum(p * math.log(p) for ps in choices for p in ps), abs=1e-12)
     own = -np.mean([grammar.log_prob(sentence) for sentence in decode(t.test, t.words)])
     assert f"entropy of {t.entropy:.4f} nats, {grammar.global_entropy():.4f} of them" in t.notes[0]
     assert t.notes[0].endswith(f"{own:.4f}") and "test: 0 of 18,669 words (0%) are unknown" in t.notes
@@ -200,16 +181,12 @@ def test_vocabulary_by_frequency_then_alphabet(tmp_path):
         "valid: 1 of 2 words (50%) are unknown",
         "test: 2 of 5 words (40%) are unknown, 1 of them written as <unk>",
     )
+    write(tmp_path, valid="<pad> a <eos>\n")  # names of special tokens are unknown words
+    np.testing.assert_array_equal(load_text(folder).validation, [[UNKNOWN, 4, UNKNOWN, EOS, PAD, PAD]])
     t = load_text(folder, max_words=3)
     assert t.words == (*SPECIAL, "a", "b", "c")
     assert t.notes[0] == "the vocabulary is the 3 most frequent of the 5 words of train"
     assert t.notes[1] == "train: 2 of 9 words (22.2%) are unknown"
-
-
-def test_names_of_special_tokens_in_a_text_are_unknown_words(tmp_path):
-    t = load_text(write(tmp_path, train="<pad> a <eos> b\n<bos> a\n", valid="a\n", test="b <pad>\n"))
-    np.testing.assert_array_equal(t.train, [[UNKNOWN, 4, UNKNOWN, 5, EOS], [UNKNOWN, 4, EOS, PAD, PAD]])
-    assert t.words == (*SPECIAL, "a", "b") and words_of(t.train) == 8
 
 
 def test_long_lines_are_cut_and_counted(tmp_path):
@@ -259,8 +236,6 @@ def test_white_space_line_ends_and_byte_order_mark(tmp_path):
         ("", "mine.txt: the file is empty"),
         (" \n\t\n", "mine.txt: no words, only white space"),
         (b"a b\nb \xe9t\xe9\n" + b"a b\n" * 9, "line 2 has the byte 0xe9 (byte 7 of the file)"),
-        (b"\xef\xbb\xbfa b\n\xff", "line 2 has the byte 0xff (byte 8 of the file)"),
-        ("a b\nb é\n".encode("utf-16"), "not UTF-8 text: line 1 has the byte 0xff (byte 1 of the file)"),
         ("a b\nb c\n".encode("utf-16-le"), "not UTF-8 text: line 1 has the byte 0x00 (byte 2 of the file)"),
         ("é\0", "byte 0x00 (byte 3 of the file)"),
         ("same same\n" * 10, "mine.txt: the training split holds one word, again and again"),
@@ -276,13 +251,10 @@ def test_files_that_are_refused(tmp_path, content, match):
     "files, match",
     [
         (dict(test="a b\n"), "no train.txt in this folder; it needs train.txt and test.txt (valid.txt is optional)"),
-        (dict(train="a b\n"), "no test.txt in this folder"),
         ({}, "no train.txt and no test.txt in this folder"),
         (dict(train="a b\n", test="a\n"), "train.txt: only one sentence; without a valid.txt it needs at least 2"),
         (dict(train="a b\n", valid="a\n", test="c d\ne\n"), "no word of the test split is in the vocabulary"),
         (dict(train="a b\n", valid="c\n", test="a\n"), "no word of the valid split is in the vocabulary of 2"),
-        (dict(train="a b\n", valid="", test="a\n"), "valid.txt: the file is empty"),
-        (dict(train="a a\n", valid="b\n", test="a\n"), "holds one word"),
     ],
 )
 def test_folders_that_are_refused(tmp_path, files, match):
@@ -297,7 +269,7 @@ def test_names_and_numbers_that_are_refused(tmp_path):
     assert "--max_words=1" in refused(load_text, "grammar", max_words=1)
 
 
-@settings(FEW, max_examples=60)
+@settings(FEW, max_examples=30)
 @given(
     st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | st.text("ab \n<unk>", max_size=80).map(str.encode)
 )

@@ -34,36 +34,48 @@ def check(
     if isinstance(support, tuple) and not isinstance(support, Grid):
         _check_columns(dataset, pixels, support)
         return []
-    family, name = f"--likelihood={likelihood_name}", dataset.name
-    low, high = _range(dataset)
+    family, name, levels = f"--likelihood={likelihood_name}", dataset.name, dataset.levels
+    splits = [] if levels is not None else [dataset.train, dataset.test]
+    low = min((float(x.min()) for x in splits), default=0.0)  # before any thresholding
+    high = max((float(x.max()) for x in splits), default=1.0)
     outside, values = low < 0 or high > 1, f"{name} has values from {low:.6g} to {high:.6g}"
     if outside and pixels in ("binary", "sampled"):
-        raise UserError(
-            f"--pixels={pixels} needs values in [0, 1], and {values}; rescale them, or use --pixels=grey "
-            "with --likelihood=gaussian"
-        )
+        raise UserError(f"--pixels={pixels} needs values in [0, 1], and {values}; rescale them, or use --pixels=grey")
     if isinstance(support, Grid):
         return _check_grid(dataset, pixels, family, support)
-    zero_one = pixels in ("binary", "sampled") or (pixels == "grey" and _is_zero_one(dataset))
-    if outside and support == "binary" and not zero_one:
-        raise UserError(f"{family} is defined on 0/1 pixels, and {values}; use --likelihood=gaussian")
-    if support == "binary":
-        return [] if zero_one else _check_soft(dataset, pixels, family, soft_targets)
+    zero_one = levels == 2 if splits == [] else all(bool(((x == 0) | (x == 1)).all()) for x in splits)
+    zero_one = pixels in ("binary", "sampled") or (pixels == "grey" and zero_one)
+    if support == "binary" and not zero_one:
+        if outside:
+            raise UserError(f"{family} is defined on 0/1 pixels, and {values}; use --likelihood=gaussian")
+        if not soft_targets:
+            raise UserError(
+                f"{family} is defined on 0/1 pixels, and {name} with --pixels={pixels} has grey ones; use "
+                "--pixels=binary or --pixels=sampled, or a density such as --likelihood=continuous_bernoulli, or "
+                "--soft_targets for the cross-entropy all the same"
+            )
+        return [
+            "--soft_targets: on grey pixels the distortion is a binary cross-entropy and no likelihood; it cannot fall "
+            f"below the pixels' mean entropy, about {entropy_floor(dataset):.2f} nats per example, and compares with "
+            "no density"
+        ]
     if support == "unit" and outside:
         raise UserError(f"{family} is a density on [0, 1], and {values}; rescale them, or use --likelihood=gaussian")
+    if support == "binary":
+        return []
     if outside:
         return [f"{values}, outside [0, 1]: --sigma, distortion and mse are in the data's own units, not in pixels"]
     # A density on data that take few values can be made as high as one likes at those values.
     if zero_one:
         return [
-            f"{family} is a density and the pixels are 0 or 1: its value is not their "
-            "probability and has no upper bound; --likelihood=bernoulli is the likelihood for 0/1 pixels"
+            f"{family} is a density and the pixels are 0 or 1: its value is not their probability and has no upper "
+            "bound; --likelihood=bernoulli is the likelihood for 0/1 pixels"
         ]
     warnings = []
-    if dataset.levels is not None and pixels == "grey":
+    if levels is not None and pixels == "grey":
         warnings.append(
-            f"{family} is a density evaluated at {dataset.levels} grey levels: its "
-            "bits_per_dim bounds nothing discrete; --pixels=dequantised makes it a bound"
+            f"{family} is a density evaluated at {levels} grey levels: its bits_per_dim bounds nothing discrete; "
+            "--pixels=dequantised makes it a bound"
         )
     if likelihood_name == "beta" and pixels == "grey" and (ends := _share_at_ends(dataset)):
         warnings.append(
@@ -71,20 +83,6 @@ def check(
             "add depends on the --squeeze, so compare only numbers of the same one"
         )
     return warnings
-
-
-def _range(dataset):
-    """The smallest and the largest value of x before any thresholding."""
-    if dataset.levels is not None:
-        return 0.0, 1.0
-    splits = (dataset.train, dataset.test)
-    return min(float(x.min()) for x in splits), max(float(x.max()) for x in splits)
-
-
-def _is_zero_one(dataset):
-    if dataset.levels is not None:
-        return dataset.levels == 2
-    return all(bool(((x == 0) | (x == 1)).all()) for x in (dataset.train, dataset.test))
 
 
 def _share_at_ends(dataset):
@@ -96,41 +94,27 @@ def _share_at_ends(dataset):
 
 def _check_grid(dataset, pixels, family, grid):
     """A discrete family needs the grey levels that it was made for."""
-    if dataset.levels is None:
+    name, levels = dataset.name, dataset.levels
+    if levels is None:
         raise UserError(
-            f"{family} gives probabilities to uint8 grey levels, and {dataset.name} "
-            "holds floats; store uint8 images, or use --likelihood=gaussian, or --columns for a table of class codes"
+            f"{family} gives probabilities to uint8 grey levels, and {name} holds floats; store uint8 images, or use "
+            "--likelihood=gaussian, or --columns for a table of class codes"
         )
-    if grid.count != dataset.levels or abs(grid.step * (grid.count - 1) - 1) > 1e-6:
+    if grid.count != levels or abs(grid.step * (grid.count - 1) - 1) > 1e-6:
         raise UserError(
-            f"{family} was made for {grid.count} levels {grid.step:.6g} apart, and "
-            f"{dataset.name} has {dataset.levels} grey levels on [0, 1]; make it for those"
+            f"{family} was made for {grid.count} levels {grid.step:.6g} apart, and {name} has {levels} grey levels on "
+            "[0, 1]; make it for those"
         )
     if pixels == "dequantised":
         raise UserError(
-            f"{family} gives probabilities to grey levels, and --pixels=dequantised removes them; use --pixels=grey"
+            f"{family} gives probabilities to grey levels, which dequantised pixels lack; use --pixels=grey"
         )
-    if pixels != "grey" and dataset.levels != 2:
+    if pixels != "grey" and levels != 2:
         return [
-            f"--pixels={pixels} leaves 2 of the {dataset.levels} grey levels that {family} spreads its probability "
-            "over: --likelihood=bernoulli is the one for 0/1 pixels"
+            f"--pixels={pixels} leaves 2 of the {levels} grey levels that {family} spreads its probability over: "
+            "--likelihood=bernoulli is the one for 0/1 pixels"
         ]
     return []
-
-
-def _check_soft(dataset, pixels, family, soft_targets):
-    """A Bernoulli on pixels in [0, 1] that are not 0 or 1 is no likelihood, and has to be asked for."""
-    if not soft_targets:
-        raise UserError(
-            f"{family} is defined on 0/1 pixels, and {dataset.name} with "
-            f"--pixels={pixels} has grey ones; use --pixels=binary or --pixels=sampled, or a density such as "
-            "--likelihood=continuous_bernoulli, or --soft_targets for the cross-entropy all the same"
-        )
-    return [
-        f"--soft_targets: on grey pixels the distortion is a binary cross-entropy and no likelihood; it "
-        f"cannot fall below the pixels' mean entropy, about {entropy_floor(dataset):.2f} nats per example, and "
-        "compares with no density"
-    ]
 
 
 def entropy_floor(dataset: Dataset, most: int = 4096) -> float:
@@ -166,9 +150,7 @@ def _check_columns(dataset: Dataset, pixels: str, blocks: Columns) -> None:
             f"{'x'.join(map(str, event))}; use one family for all, --likelihood=..."
         )
     if total != event[0]:
-        raise UserError(
-            f"--columns names {total} columns, and {name} has {event[0]}; name every column once, in their order"
-        )
+        raise UserError(f"--columns names {total} columns, and {name} has {event[0]}; name each once, in their order")
     if dataset.levels not in (None, 2):
         raise UserError(
             f"--columns takes values as they are, and {name} holds integers, which count as grey levels and are "
@@ -179,23 +161,21 @@ def _check_columns(dataset: Dataset, pixels: str, blocks: Columns) -> None:
     supports = [support for support, width in blocks for _ in range(width)]
     for column, support in enumerate(supports):
         for split in (dataset.train, dataset.test):
-            _check_column(name, column, np.asarray(split[:, column], np.float64), support)
+            values = np.asarray(split[:, column], np.float64)
+            fits, kind = _fits(values, support)
+            if not fits.all():
+                raise UserError(
+                    f"--columns: the family of column {column} (counted from 0) is defined on {kind}, and {name} holds "
+                    f"{values[~fits][0]:.6g} there; change the column or its family"
+                )
 
 
-def _check_column(name, column, values, support):
+def _fits(values, support):
+    """Which values a family is defined on, and these in words."""
     if isinstance(support, Grid):
-        codes = np.rint(values / support.step)
-        wrong = (np.abs(values - codes * support.step) > 1e-5) | (codes < 0) | (codes >= support.count)
-        last = support.count - 1
-        kind = f"the class codes 0 to {last}" if support.step == 1 else f"the {last + 1} levels k / {last}"
-    elif support == "binary":
-        wrong, kind = (values != 0) & (values != 1), "0 or 1"
-    elif support == "unit":
-        wrong, kind = (values < 0) | (values > 1), "values in [0, 1]"
-    else:
-        return
-    if wrong.any():
-        raise UserError(
-            f"--columns: the family of column {column} (counted from 0) is defined on {kind}, and {name} holds "
-            f"{values[wrong][0]:.6g} there; change the column or its family"
-        )
+        codes, last = np.rint(values / support.step), support.count - 1
+        fits = (np.abs(values - codes * support.step) <= 1e-5) & (codes >= 0) & (codes <= last)
+        return fits, f"the class codes 0 to {last}" if support.step == 1 else f"the {last + 1} levels k / {last}"
+    if support == "binary":
+        return (values == 0) | (values == 1), "0 or 1"
+    return ((values >= 0) & (values <= 1)) | (support != "unit"), "values in [0, 1]"

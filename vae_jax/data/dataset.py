@@ -159,42 +159,36 @@ def validate(dataset: Dataset) -> Dataset:
         infinite values (how many, where), splits of different event shapes, factors that do not match the
         examples.
     """
-    name = dataset.name
-    for split, x in (("train", dataset.train), ("test", dataset.test)):
-        if x.dtype.kind != "f" and x.dtype != np.uint8:
-            raise UserError(f"{name}: {split} has dtype {x.dtype}; it must be uint8 grey levels or floats")
-        if x.size == 0:
-            raise UserError(f"{name}: {split} has shape {x.shape}, so it holds no examples")
-        if (x.dtype == np.uint8) != (dataset.levels is not None):
-            raise UserError(f"{name}: {split} has dtype {x.dtype}, which does not go with levels={dataset.levels}")
-        if isinstance(x, Rows) and dataset.levels != 256:
-            raise UserError(f"{name}: {split} is read while it is used, so it has 256 levels and not {dataset.levels}")
-        if dataset.levels is not None and dataset.levels < 256 and x.max() >= dataset.levels:
-            raise UserError(f"{name}: {split} holds the value {x.max()}, above its {dataset.levels} grey levels")
-        if dataset.levels is None and not np.isfinite(x).all():
-            raise UserError(
-                f"{name}: {split} holds {np.isnan(x).sum()} NaN and {np.isinf(x).sum()} infinite values among "
-                f"{x.size}; remove or replace them"
-            )
-    if dataset.train.shape[1:] != dataset.test.shape[1:]:
-        raise UserError(
-            f"{name}: one train example has shape {dataset.train.shape[1:]} and one test example "
-            f"{dataset.test.shape[1:]}; they must be equal"
-        )
-    _validate_factors(dataset)
-    return dataset
-
-
-def _validate_factors(dataset):
+    levels, events = dataset.levels, [x.shape[1:] for x in (dataset.train, dataset.test)]
     for split in ("train", "test"):
         x, factors = getattr(dataset, split), getattr(dataset, f"{split}_factors")
+        what = f"{dataset.name}: {split}"
+        if x.dtype.kind != "f" and x.dtype != np.uint8:
+            raise UserError(f"{what} has dtype {x.dtype}; it must be uint8 grey levels or floats")
+        if x.size == 0:
+            raise UserError(f"{what} has shape {x.shape}, so it holds no examples")
+        if (x.dtype == np.uint8) != (levels is not None):
+            raise UserError(f"{what} has dtype {x.dtype}, which does not go with levels={levels}")
+        if isinstance(x, Rows) and levels != 256:
+            raise UserError(f"{what} is read while it is used, so it has 256 levels and not {levels}")
+        if levels is not None and levels < 256 and x.max() >= levels:
+            raise UserError(f"{what} holds the value {x.max()}, above its {levels} grey levels")
+        if levels is None and not np.isfinite(x).all():
+            nan, infinite = np.isnan(x).sum(), np.isinf(x).sum()
+            raise UserError(f"{what} holds {nan} NaN and {infinite} infinite values among {x.size}; replace them")
         if factors is None:
             continue
         expected = (len(x), len(dataset.factor_names))
         if factors.shape != expected or factors.dtype.kind not in "buif":
             raise UserError(
-                f"{dataset.name}: {split}_factors has dtype {factors.dtype} and shape {factors.shape}; it "
-                f"must hold numbers in shape {expected} (examples, factors)"
+                f"{what}_factors has dtype {factors.dtype} and shape {factors.shape}; it must hold numbers in shape "
+                f"{expected} (examples, names of factors)"
             )
         if not np.isfinite(factors).all():
-            raise UserError(f"{dataset.name}: {split}_factors holds NaN or infinite values")
+            raise UserError(f"{what}_factors holds NaN or infinite values")
+    if events[0] != events[1]:
+        raise UserError(
+            f"{dataset.name}: one train example has shape {events[0]} and one test example {events[1]}; they must be "
+            "equal"
+        )
+    return dataset

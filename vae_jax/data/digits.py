@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 from pathlib import Path
 
@@ -19,24 +18,20 @@ def digits() -> Dataset:
     UCI repository (its test part, which is what scikit-learn carries).
     """
     images, labels = _read()
-    images, labels = images.astype(np.uint8)[..., None], labels.astype(np.int32)[:, None]  # values 0..16
+    images, labels = images.astype(np.uint8).reshape(-1, 8, 8, 1), labels.astype(np.int32)[:, None]  # values 0..16
     train, test = held_out(len(images), 360)
     return Dataset("digits", images[train], images[test], 17, labels[train], labels[test], ("label",))
 
 
 def _read() -> tuple[np.ndarray, np.ndarray]:
-    """The images ``[n, 8, 8]`` and their labels ``[n]``.
-
-    From the file within scikit-learn, whose own function takes fifty times as long: it brings scipy and all of
-    scikit-learn with it. Where a version keeps the file elsewhere, that function.
-    """
+    """The images ``[n, 64]`` and their labels ``[n]``."""
+    # From the file within scikit-learn, whose own function takes fifty times as long: it brings scipy and all of
+    # scikit-learn with it. Where a version keeps the file elsewhere, that function.
     package = importlib.util.find_spec("sklearn")
-    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz" if package and package.origin else None
-    if path is not None and path.is_file():
-        with gzip.open(path, "rt") as file:
-            rows = np.loadtxt(file, delimiter=",")
-        return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        rows = np.loadtxt(path, delimiter=",")
+        return rows[:, :-1], rows[:, -1]
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
-    return bunch.images, bunch.target
+    return load_digits(return_X_y=True)

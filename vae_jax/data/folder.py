@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,10 @@ from vae_jax.types import UserError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
 NAMED = 3  # files of each kind in a message
+# What else is in a folder of images, and no image that cannot be used.
+OTHERS, LINKS = "files that are no images by their name", "links to folders, which are not followed"
+
+LeftOut = dict[str, list[str]]  # what is in a folder and not in the data: why -> names below the folder
 
 
 class File(NamedTuple):
@@ -28,21 +31,6 @@ class File(NamedTuple):
     name: str
     bytes: int
     header: images.Header | None = None
-
-
-@dataclasses.dataclass
-class Skipped:
-    """What is in a folder and not in the data.
-
-    Attributes:
-      unusable: images by their name, and why each cannot be used.
-      others: how many files are no images by their name.
-      links: folders that are links, which are not followed.
-    """
-
-    unusable: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-    others: int = 0
-    links: list[str] = dataclasses.field(default_factory=list)
 
 
 def read_folder(path: str, keep: int | None = None) -> Dataset:
@@ -72,12 +60,11 @@ def read_folder(path: str, keep: int | None = None) -> Dataset:
         raise UserError(f"{path}: there is no such folder")
     parts = [os.path.join(path, split) for split in ("train", "test")]
     folders = parts if all(os.path.isdir(part) for part in parts) else [path]
-    skipped = Skipped()
-    candidates = [find(folder, path, skipped) for folder in folders]
-    usable = [_with_headers(part, folder, skipped) for part, folder in zip(candidates, folders)]
+    left_out: LeftOut = {}
+    usable = [_with_headers(find(folder, path, left_out), folder, left_out) for folder in folders]
     # The split is one of the files that can be used, so it is made again when decoding finds another broken one.
     while True:
-        _check_enough(path, folders, usable, skipped)
+        _check_enough(path, dict(zip(folders, usable)), left_out)
         files = [file for part in usable for file in part]
         _check_size(path, files)
         channels = 1 if all(file.header.grey for file in files) else 3
@@ -87,19 +74,20 @@ def read_folder(path: str, keep: int | None = None) -> Dataset:
         broken: dict[str, str] = {}
         arrays = [_split(part, channels, path, keep, broken) for part in splits]
         if not broken:
-            return from_images(path, *arrays, notes=_notes(skipped, len(files)))
+            return from_images(path, *arrays, notes=_notes(left_out, len(files)))
         del arrays
-        skipped.unusable += sorted(broken.items())
+        for name, reason in sorted(broken.items()):
+            left_out.setdefault(reason, []).append(name)
         usable = [[file for file in part if file.name not in broken] for part in usable]
 
 
-def find(folder: str, root: str, skipped: Skipped) -> list[File]:
+def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
     """Walks through ``folder`` and its subfolders. What is hidden is passed over.
 
     Args:
       folder: where to look.
       root: what names are relative to.
-      skipped: what else is there joins it.
+      left_out: what else is there joins it.
 
     Returns:
       The images by their name, in the order of their paths.
@@ -107,29 +95,27 @@ def find(folder: str, root: str, skipped: Skipped) -> list[File]:
     Raises:
       UserError: subfolders nested too deep to be walked through.
     """
-    files, unusable, links = [], [], []
+    files = []
 
-    def unreadable(error):
-        unusable.append((os.path.relpath(error.filename, root), "in folders that cannot be read"))
+    def leave_out(path, reason):
+        left_out.setdefault(reason, []).append(os.path.relpath(path, root))
 
     try:
-        for where, subfolders, names in os.walk(folder, onerror=unreadable):
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            paths = (os.path.join(where, name) for name in subfolders)
-            links += [os.path.relpath(path, root) for path in paths if os.path.islink(path)]
-            names = [name for name in names if not name.startswith(".")]
-            paths = [os.path.join(where, name) for name in names if name.lower().endswith(SUFFIXES)]
-            skipped.others += len(names) - len(paths)
-            for path in paths:
-                size, name = _size_of(path), os.path.relpath(path, root)
+        for where, subfolders, names in os.walk(
+            folder, onerror=lambda error: leave_out(error.filename, "in folders that cannot be read")
+        ):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for path in (os.path.join(where, name) for name in subfolders):
+                if os.path.islink(path):
+                    leave_out(path, LINKS)
+            for path in (os.path.join(where, name) for name in sorted(names) if not name.startswith(".")):
+                size = _size_of(path) if path.lower().endswith(SUFFIXES) else OTHERS
                 if isinstance(size, str):
-                    unusable.append((name, size))
+                    leave_out(path, size)
                 else:
-                    files.append(File(path, name, size))
+                    files.append(File(path, os.path.relpath(path, root), size))
     except RecursionError:
         raise UserError(f"{folder}: its folders are nested too deep; move the images up") from None
-    skipped.unusable += sorted(unusable)
-    skipped.links += sorted(links)
     return sorted(files)
 
 
@@ -139,24 +125,18 @@ def _size_of(path: str) -> int | str:
         status = os.stat(path)
     except OSError:
         return "links that lead nowhere" if os.path.islink(path) else "not readable"
-    if not stat.S_ISREG(status.st_mode):
-        return "no regular files"
-    return status.st_size or "of zero bytes"
+    return (status.st_size or "of zero bytes") if stat.S_ISREG(status.st_mode) else "no regular files"
 
 
-def _with_headers(files: Sequence[File], folder: str, skipped: Skipped) -> list[File]:
-    """The files that are images by their headers; the others join ``skipped``."""
-    usable = []
+def _with_headers(files: Sequence[File], folder: str, left_out: LeftOut) -> list[File]:
+    """The files that are images by their headers; the others join ``left_out``."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pillow, about what is said here file by file
-        headers = images.in_threads(_header, [file.path for file in files])
-        what = f"looking at {len(files)} files of {folder}"
-        for file, header in zip(files, images.progress(headers, len(files), what)):
-            if isinstance(header, str):
-                skipped.unusable.append((file.name, header))
-            else:
-                usable.append(file._replace(header=header))
-    return usable
+        headers = images.map_in_threads(_header, [file.path for file in files], f"{len(files)} files of {folder}")
+    for file, header in zip(files, headers):
+        if isinstance(header, str):
+            left_out.setdefault(header, []).append(file.name)
+    return [file._replace(header=header) for file, header in zip(files, headers) if not isinstance(header, str)]
 
 
 def _header(path: str) -> images.Header | str:
@@ -180,22 +160,20 @@ def why(error: Exception) -> str:
         return "changed since their headers were read"
     if isinstance(error, UnidentifiedImageError):
         return "no images of a known kind"
-    if isinstance(error, OSError) and error.errno is not None:
-        return "not readable"
-    return "truncated or damaged"
+    return "not readable" if isinstance(error, OSError) and error.errno is not None else "truncated or damaged"
 
 
-def _check_enough(path: str, folders: Sequence[str], usable: Sequence[Sequence[File]], skipped: Skipped) -> None:
+def _check_enough(path: str, usable: Mapping[str, Sequence[File]], left_out: LeftOut) -> None:
     """Refuses a folder with too few images, or with so many broken files that it is none of images."""
-    count, broken = sum(map(len, usable)), len(skipped.unusable)
+    count, unusable = sum(map(len, usable.values())), _unusable(left_out)
+    broken = sum(map(len, unusable.values()))
     if broken and (count < 2 or broken > count):
         raise UserError(
-            f"{path}: {broken} of {count + broken} images cannot be used: {counted(skipped.unusable)}; remove or "
-            "replace them"
+            f"{path}: {broken} of {count + broken} images cannot be used: {counted(unusable)}; remove or replace them"
         )
-    empty = next((folder for folder, part in zip(folders, usable) if not part), None)
+    empty = next((folder for folder, files in usable.items() if not files), None)
     if empty or count < 2:
-        links = f"; links to folders are not followed ({listed(skipped.links)})" if skipped.links else ""
+        links = f"; {counted({LINKS: left_out[LINKS]})}" if LINKS in left_out else ""
         what = "only one image" if count and not empty else "no images that can be used" if broken else "no images"
         raise UserError(
             f"{empty or path}: {what} ({', '.join(SUFFIXES)}) in this folder; it needs at least two, or subfolders "
@@ -237,30 +215,23 @@ def _split(files: Sequence[File], channels: int, path: str, keep: int | None, br
     return images.decode_all(lambda some: [decoded(files[i], broken) for i in some], range(len(files)), event, path)
 
 
-def _notes(skipped: Skipped, count: int) -> list[str]:
+def _unusable(left_out: LeftOut) -> LeftOut:
+    return {reason: names for reason, names in left_out.items() if reason not in (OTHERS, LINKS)}
+
+
+def _notes(left_out: LeftOut, count: int) -> list[str]:
     """What a person should know of the files that are not among the ``count`` images of the data."""
-    notes = []
-    if skipped.unusable:
-        broken = len(skipped.unusable)
-        notes.append(f"{broken} of {count + broken} images are left out: {counted(skipped.unusable)}")
-    if skipped.others == 1:
-        notes.append("1 file that is no image by its name")
-    elif skipped.others:
-        notes.append(f"{skipped.others} files that are no images by their name")
-    if links := skipped.links:
-        notes.append(f"{len(links)} link{'s' * (len(links) > 1)} to folders not followed ({listed(links)})")
-    return notes
+    unusable = _unusable(left_out)
+    broken = sum(map(len, unusable.values()))
+    notes = [f"{broken} of {count + broken} images are left out: {counted(unusable)}"] if broken else []
+    return notes + [f"left out: {counted({kind: left_out[kind]})}" for kind in (OTHERS, LINKS) if kind in left_out]
 
 
-def counted(unusable: Sequence[tuple[str, str]]) -> str:
+def counted(left_out: LeftOut) -> str:
     """``3 of zero bytes (a.png, b.png, c.png), 1 truncated or damaged (d.png)``."""
-    kinds: dict[str, list[str]] = {}
-    for name, reason in unusable:
-        kinds.setdefault(reason, []).append(name)
-    return ", ".join(f"{len(names)} {reason} ({listed(names)})" for reason, names in kinds.items())
+    return ", ".join(f"{len(names)} {reason} ({listed(names)})" for reason, names in left_out.items())
 
 
 def listed(names: Sequence[str]) -> str:
     """The first few names, each fit to be printed."""
-    shown = [one_line(name, 60) for name in names[:NAMED]]
-    return ", ".join([*shown, "..."] if len(names) > NAMED else shown)
+    return ", ".join([*(one_line(name, 60) for name in names[:NAMED]), *["..."] * (len(names) > NAMED)])

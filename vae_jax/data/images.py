@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -105,7 +103,7 @@ def decode_all(
       read: indices -> their images, each uint8 ``[*event]``. Called from several threads.
       indices: which images.
       event: the shape of one.
-      what: what is being read, for a progress line; None for no line.
+      what: what is being read, for a progress bar; None for none.
 
     Returns:
       uint8 ``[n, *event]``.
@@ -117,39 +115,22 @@ def decode_all(
     def fill(start):
         rows[start : start + step] = read(indices[start : start + step])
 
-    starts = range(0, n, step)
-    for _ in progress(in_threads(fill, starts), len(starts), what and f"decoding {n} images of {what}"):
-        pass
+    map_in_threads(fill, range(0, n, step), what and f"decoding {n} images of {what}")
     return rows
 
 
-def in_threads(function: Callable, items: Iterable) -> Iterator:
-    """Yields ``function`` of each item, in order; after an error nothing more is begun.
+def map_in_threads(function: Callable, items: Sequence, what: str | None = None) -> list:
+    """Returns ``function`` of each item, in order, with a progress bar named ``what``; after an error no more is begun.
 
     Pillow lets go of the interpreter while it decodes, which is nearly all of the time for large images.
     """
-    return _pool().map(function, items)
+    from tqdm import tqdm
+
+    # Only for those who wait: at a terminal, after two seconds.
+    bar = {"delay": 2, "leave": False, "disable": None if what else True}
+    return list(tqdm(_pool().map(function, items), what, len(items), **bar))
 
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, "images")
-
-
-def progress(items: Iterable, total: int, what: str | None, patience: float = 2.0) -> Iterator:
-    """Yields ``items``; when they take longer than ``patience`` seconds, says so once on standard error.
-
-    Args:
-      items: what to go through.
-      total: how many there are.
-      what: what is being done, e.g. "decoding 60000 images of mnist"; None to say nothing.
-      patience: seconds before the line.
-    """
-    start = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        waited = time.monotonic() - start
-        if what and waited > patience and done < total:
-            left = waited * (total - done) / done
-            print(f"{what}: {100 * done // total}% done, about {left:.0f} s left", file=sys.stderr)
-            what = None

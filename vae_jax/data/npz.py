@@ -51,9 +51,10 @@ def read_npz(path: str) -> Dataset:
         raise
     except Exception as error:  # of a zip file, its compression and numpy's format: errors of many kinds
         raise UserError(f"{path}: cannot be read, it is damaged or not accessible ({error})") from error
-    if "factor_names" in arrays:
-        arrays["factor_names"] = _names(path, arrays)
-    return from_arrays(path, **arrays)
+    names = np.atleast_1d(arrays.pop("factor_names", np.array([], str)))
+    if names.dtype.kind != "U" or names.ndim != 1:
+        raise UserError(f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be strings [f]")
+    return from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names])
 
 
 def _load(path: str, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
@@ -82,12 +83,16 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
       UserError: a member is no array, of Python objects or of no numbers (names apart), damaged, encrypted or
         compressed in another way than numpy's, or its header claims another size than it has.
     """
+
+    def refusal(what):
+        return UserError(f"{path}: `{key}` {what}; write it with numpy.savez, as one array of numbers")
+
     names = archive.namelist()
     if key in names or f"{key}.npy" not in names:
-        raise UserError(f"{path}: `{key}` is not an array; write the file with numpy.savez")
+        raise refusal("is not an array")
     member = archive.getinfo(f"{key}.npy")
     if member.flag_bits & ENCRYPTED or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise UserError(f"{path}: `{key}` is encrypted, or compressed as numpy does not; write it with numpy.savez")
+        raise refusal("is encrypted, or compressed as numpy does not")
     try:
         with archive.open(member) as file:
             version = np.lib.format.read_magic(file)
@@ -96,29 +101,12 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
             shape, _, dtype = HEADERS[version](file, max_header_size=LONGEST_HEADER)
             start = file.tell()
     except ValueError as error:
-        what = "is not an array" if "magic" in str(error) else "is damaged"
-        raise UserError(f"{path}: `{key}` {what} ({error}); write the file with numpy.savez") from error
+        raise refusal(f"{'is not an array' if 'magic' in str(error) else 'is damaged'} ({error})") from error
     if dtype.hasobject:
-        raise UserError(
-            f"{path}: `{key}` holds pickled Python objects, which are never loaded; save it as one numeric array"
-        )
+        raise refusal("holds pickled Python objects, which are never loaded")
     if dtype.kind not in "buif" and key != "factor_names":
-        raise UserError(f"{path}: {key} has dtype {dtype}; it must hold numbers")
+        raise refusal(f"has dtype {dtype}; it must hold numbers")
     size = math.prod(shape) * dtype.itemsize  # of Python's integers, which do not overflow
     if min(shape, default=1) < 0 or start + size != member.file_size:
-        raise UserError(
-            f"{path}: `{key}` is damaged: its header claims {size} bytes, shape {shape}, and "
-            f"{member.file_size - start} follow"
-        )
+        raise refusal(f"is damaged: its header claims {size} bytes, shape {shape}, {member.file_size - start} follow")
     return size
-
-
-def _names(path: str, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    names = np.atleast_1d(arrays["factor_names"])
-    widths = [arrays[k].reshape(len(arrays[k]), -1).shape[1] for k in ("train_factors", "test_factors") if k in arrays]
-    if names.dtype.kind != "U" or names.ndim != 1 or any(width != len(names) for width in widths):
-        raise UserError(
-            f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be one string for each "
-            f"column of the factors ({widths[0] if widths else 'of which there are none'})"
-        )
-    return tuple(one_line(str(name), 100) for name in names)

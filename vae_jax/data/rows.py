@@ -76,7 +76,7 @@ class Rows:
 def hold(rows: Rows, keep: int | None, what: str) -> np.ndarray | Rows:
     """All of ``rows`` as an array, decoded once, unless that is more than ``keep`` bytes (None: it never is).
 
-    ``what`` is being read, for the progress line.
+    ``what`` is being read, for the progress bar.
     """
     if keep is not None and rows.nbytes > keep:
         return rows

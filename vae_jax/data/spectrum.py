@@ -79,7 +79,7 @@ def eigenvalues(data: np.ndarray | Batches) -> np.ndarray:
 
 
 def _whole(batches, shift):
-    return np.maximum(np.linalg.eigvalsh(_compressed(batches, shift, None)[0])[::-1], 0.0)
+    return np.maximum(np.linalg.eigvalsh(_covariance(batches, shift)[0])[::-1], 0.0)
 
 
 def _randomised(batches, shift):
@@ -89,9 +89,9 @@ def _randomised(batches, shift):
     block = np.random.RandomState(0).standard_normal((dimensions, width)).astype(np.float32)
     basis = np.zeros((dimensions, 0), np.float32)
     for _ in range(BLOCKS):
-        block = _orthonormal(_covariance_times(batches, shift, block), basis)
+        block = _orthonormal(_covariance(batches, shift, None, block)[0], basis)
         basis = np.concatenate([basis, block], axis=1)
-    small, trace = _compressed(batches, shift, basis)
+    small, trace = _covariance(batches, shift, basis, basis)
     top = np.maximum(np.linalg.eigvalsh(small)[::-1], 0.0)[: 4 * width // 3]
     rest = dimensions - len(top)  # few examples span few directions, and leave nothing for the rest
     # Where the spectrum is flat the mean of the rest can pass the last estimates: hence the sort.
@@ -113,30 +113,22 @@ def _width(dimensions):
     return max(min(BLOCK, MAX_ENTRIES // (BLOCKS * dimensions), dimensions // BLOCKS), 1)
 
 
-def _covariance_times(batches, shift, basis):
-    """The covariance times ``basis [D, k]``, in one pass."""
-    total, mean, n = np.zeros(basis.shape), np.zeros(len(shift)), 0
+def _covariance(batches, shift, left=None, right=None):
+    """``left' C right`` and the trace of the covariance C, in one pass; None is the identity."""
+
+    def times(x, basis):
+        return x if basis is None else x @ basis
+
+    total, mean, squares, n = 0.0, np.zeros(len(shift)), 0.0, 0
     for rows in _shifted(batches, shift):
-        total += rows.T @ (rows @ basis)
+        one = times(rows, left)
+        other = one if left is right else times(rows, right)
+        total = total + (one.T @ other).astype(np.float64)  # products in float32, their sum in float64
         mean += rows.sum(axis=0, dtype=np.float64)
+        squares += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
         n += len(rows)
     mean /= n
-    return total / n - np.outer(mean, mean @ basis)
-
-
-def _compressed(batches, shift, basis):
-    """``basis' C basis`` and the trace of the covariance C, in one pass; ``basis`` None is the identity."""
-    size = len(shift) if basis is None else basis.shape[1]
-    total, mean, squares, n = np.zeros((size, size)), np.zeros(len(shift)), 0.0, 0
-    for rows in _shifted(batches, shift):
-        inside = rows if basis is None else rows @ basis
-        total += inside.T @ inside  # products in float32, their sum in float64
-        mean += rows.sum(axis=0, dtype=np.float64)
-        squares += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64)) if basis is not None else 0.0
-        n += len(rows)
-    mean /= n
-    inside = mean if basis is None else mean @ basis
-    return total / n - np.outer(inside, inside), squares / n - float(mean @ mean)
+    return total / n - np.outer(times(mean, left), times(mean, right)), squares / n - float(mean @ mean)
 
 
 def _shifted(batches, shift):

@@ -6,7 +6,6 @@ any step, and a checkpoint needs the step alone.
 
 from __future__ import annotations
 
-import collections
 import functools
 import math
 import threading
@@ -24,36 +23,28 @@ AT_ONCE = 4  # batches being read at once; the rows of each are read by threads 
 EPOCHS = 2  # orders that are kept: a batch of the next epoch is read before the last one of this epoch is done
 
 
-class Order:
-    """``step -> rows [b]`` on the host: those of ``randomness.batch_rows``, from any number of threads.
+def epoch_order(key: jax.Array, num_examples: int, batch_size: int, blocks: int = 1) -> Callable[[int], np.ndarray]:
+    """Returns ``step -> rows [b]`` on the host: those of ``randomness.batch_rows``, from any number of threads.
 
     Args:
       key: the run's key; read now, so its buffer may be consumed afterwards.
       num_examples, batch_size, blocks: as for ``batch_rows``.
     """
+    sizes = (num_examples, batch_size, blocks)
+    key_data, impl = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
+    lock = threading.Lock()
 
-    def __init__(self, key: jax.Array, num_examples: int, batch_size: int, blocks: int = 1):
-        self.batch_size = batch_size
-        self._sizes = (num_examples, batch_size, blocks)
-        self._key, self._impl = np.asarray(jax.random.key_data(key)), jax.random.key_impl(key)
-        self._epochs: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def __call__(self, step: int) -> np.ndarray:
-        """The rows of the batch of ``step``, ``[b]``."""
-        epoch, batch = divmod(step, batches_per_epoch(*self._sizes))
-        with self._lock:
-            if epoch not in self._epochs:
-                self._epochs[epoch] = self._compute(epoch)
-                while len(self._epochs) > EPOCHS:
-                    self._epochs.popitem(last=False)
-            self._epochs.move_to_end(epoch)
-            return self._epochs[epoch][batch]
-
-    def _compute(self, epoch: int) -> np.ndarray:
+    @functools.lru_cache(EPOCHS)
+    def rows_of(epoch):
         with jax.default_device(_host()):
-            rows = _epoch(self._key, epoch, self._sizes, self._impl)
-        return np.asarray(rows)
+            return np.asarray(_epoch(key_data, epoch, sizes, impl))
+
+    def rows(step):
+        epoch, batch = divmod(step, batches_per_epoch(*sizes))
+        with lock:  # or each thread would compute a new epoch for itself
+            return rows_of(epoch)[batch]
+
+    return rows
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
@@ -89,7 +80,7 @@ def stream(
 
     Args:
       rows: the training split, ``[n, *event]``.
-      order: step -> the rows of its batch, such as an ``Order``.
+      order: step -> the rows of its batch, such as ``epoch_order`` returns.
       first, last: the steps.
       share: which part of each batch, where every process reads its own.
       ahead: how many batches may wait, besides the one that has been handed out. None: as ``ahead_of`` says.

@@ -130,6 +130,7 @@ def _rows(builder, split, key, channels) -> Rows:
         # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
         return [images.decode(io.BytesIO(r[key]), channels, size) for r in source.__getitems__(list(indices))]
 
+    @_sound(builder)
     def read(indices):
         try:
             return some(indices, (width, height))
@@ -138,30 +139,28 @@ def _rows(builder, split, key, channels) -> Rows:
                 f"--dataset={builder.name} holds images of differing sizes ({error} in {split}); crop and resize them "
                 "into a FILE.npz or a folder"
             ) from error
-        except _DAMAGED as error:
-            raise _damaged(builder, error) from error
 
-    try:
+    with _sound(builder):
         source = builder.as_data_source(split=split, decoders={key: tfds.decode.SkipDecoding()})
         if len(source) == 0:
             raise UserError(f"--dataset={builder.name}: the {split} split is empty")
         height, width, _ = some([0])[0].shape
-    except _DAMAGED as error:
-        raise _damaged(builder, error) from error
     info = builder.info.splits[split]
     identity = f"{builder.info.full_name} {split} {key} {info.num_bytes} {list(info.shard_lengths or ())}"
     return Rows(read, (len(source), height, width, channels), identity.encode())
 
 
-# Of array_record, pillow (a broken PNG is a SyntaxError) and TFDS, for files that are not what they were.
-_DAMAGED = (OSError, ValueError, IndexError, RuntimeError, SyntaxError, EOFError)
-
-
-def _damaged(builder, error) -> UserError:
-    return UserError(
-        f"--dataset={builder.name}: the files in {builder.data_dir} are damaged ({_first_line(error)}); "
-        f"remove that folder and run scripts/prepare_data.sh {builder.name}"
-    )
+@contextlib.contextmanager
+def _sound(builder):
+    """Refuses the set where its files are not what they were."""
+    try:
+        yield
+    # Of array_record, pillow (a broken PNG is a SyntaxError) and TFDS.
+    except (OSError, ValueError, IndexError, RuntimeError, SyntaxError, EOFError) as error:
+        raise UserError(
+            f"--dataset={builder.name}: the files in {builder.data_dir} are damaged ({_first_line(error)}); "
+            f"remove that folder and run scripts/prepare_data.sh {builder.name}"
+        ) from error
 
 
 def _first_line(error):

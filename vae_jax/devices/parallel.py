@@ -101,28 +101,26 @@ def parallel(
         raise UserError("--shard_params divides the parameters, of which pmap keeps a copy on each device; use jit")
     if mode == "pmap" and processes.count() > 1:
         raise UserError("--parallel=pmap is for the devices of one process; use --parallel=jit over several")
-    whole, sharded = _shardings(mesh)
-    parts = _pmap(mesh, batch_size, layout) if mode == "pmap" else _jit(mesh, batch_size, layout, shard_params)
+    whole, sharded = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
     per_process = batch_size // processes.count()
-    return Parallel(
-        layout,
-        **parts,
-        measure=functools.partial(jax.jit, out_shardings=whole),
-        place=lambda tree: processes.put(tree, whole),
-        shard=lambda array: processes.put(array, sharded),
-        share=slice(jax.process_index() * per_process, (jax.process_index() + 1) * per_process),
-        devices=mesh.size,
-    )
+    parts = {
+        "begin": lambda first: processes.put(first(), whole),
+        "lay": lambda data: _lay(data, *((sharded, batch_size) if layout == "divided" else (whole, 1))),
+        "measure": functools.partial(jax.jit, out_shardings=whole),
+        "place": lambda tree: processes.put(tree, whole),
+        "shard": lambda array: processes.put(array, sharded),
+        "share": slice(jax.process_index() * per_process, (jax.process_index() + 1) * per_process),
+        "devices": mesh.size,
+    }
+    if mode == "pmap":
+        parts |= _pmap(mesh, batch_size, layout, whole, sharded)
+    else:
+        parts |= _jit(mesh, layout, shard_params, whole, sharded)
+    return Parallel(layout, **parts)
 
 
-def _shardings(mesh: Mesh) -> tuple[NamedSharding, NamedSharding]:
-    """Whole on each device, and the first axis divided among them."""
-    return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(AXIS))
-
-
-def _jit(mesh: Mesh, batch_size: int, layout: str, shard_params: bool) -> dict[str, Any]:
+def _jit(mesh: Mesh, layout: str, shard_params: bool, whole: NamedSharding, sharded: NamedSharding) -> dict[str, Any]:
     """One program sees the global batch; the compiler divides it and averages the gradients."""
-    whole, sharded = _shardings(mesh)
     over_batch = NamedSharding(mesh, PartitionSpec(None, AXIS))
 
     def split(rows):
@@ -149,15 +147,11 @@ def _jit(mesh: Mesh, batch_size: int, layout: str, shard_params: bool) -> dict[s
         # Made in its parts: no device ever holds all of it.
         return jax.jit(first, out_shardings=_parts(jax.eval_shape(first), mesh))()
 
-    return {
-        "all_mean": lambda tree: tree,
-        "split": split,
-        "take": take,
-        "compile": compile,
-        "begin": begin if shard_params else lambda first: processes.put(first(), whole),
-        "lay": lambda data: _lay(data, *((sharded, batch_size) if layout == "divided" else (whole, 1))),
-        "feed": lambda raw: jax.make_array_from_process_local_data(over_batch, raw),
-    }
+    def feed(raw):
+        return jax.make_array_from_process_local_data(over_batch, raw)
+
+    parts = {"all_mean": lambda tree: tree, "split": split, "take": take, "compile": compile, "feed": feed}
+    return parts | ({"begin": begin} if shard_params else {})
 
 
 def _parts(state: Any, mesh: Mesh) -> Any:
@@ -196,10 +190,9 @@ def shares(axis: str, devices: int, batch_size: int):
     return (lambda tree: jax.lax.pmean(tree, axis)), split
 
 
-def _pmap(mesh: Mesh, batch_size: int, layout: str) -> dict[str, Any]:
+def _pmap(mesh: Mesh, batch_size: int, layout: str, whole: NamedSharding, sharded: NamedSharding) -> dict[str, Any]:
     """Each device runs the step on its share of the batch; ``all_mean`` is the only thing they exchange."""
     all_mean, split = shares(AXIS, mesh.size, batch_size)
-    whole, sharded = _shardings(mesh)
 
     def take(data, rows):
         return _own_rows(data, rows) if layout == "divided" else data[rows]
@@ -218,8 +211,6 @@ def _pmap(mesh: Mesh, batch_size: int, layout: str) -> dict[str, Any]:
         return lambda state, data, length: jax.device_put(mapped(ranks, state, data, length), whole)
 
     def lay(data):
-        if layout != "divided":
-            return _lay(data, whole, 1)
         data = np.asarray(data[: len(data) // batch_size * batch_size])
         return jax.device_put(data.reshape(mesh.size, -1, *data.shape[1:]), sharded)
 
@@ -227,12 +218,5 @@ def _pmap(mesh: Mesh, batch_size: int, layout: str) -> dict[str, Any]:
         cut = raw.reshape(raw.shape[0], mesh.size, -1, *raw.shape[2:]).swapaxes(0, 1)
         return jax.device_put(cut, sharded)
 
-    return {
-        "all_mean": all_mean,
-        "split": split,
-        "take": take,
-        "compile": compile,
-        "begin": lambda first: processes.put(first(), whole),
-        "lay": lay,
-        "feed": feed,
-    }
+    parts = {"all_mean": all_mean, "split": split, "take": take, "compile": compile, "feed": feed}
+    return parts | ({"lay": lay} if layout == "divided" else {})

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data.stream import Order, stream
+from vae_jax.data.stream import epoch_order, stream
 from vae_jax.runs.build import Run, training_chunk, training_step
 from vae_jax.train.step import make_fed_chunk
 
@@ -40,7 +40,7 @@ def fed(r: Run, first: int) -> Iterator[tuple[Advance, Any]]:
 @contextlib.contextmanager
 def _streamed(r: Run, first: int) -> Iterator[Advance]:
     c, train = r.config, r.dataset.train
-    order = Order(r.key, len(train), c.batch_size, c.batch_size if c.order == "blocks" else 1)
+    order = epoch_order(r.key, len(train), c.batch_size, c.batch_size if c.order == "blocks" else 1)
     step = training_step(r, c, r.spread.all_mean)
     chunk = r.spread.compile(make_fed_chunk(step, c.batch_size, r.spread.split))
     piece = max(1, min(MOST_STEPS, PIECE // (c.batch_size * math.prod(train.shape[1:]) * train.dtype.itemsize)))

@@ -72,7 +72,7 @@ def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_di
 def _draw_grammar(max_length: int, max_words: int) -> Dataset:
     from vae_jax.data.text import grammar
 
-    width, words = grammar.longest() + 1, len(frozenset().union(*grammar.english().alphabets))
+    width, words = grammar.longest() + 1, len(grammar.english().words)
     if max_length < width or max_words < words:
         raise UserError(
             f"--dataset=grammar has sentences of up to {width} tokens and {words} words, and its entropy is that of "

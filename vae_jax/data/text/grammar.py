@@ -23,19 +23,20 @@ from vae_jax.data.text.english import START, Rules, rules
 
 
 class Grammar(NamedTuple):
-    """Rules that are known to be unambiguous, and the tables for reading a sentence with them.
+    """Rules that are known to be unambiguous, and the table for reading a sentence with them.
 
     Attributes:
       rules: as given.
       choose: ``symbol -> word -> alternative``, which alternative begins with this word; not for ``START``.
-      alphabets: for each alternative of ``START``, the words that its sentences can have.
-      cumulative: ``symbol -> [alternative]``, running sums of their probabilities.
     """
 
     rules: Rules
     choose: dict[str, dict[str, int]]
-    alphabets: tuple[frozenset[str], ...]
-    cumulative: dict[str, list[float]]
+
+    @property
+    def words(self) -> set[str]:
+        """All words of the language."""
+        return {x for alternatives in self.rules.values() for _, body in alternatives for x in body} - set(self.rules)
 
 
 def checked(rules: Rules) -> Grammar:
@@ -63,15 +64,13 @@ def checked(rules: Rules) -> Grammar:
                 raise ValueError(f"{symbol}: the next word does not tell the alternatives apart: it may be ambiguous")
             choose[symbol] |= dict.fromkeys(words, i)
     alphabet = _closure(rules, lambda body: body)
-    alphabets = tuple(frozenset().union(*(alphabet.get(x, {x}) for x in body)) for _, body in rules[START])
-    sure = [_certain(rules, other) for other in alphabets]
-    for i, j in itertools.combinations(range(len(alphabets)), 2):
-        mine, yours = (rules[START][k][1] for k in (i, j))
-        if not any(sure[j](x) for x in mine) and not any(sure[i](x) for x in yours):
+    bodies = [body for _, body in rules[START]]
+    sure = [_certain(rules, set().union(*(alphabet.get(x, {x}) for x in body))) for body in bodies]
+    for (mine, of_mine), (yours, of_yours) in itertools.combinations(zip(bodies, sure), 2):
+        if not any(map(of_yours, mine)) and not any(map(of_mine, yours)):
             raise ValueError(f"{' '.join(mine)} and {' '.join(yours)} may share a sentence: it may be ambiguous")
-    cumulative = {symbol: list(itertools.accumulate(p for p, _ in rules[symbol])) for symbol in rules}
     _visits(rules)
-    return Grammar(rules, choose, alphabets, cumulative)
+    return Grammar(rules, choose)
 
 
 def _closure(rules, parts):
@@ -166,7 +165,8 @@ def longest(grammar: Grammar | None = None) -> float:
 
 def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -> list[str]:
     """``n`` independent sentences, words with spaces between; one uniform draw for each choice, in order."""
-    rules, _, _, cumulative = grammar or english()
+    rules = (grammar or english()).rules
+    bounds = {symbol: list(itertools.accumulate(p for p, _ in rules[symbol])) for symbol in rules}
 
     def sentence():
         words, stack = [], [START]
@@ -175,9 +175,9 @@ def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -
             if x not in rules:
                 words.append(x)
                 continue
-            alternatives = rules[x]
-            i = bisect_right(cumulative[x], rng.random_sample()) if len(alternatives) > 1 else 0
-            stack.extend(reversed(alternatives[min(i, len(alternatives) - 1)][1]))
+            last = len(rules[x]) - 1
+            i = min(bisect_right(bounds[x], rng.random_sample()), last) if last else 0
+            stack.extend(reversed(rules[x][i][1]))
         return " ".join(words)
 
     return [sentence() for _ in range(n)]
@@ -185,26 +185,25 @@ def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -
 
 def log_prob(sentence: str, grammar: Grammar | None = None) -> float:
     """The exact log probability of a sentence, its end included, in nats; -inf outside the language."""
-    rules, choose, alphabets, _ = grammar or english()
+    rules, choose = grammar or english()
     words = sentence.split()
-    for (p, body), alphabet in zip(rules[START], alphabets):
-        if not alphabet.issuperset(words):
-            continue
-        total, stack, at = math.log(p), [*reversed(body)], 0
-        while stack and at < len(words):
-            x = stack.pop()
-            if x == words[at] and x not in rules:
+
+    def read(body):
+        """The log probability of ``words`` as what ``body`` becomes."""
+        total, stack, at = 0.0, [*reversed(body)], 0
+        while stack:
+            x, word = stack.pop(), words[at] if at < len(words) else None
+            if x not in rules and x == word:
                 at += 1
-                continue
-            i = choose[x].get(words[at]) if x in rules else None
-            if i is None:
-                break
-            total += math.log(rules[x][i][0])
-            stack.extend(reversed(rules[x][i][1]))
-        else:
-            if not stack and at == len(words):
-                return total
-    return -math.inf
+            elif x in rules and word in choose[x]:
+                p, chosen = rules[x][choose[x][word]]
+                total += math.log(p)
+                stack.extend(reversed(chosen))
+            else:
+                return -math.inf
+        return total if at == len(words) else -math.inf
+
+    return max(math.log(p) + read(body) for p, body in rules[START])  # one derivation at most, so one is above -inf
 
 
 @functools.cache
