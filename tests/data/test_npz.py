@@ -72,8 +72,8 @@ REFUSED = {
 }
 MEMBERS = {
     "terabytes promised": (npy("<f4", (10**12, 10**3), bytes(400)), "its header claims 4000000000000000 bytes"),
-    "one byte too few": (npy("|u1", (4, 4, 4), bytes(63)), "claims 64 bytes, shape (4, 4, 4), and 63 follow"),
-    "one byte too many": (npy("|u1", (4, 4, 4), bytes(65)), "and 65 follow"),
+    "one byte too few": (npy("|u1", (4, 4, 4), bytes(63)), "claims 64 bytes, shape (4, 4, 4), 63 follow"),
+    "one byte too many": (npy("|u1", (4, 4, 4), bytes(65)), "65 follow"),
     "a negative shape": (npy("|u1", (-4, -4, 4), bytes(64)), "is damaged"),
     "a length beyond 64 bits": (npy("|u1", (99999999999999999999, 4)), "is damaged"),
     "objects by the header": (npy("|O", (2,), b"cos\nsystem\n(S'false'\ntR."), "pickled Python objects"),

@@ -50,7 +50,7 @@ SHORT = {"no recursion": grammar.rules(0, 0), "one clause, recursion once": ONE_
 
 @pytest.fixture(scope="module")
 def drawn():
-    return grammar.sample(np.random.RandomState(7), 20_000)
+    return grammar.sample(np.random.RandomState(7), 8_000)
 
 
 @pytest.mark.parametrize("name", SHORT)
