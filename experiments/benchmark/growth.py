@@ -134,8 +134,8 @@ def _prepared(axis: Axis) -> Iterator[tuple[Timer, float, float]]:
         if runs > 1 or axis.name == "runs in a sweep":
             chunk, state, data = modes.together(r, runs)
         else:
-            chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
-            state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+            chunk = r.spread.compile(training_chunk(r))
+            state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
         program = chunk.lower(state, data, axis.steps).compile()
         run = stepper(lambda state, data, length, program=program: program(state, data), state, data, axis.steps)
         run(1)

@@ -87,7 +87,7 @@ def _scoring_flops(r: Run, samples: int) -> float:
     """Floating-point operations of the scores of one example."""
     from vae_jax.evaluation.bounds import score_example
 
-    params = jax.eval_shape(lambda key: first_state(r, r.config, key).params, r.key)
+    params = jax.eval_shape(lambda: first_state(r).params)
     x = jax.eval_shape(r.preprocess, r.key, jax.ShapeDtypeStruct(r.dataset.event, r.dataset.test.dtype))
     return count(lambda params, x, key: score_example(r.vae, r.likelihood, params, x, key, samples), params, x, r.key)
 
@@ -95,7 +95,7 @@ def _scoring_flops(r: Run, samples: int) -> float:
 def _step(case: Case, runs: int, samples: int):
     """One call for each update, batches gathered on the device."""
     r = case.run
-    step, size = training_step(r, r.config, r.spread.all_mean), r.config.batch_size
+    step, size = training_step(r), r.config.batch_size
     order = r.spread.place(np.random.default_rng(0).permutation(len(r.dataset.train)))
     whole = len(r.dataset.train) // size
 
@@ -103,15 +103,15 @@ def _step(case: Case, runs: int, samples: int):
         data, order = given
         return step(state, data[jax.lax.dynamic_slice_in_dim(order, state.step % whole * size, size)])
 
-    state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+    state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
     return stepper(r.spread.compile(one), state, (data, order), 1), size
 
 
 def _chunk(case: Case, runs: int, samples: int):
     """As ``train`` runs it."""
     r = case.run
-    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
-    state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+    chunk = r.spread.compile(training_chunk(r))
+    state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
     return stepper(chunk, state, data, case.length), case.length * r.config.batch_size
 
 
@@ -141,7 +141,7 @@ def _evaluate(case: Case, runs: int, samples: int):
 
     r = case.run
     scores = make_instruments(r).scores
-    params, data = r.spread.place(first_state(r, r.config, r.key).params), r.spread.place(r.dataset.test)
+    params, data = r.spread.place(first_state(r).params), r.spread.place(r.dataset.test)
     limit = min(len(r.dataset.test), SCORED_AT_LEAST) if samples else len(r.dataset.test)
 
     def run(times: int = 1) -> float:

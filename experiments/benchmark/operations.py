@@ -26,8 +26,8 @@ def count(function: Callable, *args: Any) -> float:
 
 def step_flops(r: Run) -> float:
     """The operations of one update of a run."""
-    step = training_step(r, r.config, lambda tree: tree)
-    state = jax.eval_shape(lambda key: first_state(r, r.config, key), r.key)
+    step = training_step(r, lambda tree: tree)
+    state = jax.eval_shape(lambda: first_state(r))
     raw = jax.ShapeDtypeStruct((r.config.batch_size, *r.dataset.train.shape[1:]), r.dataset.train.dtype)
     return count(step, state, raw)
 

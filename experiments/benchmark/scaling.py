@@ -75,8 +75,8 @@ def _timed(config: Config, count: int, devices: int):
     size = count * config.batch_size
     spread = parallel("jit", size, jax.devices()[:devices])
     r = build(TrainConfig(**flags, batch_size=size, workdir="unused"), shared, spread)
-    chunk = spread.compile(training_chunk(r, r.config, spread.all_mean, spread.split))
-    state, data = spread.begin(lambda: first_state(r, r.config, r.key)), spread.lay(images)
+    chunk = spread.compile(training_chunk(r))
+    state, data = spread.begin(lambda: first_state(r)), spread.lay(images)
     gradients = state_bytes(state.params)
     run = stepper(chunk, state, data, config.num_steps)
     run(1)  # compiles

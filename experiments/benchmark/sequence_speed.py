@@ -60,8 +60,8 @@ def main(config: Config) -> None:
         raise UserError("--steps and --repeats must be at least 1")
     flags = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("steps", "repeats", "hidden")}
     r = build(text.Config(**flags, hidden=str(config.hidden), workdir="unused"))
-    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
-    state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+    chunk = r.spread.compile(training_chunk(r))
+    state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
     timers = {"steps": Timer(stepper(chunk, state, data, config.steps), config.steps), "products": products(SIDE)}
     timers["steps"].run(1)  # compiles
     rates = alternate(timers, {"steps": 1, "products": 10}, config.repeats)

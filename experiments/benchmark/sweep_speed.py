@@ -64,8 +64,8 @@ def compare(config: Config, count: int) -> dict[str, float]:
     """Milliseconds of a step of one model and of ``count`` together, and the median of their ratio per model."""
     program = _program(config, count)
     r, steps = program.first, config.num_steps
-    alone = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
-    state, data = r.spread.place(first_state(r, r.config, r.key)), r.spread.place(r.dataset.train)
+    alone = r.spread.compile(training_chunk(r))
+    state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
     mesh = run_mesh(count, config.batch_size)
     together = compiled(program, config.side_by_side, mesh)
     many, shared = mesh.place(first_sweep_state(program)), mesh.whole(r.dataset.train)

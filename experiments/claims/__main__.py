@@ -57,7 +57,7 @@ def names_in(text: str, known: tuple[str, ...], flag: str) -> list[str]:
 def main(config: Config) -> None:
     """Checks the claims that were asked for, and writes and prints the ledger."""
     from vae_jax.runtime.config import claim_workdir
-    from vae_jax.runtime.lock import workdir_lock
+    from vae_jax.runtime.lock import take
 
     from .catalogue import CLAIMS
     from .ledger import Settings, run_all
@@ -74,7 +74,7 @@ def main(config: Config) -> None:
             print(f"{claim.name:38s} {claim.tier:11s} {claim.seconds:6.4g} s  {claim.claim}")
         return
     workdir = Path(config.workdir)
-    with workdir_lock(workdir):
+    with take(workdir):
         claim_workdir(workdir, config)
         settings = Settings(workdir / "runs", config.full, config.data_dir)
         entries = run_all(CLAIMS, asked, workdir, settings)

@@ -186,9 +186,9 @@ def test_operations_of_a_chunk_are_those_of_its_steps():
     weights = 784 * 512 + 512 * 512 + 512 * 40 + 20 * 512 + 512 * 512 + 512 * 784
     products = 2 * 128 * (3 * weights - 784 * 512)  # there is no gradient of the images
     assert products < once < 1.05 * products
-    state = jax.eval_shape(lambda key: first_state(r, r.config, key), r.key)
+    state = jax.eval_shape(lambda: first_state(r))
     data = jax.ShapeDtypeStruct(r.dataset.train.shape, r.dataset.train.dtype)
-    chunk = training_chunk(r, r.config, r.spread.all_mean, lambda rows: (rows, jnp.arange(128)))
+    chunk = training_chunk(r, r.spread.all_mean, lambda rows: (rows, jnp.arange(128)))
     assert count(lambda state, data: chunk(state, data, 9), state, data) == pytest.approx(9 * once, rel=2e-3)
 
 

@@ -115,7 +115,7 @@ def test_convolutions_are_plain_ones_and_right(gpu, ours, matrix, shape, kernel)
 @pytest.mark.gpu
 def test_a_donated_state_takes_no_second_place(gpu, shared):
     r = small_run(shared, hidden="1024,1024")
-    state = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    state = r.spread.begin(lambda: first_state(r))
     in_use = []
     with fed(r, 0) as (advance, _):
         for _ in range(4):

@@ -1,13 +1,11 @@
 """A sweep of tiny runs as one program, and each run by itself."""
 
-import dataclasses
-
 import jax
 import numpy as np
 
 from vae_jax.devices.parallel import parallel
 from vae_jax.devices.run_mesh import run_mesh
-from vae_jax.runs.build import build, first_state, training_chunk
+from vae_jax.runs.build import build, first_state, training_chunk, with_numbers
 from vae_jax.runs.settings import Config
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.train.many_runs import init_sweep, make_sweep_chunk
@@ -27,10 +25,6 @@ def program(shared, settings, **flags):
     return Program(None, jobs)
 
 
-def configured(r, numbers):
-    return dataclasses.replace(r.config, **numbers)
-
-
 def sweep(p, length=STEPS, side_by_side=1, devices=ONE, chunks=1):
     """The state of a program and its metrics ``[r, chunks * length]`` after ``chunks`` chunks."""
     r, traced, logged = p.first, [], []
@@ -38,9 +32,9 @@ def sweep(p, length=STEPS, side_by_side=1, devices=ONE, chunks=1):
 
     def chunk_of(numbers):
         traced.append(len(logged))
-        return training_chunk(r, configured(r, numbers), mesh.all_mean, mesh.split)
+        return training_chunk(with_numbers(r, numbers), mesh.all_mean, mesh.split)
 
-    state = init_sweep(lambda numbers, key: first_state(r, configured(r, numbers), key), p.numbers(), p.keys())
+    state = init_sweep(lambda numbers, key: first_state(with_numbers(r, numbers), key), p.numbers(), p.keys())
     chunk = mesh.compile(make_sweep_chunk(chunk_of, side_by_side))
     state, data = mesh.place(state), mesh.whole(r.dataset.train)
     for _ in range(chunks):
@@ -52,8 +46,8 @@ def sweep(p, length=STEPS, side_by_side=1, devices=ONE, chunks=1):
 
 def alone(run, length=STEPS):
     """The same run by itself, as ``train`` compiles it."""
-    chunk = run.spread.compile(training_chunk(run, run.config, run.spread.all_mean, run.spread.split))
-    state = run.spread.place(first_state(run, run.config, run.key))
+    chunk = run.spread.compile(training_chunk(run))
+    state = run.spread.place(first_state(run))
     return chunk(state, run.spread.place(run.dataset.train), length)
 
 

@@ -59,8 +59,8 @@ def made(tmp_path, x, **flags):
 
 def first_updates(r):
     """The metrics of the first two updates."""
-    step = jax.jit(build.training_step(r, r.config, lambda tree: tree))
-    state, raw, found = build.first_state(r, r.config, r.key), r.dataset.train[: r.config.batch_size], []
+    step = jax.jit(build.training_step(r, lambda tree: tree))
+    state, raw, found = build.first_state(r), r.dataset.train[: r.config.batch_size], []
     for _ in range(2):
         state, metrics = step(state, raw)
         found.append(metrics)

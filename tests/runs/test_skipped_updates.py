@@ -50,8 +50,8 @@ def spoiled(shared, rows, **flags):
 
 
 def train(r, steps):
-    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
-    state = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    chunk = r.spread.compile(training_chunk(r))
+    state = r.spread.begin(lambda: first_state(r))
     return chunk(state, r.spread.lay(r.dataset.train), steps)
 
 

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from vae_jax.runtime import lock
-from vae_jax.runtime.lock import Lock, holders, join, take, take_first, workdir_lock
+from vae_jax.runtime.lock import Lock, holders, join, take, take_first
 from vae_jax.types import UserError
 
 # Reads commands from its standard input: the name of a function of the module, or "release".
@@ -97,7 +97,7 @@ def test_a_process_that_is_killed_lets_the_next_in_at_once(tmp_path, children):
     assert "choose another --workdir" in message
     child.process.send_signal(signal.SIGKILL)
     child.process.wait()
-    with workdir_lock(tmp_path):
+    with take(tmp_path):
         assert [who["pid"] for who in holders(tmp_path)] == [os.getpid()]
 
 

@@ -44,7 +44,7 @@ def make(shared, devices=1):
 def test_a_run_compiles_a_chunk_for_each_length_and_sends_nothing_into_one(shared, compiled, devices):
     r, seen, ran = make(shared, devices), set(), []
     del compiled[:]
-    state = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    state = r.spread.begin(lambda: first_state(r))
     # Initialisers compiled one by one took longer than the chunk itself. The others are the key's and the placing.
     assert sum("first" in name for name in compiled) == 1 and len(compiled) <= 5, compiled
     before = jax.tree.leaves(state.params)

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.many_runs import SMALL, alone, configured, distance, program, sweep
+from helpers.many_runs import SMALL, alone, distance, program, sweep
 
 from vae_jax.devices.run_mesh import mesh_shape
 from vae_jax.randomness import batch_rows
-from vae_jax.runs.build import first_state, material, training_step
+from vae_jax.runs.build import first_state, material, training_step, with_numbers
 from vae_jax.runs.settings import Config
 from vae_jax.train.guard import MAX_SKIPPED
 from vae_jax.train.many_runs import FINITE, run_of, take
@@ -50,8 +50,8 @@ def test_numbers_as_arrays_make_the_updates_of_numbers_as_constants(shared, name
     data = jnp.asarray(shared.dataset.train[:32])
 
     def updates(r, numbers, key, steps=(0, 90, 199)):
-        config, seen = configured(r, numbers), []
-        step, state = training_step(r, config, lambda tree: tree), first_state(r, config, key)
+        r, seen = with_numbers(r, numbers), []
+        step, state = training_step(r, lambda tree: tree), first_state(r, key)
         for at in steps:
             state, metrics = step(state._replace(step=jnp.int32(at)), data)
             seen.append(metrics)

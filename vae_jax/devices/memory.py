@@ -50,6 +50,12 @@ def state_bytes(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
 
+def size_in_words(count: float) -> str:
+    """Returns a number of bytes such as ``12.3 MB``."""
+    unit = next((unit for unit in (1, 1e3, 1e6) if count < 1e3 * unit), 1e9)
+    return f"{count / unit:.3g} {({1: 'bytes', 1e3: 'kB', 1e6: 'MB', 1e9: 'GB'})[unit]}"
+
+
 def _accelerator(device: jax.Device) -> float:
     try:
         stats = device.memory_stats() or {}

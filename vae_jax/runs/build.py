@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -215,51 +216,51 @@ def _check_kind(config, dataset: Dataset) -> None:
             )
 
 
-def recipe(r: Run, config, all_mean: Callable = lambda tree: tree) -> Recipe:
-    """What an update does: the same for a run by itself and for each run of a sweep.
+def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
+    """Returns a run with other numbers, which may be traced: one of many that differ in nothing else."""
+    return r._replace(config=dataclasses.replace(r.config, **numbers))
 
-    Args:
-      r: the run, or one of many that differ in numbers only.
-      config: its configuration, or one whose numbers are traced.
-      all_mean: of the way in which devices are used.
-    """
-    made = pieces(config)
+
+def recipe(r: Run, all_mean: Callable = lambda tree: tree) -> Recipe:
+    """Returns what an update does: the same for a run by itself and for each run of a sweep."""
+    c = r.config
+    made = pieces(c)
     # Among several devices each part would end with an exchange of its own.
-    cached = parts_in_cache(r.vae.largest_map * config.num_samples, config.batch_size) if r.spread.devices == 1 else 1
+    cached = parts_in_cache(r.vae.largest_map * c.num_samples, c.batch_size) if r.spread.devices == 1 else 1
     return Recipe(
         vae=r.training_vae,
         likelihood=made.likelihood,
         optimizer=made.optimizer,
         weight=made.weight,
         objective=made.objective(all_mean),
-        num_samples=config.num_samples,
+        num_samples=c.num_samples,
         preprocess=r.training_preprocess,
         all_mean=all_mean,
-        clip_norm=config.clip_norm,
-        beta_range=config.beta_range,
-        microbatches=config.microbatches,
+        clip_norm=c.clip_norm,
+        beta_range=c.beta_range,
+        microbatches=c.microbatches,
         cpu_parts=cached,
     )
 
 
-def training_step(r: Run, config, all_mean: Callable) -> Callable:
-    """One update, ``train.make_train_step``; the arguments as in ``recipe``."""
-    return make_train_step(recipe(r, config, all_mean))
+def training_step(r: Run, all_mean: Callable | None = None) -> Callable:
+    """Returns one update, ``train.make_train_step``; ``all_mean`` is of the run's own devices unless given."""
+    return make_train_step(recipe(r, all_mean or r.spread.all_mean))
 
 
-def training_chunk(r: Run, config, all_mean: Callable, split: Callable) -> Callable:
-    """Many updates as one program, ``train.make_chunk``; ``split`` of the devices, the others as in ``recipe``."""
-    step = training_step(r, config, all_mean)
-    blocks = config.batch_size if config.order == "blocks" else 1
-    return make_chunk(step, len(r.dataset.train), config.batch_size, split, r.spread.take, blocks)
+def training_chunk(r: Run, all_mean: Callable | None = None, split: Callable | None = None) -> Callable:
+    """Returns many updates as one program, ``train.make_chunk``, on the run's own devices unless others are given."""
+    c = r.config
+    step, blocks = training_step(r, all_mean), c.batch_size if c.order == "blocks" else 1
+    return make_chunk(step, len(r.dataset.train), c.batch_size, split or r.spread.split, r.spread.take, blocks)
 
 
-def first_state(r: Run, config, key: jax.Array) -> TrainState:
-    """The state before the first update, not placed on any device; ``config`` may be traced, as above."""
-    state = init_state(recipe(r, config), r.dataset.event, key)
-    if config.beta_range is None:
+def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
+    """Returns the state before the first update, not placed on any device; ``key`` is the run's own unless given."""
+    state, c = init_state(recipe(r), r.dataset.event, r.key if key is None else key), r.config
+    if c.beta_range is None:
         return state
-    return state._replace(params=at_beta(state.params, given_beta(config, config.data_dim)))  # where it will be read
+    return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read
 
 
 def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:

@@ -26,7 +26,7 @@ from vae_jax.runs.names import load_dataset
 from vae_jax.runs.results import bits_per_dim, factor_scores, make_instruments, rate_parts, summarise_split
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runs.workdir import existing_workdir
-from vae_jax.runtime.config import option
+from vae_jax.runtime.config import check_values, option
 from vae_jax.runtime.config import read_config as read_config_file
 from vae_jax.runtime.files import read_object, write_json
 from vae_jax.types import TrainState, UserError
@@ -68,6 +68,7 @@ class Split(NamedTuple):
 
 def main(config: Config) -> None:
     """Evaluates, writes evaluation.json, prints it and draws the report again."""
+    check_values(config)
     if config.workdir is None:
         raise UserError("--workdir=DIR is needed: a run that has been trained")
     with existing_workdir(config.workdir) as folder:

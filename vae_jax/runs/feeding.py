@@ -30,7 +30,7 @@ def fed(r: Run, first: int) -> Iterator[tuple[Advance, Any]]:
         with _streamed(r, first) as advance:
             yield advance, r.dataset.train
         return
-    chunk = r.spread.compile(training_chunk(r, r.config, r.spread.all_mean, r.spread.split))
+    chunk = r.spread.compile(training_chunk(r))
     data = r.spread.lay(r.dataset.train)
     # Divided data are looked at from the host: a device would have to ask the others for each example.
     looked_at = data if r.spread.layout == "whole" else r.dataset.train
@@ -41,7 +41,7 @@ def fed(r: Run, first: int) -> Iterator[tuple[Advance, Any]]:
 def _streamed(r: Run, first: int) -> Iterator[Advance]:
     c, train = r.config, r.dataset.train
     order = epoch_order(r.key, len(train), c.batch_size, c.batch_size if c.order == "blocks" else 1)
-    step = training_step(r, c, r.spread.all_mean)
+    step = training_step(r)
     chunk = r.spread.compile(make_fed_chunk(step, c.batch_size, r.spread.split))
     piece = max(1, min(MOST_STEPS, PIECE // (c.batch_size * math.prod(train.shape[1:]) * train.dtype.itemsize)))
 

@@ -27,6 +27,9 @@ from vae_jax.types import TrainState, UserError
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
 CONVENTION = "nats per example, summed over the event, all constants; version 1"
 
+# What a line of progress says.
+SHOWN = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
+
 
 class Trained(NamedTuple):
     """A run at its end, or where somebody stopped it.
@@ -49,7 +52,7 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
     """Trains a run from its newest good checkpoint to its end, and saves, evaluates and logs on the way."""
     c, path = r.config, workdir.path
     test = placement.on_devices(r.spread, r.dataset.test)
-    state = r.spread.begin(lambda: first_state(r, c, r.key))
+    state = r.spread.begin(lambda: first_state(r))
     checkpoints = checkpoints_of(r, path)
     restored = checkpoints.restore_latest(state)
     first, state = restored or (0, state)
@@ -75,7 +78,7 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
                 write(step, "train", row)
             watch(first, length, metrics)
             watch_skips(first, metrics)
-            bar.update(first + length, {k: float(v[-1]) for k, v in metrics.items()})
+            bar.advance(length, {k: float(metrics[k][-1]) for k in SHOWN if k in metrics})
 
         def measured(state):
             return summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
@@ -137,7 +140,7 @@ def trained(r: Run) -> TrainState:
     Raises:
       UserError: it has no checkpoint.
     """
-    like = r.spread.begin(lambda: first_state(r, r.config, r.key))
+    like = r.spread.begin(lambda: first_state(r))
     restored = read_latest(Path(r.config.workdir) / "checkpoints", like, _note(r))
     if restored is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import jax
 
-from vae_jax.devices.memory import available, state_bytes
+from vae_jax.devices.memory import available, size_in_words, state_bytes
 from vae_jax.runs.settings import Settings
 from vae_jax.types import Event, UserError
 
@@ -51,10 +51,10 @@ def check(settings: Settings, make_vae: Callable, left: float | None = None) -> 
 
     flag = min(LEAST, key=without)
     most = sorted(((what, size) for what, size in parts.items() if size > 0.01 * whole), key=lambda item: -item[1])
-    listed = ", ".join(f"{what} {_size(size)}" for what, size in most)
+    listed = ", ".join(f"{what} {size_in_words(size)}" for what, size in most)
     raise UserError(
-        f"--{flag}={getattr(settings.flags, flag)} needs {_size(whole)} of memory or more with these data "
-        f"({listed}), and there are {_size(left)}; lower it, or use a device with more memory"
+        f"--{flag}={getattr(settings.flags, flag)} needs {size_in_words(whole)} of memory or more with these data "
+        f"({listed}), and there are {size_in_words(left)}; lower it, or use a device with more memory"
     )
 
 
@@ -84,7 +84,3 @@ _SHAPES = ("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "
 @functools.lru_cache(maxsize=256)  # a sweep asks for every run, and most have the same shape
 def _parameters(make_vae: Callable, shape: Settings, theta: Event) -> int:
     return state_bytes(jax.eval_shape(make_vae(shape, theta).init, jax.random.key(0)))
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"

@@ -75,7 +75,7 @@ def describe(layout: str, config: Any, dataset: Dataset) -> str:
         "divided": f"divided among {devices} devices",
         "streamed": "streamed from the host",
     }
-    line = f"data: {n:,} training examples, {_size(dataset.train.nbytes)}, {places[layout]}"
+    line = f"data: {n:,} training examples, {memory.size_in_words(dataset.train.nbytes)}, {places[layout]}"
     if processes.count() > 1:
         line += f", {processes.count()} processes"
     if config.order == "blocks":
@@ -83,8 +83,3 @@ def describe(layout: str, config: Any, dataset: Dataset) -> str:
         line += f"; batches take one example from each of {config.batch_size} blocks"
         line += f" (the last {left} examples are never drawn)" if left else ""
     return line
-
-
-def _size(count: int) -> str:
-    unit = next(unit for unit in (1, 1e3, 1e6, 1e9) if count < 1e3 * unit or unit == 1e9)
-    return f"{count / unit:.3g} {dict(zip((1, 1e3, 1e6, 1e9), ('bytes', 'kB', 'MB', 'GB')))[unit]}"

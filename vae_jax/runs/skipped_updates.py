@@ -35,7 +35,7 @@ def explain(r: Run, state: TrainState, step: int) -> str:
 
     def found():
         raw = np.asarray(r.dataset.train[rows])
-        return sentence(diagnose(recipe(r, c), failed, raw, rows))
+        return sentence(diagnose(recipe(r), failed, raw, rows))
 
     return processes.first_does(found) or "Process 0 says why"
 

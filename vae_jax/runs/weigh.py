@@ -12,8 +12,8 @@ from vae_jax.likelihoods import PRECISIONS
 from vae_jax.linear_vae import predict
 from vae_jax.report.weigh_figure import figure
 from vae_jax.report.weigh_text import text
-from vae_jax.runtime.config import option
-from vae_jax.runtime.files import write_json
+from vae_jax.runtime.config import check_values, option
+from vae_jax.runtime.files import write_atomic, write_json
 from vae_jax.theory import prospects
 from vae_jax.theory.known_losses import KNOWN
 from vae_jax.types import UserError
@@ -38,21 +38,25 @@ class Config:
     kl_reduction: str | None = option(None, "the same over the latents", REDUCTIONS)
     weight: float | None = option(None, "the factor before the KL, as written (default 1)")
     recon_weight: float | None = option(None, "the factor before the error, as written (default 1)")
-    batch_size: int | None = option(None, "needed where one term is summed over the batch and the other averaged")
+    batch_size: int | None = option(
+        None, "needed where one term is summed over the batch and the other averaged", least=1
+    )
     pixel_scale: float | None = option(None, "the loss saw this times [0, 1] pixels: 255, or 2 for [-1, 1] (default 1)")
-    data_dim: int | None = option(None, "D, channels counted; with --dataset it is known")
+    data_dim: int | None = option(None, "D, channels counted; with --dataset it is known", least=1)
     dataset: str | None = option(None, "what train takes: digits, sprites, a TFDS name, FILE.npz, a folder of images")
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
     plugin: str | None = option(None, "FILE.py of one's own that names data sets")
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
-    latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)", most=10**6)
-    beta: float | None = option(None, "a weight to mark, as train takes it")
-    beta_norm: float | None = option(None, "the same in Higgins' units, beta * latent_dim / data_dim")
-    sigma: float | None = option(None, "the sigma of --precision=fixed (default 0.1), in [0, 1] pixel units")
+    latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)", least=1, most=10**6)
+    beta: float | None = option(None, "a weight to mark, as train takes it", least=0)
+    beta_norm: float | None = option(None, "the same in Higgins' units, beta * latent_dim / data_dim", least=0)
+    sigma: float | None = option(None, "the sigma of --precision=fixed (default 0.1), in [0, 1] pixel units", above=0)
     precision: str | None = option(None, "where a Gaussian's sigma comes from (default learned)", PRECISIONS)
-    target_kl: float | None = option(None, "a rate that is wanted, nats per example")
-    tolerance: float | None = option(None, "an error that is wanted: root mean square of a pixel, in [0, 1] units")
-    seed: int = option(0, "of --pixels=sampled and dequantised")
+    target_kl: float | None = option(None, "a rate that is wanted, nats per example", above=0)
+    tolerance: float | None = option(
+        None, "an error that is wanted: root mean square of a pixel, in [0, 1] units", above=0
+    )
+    seed: int = option(0, "of --pixels=sampled and dequantised", least=0, most=2**32 - 1)
 
 
 def check(c: Config) -> Config:
@@ -61,6 +65,7 @@ def check(c: Config) -> Config:
     Raises:
       UserError: naming the flags.
     """
+    check_values(c)
     if not (c.recon or c.known or c.dataset):
         raise UserError("nothing to weigh: give a loss (--recon=...), --known or --dataset=NAME (see --help)")
     given = [name for name in WRITTEN if getattr(c, name) is not None]
@@ -80,14 +85,6 @@ def check(c: Config) -> Config:
         raise UserError(f"--{own[0]} is weighed against data; add --dataset=NAME")
     if c.beta is not None and c.beta_norm is not None:
         raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
-    for name, least in (("beta", 0.0), ("beta_norm", 0.0), ("latent_dim", 1), ("data_dim", 1), ("seed", 0)):
-        value = getattr(c, name)
-        if value is not None and not (math.isfinite(value) and value >= least):
-            raise UserError(f"--{name}={value} must be at least {least:g}")
-    for name in ("sigma", "target_kl", "tolerance"):
-        value = getattr(c, name)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise UserError(f"--{name}={value} must be positive")
     return dataclasses.replace(c, latent_dim=c.latent_dim or 20)
 
 
@@ -184,15 +181,9 @@ def main(config: Config) -> None:
     print(text(answer))
     if c.workdir or c.dataset:
         folder = Path(c.workdir or f"runs/weigh_{Path(c.dataset).stem[:80]}")
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        write_json(folder / "weigh.json", answer)
-        print(f"\nwritten: {folder / 'weigh.json'}" + "".join(f", {path}" for path in draw_figures(answer, folder)))
-
-
-def draw_figures(answer: dict[str, Any], folder: Path) -> list[Path]:
-    """Draws what there is to draw; returns the files."""
-    if "data" not in answer:
-        return []
-    path = folder / "figures" / "weigh.png"
-    path.write_bytes(figure(answer).png)
-    return [path]
+        written = [folder / "weigh.json"]
+        write_json(written[0], answer)
+        if c.dataset:
+            written.append(folder / "figures" / "weigh.png")
+            write_atomic(written[1], figure(answer).png)
+        print("\nwritten: " + ", ".join(map(str, written)))

@@ -157,8 +157,8 @@ def _settle_free_bits(config, forecast, beta):
 
 
 def _make_free_bits(config, beta):
-    change = lambda all_mean: objective.free_bits(config.free_nats, all_mean)  # noqa: E731
-    return weighting.from_schedule(schedules.constant(beta)), change
+    weight = weighting.from_schedule(schedules.constant(beta))
+    return weight, lambda all_mean: objective.free_bits(config.free_nats, all_mean)
 
 
 def _said(config, setpoint: Setpoint, how: str) -> str:
@@ -232,8 +232,7 @@ def _capacity_ramp(c):
 
 
 def _make_capacity(c, start):
-    change = lambda all_mean: objective.capacity(c.gamma, all_mean)  # noqa: E731
-    return weighting.capacity(_capacity_ramp(c), c.gamma), change
+    return weighting.capacity(_capacity_ramp(c), c.gamma), lambda all_mean: objective.capacity(c.gamma, all_mean)
 
 
 WEIGHTINGS = {

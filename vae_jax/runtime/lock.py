@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,13 +149,6 @@ def join(workdir: Path) -> Lock:
         raise UserError(_refusal(lock.workdir))
     lock.sign(first=False)
     return lock
-
-
-@contextlib.contextmanager
-def workdir_lock(workdir: Path, wait: float = 0.0) -> Iterator[None]:
-    """``take`` as a context: nobody else writes to ``workdir`` inside it."""
-    with take(workdir, wait):
-        yield
 
 
 def holders(workdir: Path) -> list[dict[str, Any]]:

@@ -112,20 +112,19 @@ class Progress:
     """A bar on a terminal, a plain line now and then elsewhere; a context manager.
 
     Args:
-      step: where it begins.
-      num_steps: where it ends.
+      done: where it begins.
+      total: where it ends.
       unit: what is counted.
     """
 
-    def __init__(self, step: int, num_steps: int, unit: str = "step"):
+    def __init__(self, done: int, total: int, unit: str = "step"):
         from tqdm import tqdm
 
-        self.num_steps, self.unit = num_steps, unit
+        self.total, self.unit = total, unit
         self.terminal = sys.stderr.isatty()
-        shown = {"unit": f" {unit}", "disable": not self.terminal, "dynamic_ncols": True}
-        self._bar = tqdm(total=num_steps, initial=step, **shown)
+        self._bar = tqdm(total=total, initial=done, unit=f" {unit}", disable=not self.terminal, dynamic_ncols=True)
+        self._initial = self._done = done
         self._next_line = 0
-        self._initial = self._done = step
         self._began = time.perf_counter()
 
     def __enter__(self):
@@ -134,32 +133,20 @@ class Progress:
     def __exit__(self, *_):
         self._bar.close()
 
-    def update(self, step: int, values: dict[str, float]) -> None:
-        """Shows that ``step`` updates are done, the last with these values."""
-        keys = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
-        self.show(step, {k: f"{values[k]:.4g}" for k in keys if k in values})
-
-    def show(self, step: int, shown: dict[str, str]) -> None:
-        """Shows that ``step`` of what is counted are done, and these words."""
+    def advance(self, count: int, shown: dict[str, Any]) -> None:
+        """Shows that ``count`` more are done, and these words and numbers."""
+        self._done += count
+        shown = {k: v if isinstance(v, str) else f"{v:.4g}" for k, v in shown.items()}
         if self.terminal:
             self._bar.set_postfix(shown, refresh=False)
-            self._bar.update(step - self._bar.n)
-        elif step >= self._next_line or step == self.num_steps:
-            # About twenty lines a run, whatever its length.
-            self._next_line = step + self.num_steps / 20
-            print(
-                f"{self.unit} {step}/{self.num_steps}  " + "  ".join(f"{k} {v}" for k, v in shown.items()),
-                flush=True,
-            )
-
-    def advance(self, count: int, shown: dict[str, str]) -> None:
-        """Shows that ``count`` more are done; on lines with the time that is left, which a bar shows by itself."""
-        self._done += count
-        new = self._done - self._initial
-        if not self.terminal and new:
-            left = (time.perf_counter() - self._began) * (self.num_steps - self._done) / new
-            shown = shown | {"left": f"{max(left, 0.0):.0f} s"}
-        self.show(self._done, shown)
+            self._bar.update(count)
+        elif self._done >= self._next_line or self._done == self.total:
+            # About twenty lines a run, whatever its length; a bar shows the time that is left by itself.
+            self._next_line = self._done + self.total / 20
+            seconds = (time.perf_counter() - self._began) / max(self._done - self._initial, 1)
+            shown["left"] = f"{seconds * (self.total - self._done):.0f} s"
+            line = "  ".join(f"{k} {v}" for k, v in shown.items())
+            print(f"{self.unit} {self._done}/{self.total}  {line}", flush=True)
 
     def skip(self, count: int) -> None:
         """Counts off ``count`` more that need not be done: another time did them, or nobody wants them now."""

@@ -172,7 +172,7 @@ def runs_that_fit(r: Run) -> int:
     its gradients and what the step keeps for them.
     """
     devices = jax.devices()
-    needed = 3 * state_bytes(jax.eval_shape(lambda key: first_state(r, r.config, key), r.key))
+    needed = 3 * state_bytes(jax.eval_shape(lambda: first_state(r)))
     if devices[0].platform != "cpu":
         needed += _scratch(r)
     # Not what is free just now: a sweep that goes on must be cut as it was. Of a CPU's, others have their half.
@@ -182,8 +182,8 @@ def runs_that_fit(r: Run) -> int:
 
 def _scratch(r: Run) -> int:
     """Returns what one update of one run keeps while it works, in bytes, as the compiler says."""
-    chunk = training_chunk(r, r.config, lambda tree: tree, lambda rows: (rows, jax.numpy.arange(rows.shape[0])))
-    state = jax.eval_shape(lambda key: first_state(r, r.config, key), r.key)
+    chunk = training_chunk(r, lambda tree: tree, lambda rows: (rows, jax.numpy.arange(rows.shape[0])))
+    state = jax.eval_shape(lambda: first_state(r))
     data = jax.ShapeDtypeStruct(r.dataset.train.shape, r.dataset.train.dtype)
     compiled = jax.jit(chunk, static_argnums=2).lower(state, data, 1).compile()
     analysis = compiled.memory_analysis()

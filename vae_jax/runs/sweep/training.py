@@ -6,7 +6,6 @@ runs. Which runs go on is a function of the last checkpoint of a rung, so a swee
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from vae_jax.devices import processes
 from vae_jax.devices.run_mesh import RunMesh, run_mesh
 from vae_jax.evaluation import summarise
 from vae_jax.randomness import TRAIN, purpose_key
-from vae_jax.runs.build import first_state, make_vae, training_chunk
+from vae_jax.runs.build import first_state, make_vae, training_chunk, with_numbers
 from vae_jax.runs.loop import CONVENTION
 from vae_jax.runs.skipped_updates import watch_skipped
 from vae_jax.runs.sweep import halving
@@ -84,7 +83,7 @@ def first_sweep_state(program: Program) -> SweepState:
     r = program.first
 
     def first(numbers, key):
-        return first_state(r, dataclasses.replace(r.config, **numbers), key)
+        return first_state(with_numbers(r, numbers), key)
 
     return init_sweep(first, program.numbers(), program.keys())
 
@@ -150,7 +149,7 @@ def compiled(program: Program, side_by_side: int | None, mesh: RunMesh) -> Calla
         r = r._replace(vae=make_vae(r.config, r.likelihood.theta_shape(r.event), batched_kernels=True))
 
     def chunk_of(numbers):
-        return training_chunk(r, dataclasses.replace(r.config, **numbers), mesh.all_mean, mesh.split)
+        return training_chunk(with_numbers(r, numbers), mesh.all_mean, mesh.split)
 
     return mesh.compile(make_sweep_chunk(chunk_of, at_once))
 
