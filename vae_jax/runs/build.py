@@ -43,6 +43,7 @@ class Run(NamedTuple):
     preprocess: Callable  # of evaluation
     training_preprocess: Callable
     weight: KLWeight
+    objective: Callable[[Callable], Objective]  # all_mean -> objective
     choice: Choice
     forecast: Forecast | None
     rates: Rates
@@ -75,33 +76,6 @@ class Run(NamedTuple):
     def data_dim(self) -> int:
         """D, channels counted."""
         return self.config.data_dim
-
-
-class Pieces(NamedTuple):
-    """What the numbers of a configuration decide about an update.
-
-    Attributes:
-      likelihood, weight, rates, optimizer: as in ``train.Recipe``.
-      objective: ``all_mean -> Objective``.
-    """
-
-    likelihood: Likelihood
-    weight: KLWeight
-    objective: Callable[[Callable], Objective]
-    rates: Rates
-    optimizer: optax.GradientTransformation
-
-
-def pieces(s: Settings) -> Pieces:
-    """Makes the pieces of an update; the numbers of ``s`` may be traced, as in a sweep."""
-    likelihood = s.names.likelihoods[s.likelihood](s, s.levels)
-    if s.beta_range is not None:
-        likelihood = respond(likelihood, s.beta_range)
-    weight, changed = make_weight(s)
-    rates = learning_rates(s.lr_schedule, s.learning_rate, s.num_steps)
-    objective = changed or (lambda all_mean: s.names.objectives[s.objective])
-    ahead = Aggressive(s.encoder_steps + 1, s.aggressive_steps) if s.encoder_steps else None
-    return Pieces(likelihood, weight, objective, rates, adam(rates, likelihood, s.clip_norm, ahead))
 
 
 class Material(NamedTuple):
@@ -153,7 +127,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
         memory_check.check(s, make_vae)
 
     settings, forecast, choice = settle(config, names, dataset, spectrum, check_fit)
-    made = pieces(settings)
+    decided = _decided_by_numbers(settings)
     if dataset.words:
         view, training = word_dropout.prepare(), word_dropout.prepare(settings.word_dropout)
     else:
@@ -161,19 +135,39 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     return Run(
         config=settings,
         dataset=dataset,
-        vae=make_vae(settings, made.likelihood.theta_shape(settings.event)),
-        likelihood=made.likelihood,
+        vae=make_vae(settings, decided["likelihood"].theta_shape(settings.event)),
         preprocess=view,
         training_preprocess=training,
-        weight=made.weight,
         choice=choice,
         forecast=forecast,
-        rates=made.rates,
         spectrum=spectrum,
-        optimizer=made.optimizer,
         spread=spread or _spread(settings, dataset),
         warnings=[*warnings, *notes, *choice.warnings],
+        **decided,
     )
+
+
+def _decided_by_numbers(s: Settings) -> dict[str, Any]:
+    """Returns the fields of ``Run`` that the numbers of a configuration decide; they may be traced, as in a sweep."""
+    likelihood = s.names.likelihoods[s.likelihood](s, s.levels)
+    if s.beta_range is not None:
+        likelihood = respond(likelihood, s.beta_range)
+    weight, changed = make_weight(s)
+    rates = learning_rates(s.lr_schedule, s.learning_rate, s.num_steps)
+    ahead = Aggressive(s.encoder_steps + 1, s.aggressive_steps) if s.encoder_steps else None
+    return {
+        "likelihood": likelihood,
+        "weight": weight,
+        "objective": changed or (lambda all_mean: s.names.objectives[s.objective]),
+        "rates": rates,
+        "optimizer": adam(rates, likelihood, s.clip_norm, ahead),
+    }
+
+
+def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
+    """Returns a run with other numbers, which may be traced: one of many that differ in nothing else."""
+    config = dataclasses.replace(r.config, **numbers)
+    return r._replace(config=config, **_decided_by_numbers(config))
 
 
 def _spread(config, dataset: Dataset) -> Parallel:
@@ -216,23 +210,17 @@ def _check_kind(config, dataset: Dataset) -> None:
             )
 
 
-def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
-    """Returns a run with other numbers, which may be traced: one of many that differ in nothing else."""
-    return r._replace(config=dataclasses.replace(r.config, **numbers))
-
-
 def recipe(r: Run, all_mean: Callable = lambda tree: tree) -> Recipe:
     """Returns what an update does: the same for a run by itself and for each run of a sweep."""
     c = r.config
-    made = pieces(c)
     # Among several devices each part would end with an exchange of its own.
     cached = parts_in_cache(r.vae.largest_map * c.num_samples, c.batch_size) if r.spread.devices == 1 else 1
     return Recipe(
         vae=r.training_vae,
-        likelihood=made.likelihood,
-        optimizer=made.optimizer,
-        weight=made.weight,
-        objective=made.objective(all_mean),
+        likelihood=r.likelihood,
+        optimizer=r.optimizer,
+        weight=r.weight,
+        objective=r.objective(all_mean),
         num_samples=c.num_samples,
         preprocess=r.training_preprocess,
         all_mean=all_mean,
