@@ -27,7 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from faults import Case, Pace, attempt, draw, truncate, undisturbed
+from faults import INTERVAL, Case, Pace, attempt, draw, truncate, undisturbed
 from launch_local import restarts
 
 from vae_jax.runtime.files import read_rows
@@ -35,14 +35,12 @@ from vae_jax.runtime.files import read_rows
 TIMINGS = {"seconds", "examples_per_second"}
 TRUNCATE = 0.15  # of the attempts begin with a checkpoint that was cut
 # So small that half of the time goes into updates and half into saves.
-_SMALL = ("--hidden=16", "--latent_dim=3", "--batch_size=64", "--num_steps=1500", "--log_every=10", "--iw_samples=4")
-_TRAIN = (*_SMALL, "--checkpoint_every=100", "--eval_every=500", "--weighting=linear")
-_SWEEP = (*_SMALL, "--checkpoint_every=100", "--beta=0.3,1", "--seed=0,1")
-CASES = {
-    f"{module}{processes}": Case(f"{module}{processes}", module, processes, flags, 1500, 10, 100, saves)
-    for processes in (1, 2)
-    for module, flags, saves in (("train", _TRAIN, "checkpoints"), ("sweep", _SWEEP, "programs/*/rung_*"))
+_SMALL = ("--hidden=16", "--latent_dim=3", "--batch_size=64", "--iw_samples=4")
+_FLAGS = {
+    "train": ((*_SMALL, "--eval_every=500", "--weighting=linear"), "checkpoints"),
+    "sweep": ((*_SMALL, "--beta=0.3,1", "--seed=0,1"), "programs/*/rung_*"),
 }
+CASES = {f"{m}{n}": Case(f"{m}{n}", m, n, *own) for n in (1, 2) for m, own in _FLAGS.items()}
 
 
 class Tally:
@@ -50,24 +48,25 @@ class Tally:
 
     COLUMNS = ("SIGKILL", "in a save", "SIGTERM", "truncated", "resumes")
 
-    def __init__(self, case: Case):
-        self.case, self.counts = case, dict.fromkeys(self.COLUMNS, 0)
+    def __init__(self, name: str):
+        self.name, self.counts, self.ends = name, dict.fromkeys(self.COLUMNS, 0), 0
         self.lost: list[int] = []  # updates on record that no checkpoint holds, for each fault
-        self.ends = 0
         self.differences: list[str] = []
         self.problems: list[str] = []
 
-    @property
-    def kills(self) -> int:
-        """How many faults struck."""
-        return len(self.lost)
+    def add(self, other: Tally) -> None:
+        """Counts what happened to another case too."""
+        self.counts = {name: count + other.counts[name] for name, count in self.counts.items()}
+        self.ends += other.ends
+        for name in ("lost", "differences", "problems"):
+            getattr(self, name).extend(getattr(other, name))
 
     def row(self) -> list[str]:
-        """Its cells."""
+        """Returns its cells."""
         mean = f"{sum(self.lost) / len(self.lost):.1f}" if self.lost else "-"
-        lost = (mean, max(self.lost, default="-"), self.case.interval)
+        lost = (mean, max(self.lost, default="-"), INTERVAL)
         ends = (self.ends, len(self.differences), len(self.problems))
-        return [str(cell) for cell in (self.case.name, self.kills, *self.counts.values(), *lost, *ends)]
+        return [str(cell) for cell in (self.name, len(self.lost), *self.counts.values(), *lost, *ends)]
 
 
 HEADER = ["case", "kills", *Tally.COLUMNS, "lost, mean", "lost, most", "interval", "ends", "differences", "problems"]
@@ -108,7 +107,7 @@ def campaign(case: Case, kills: int, chooser: random.Random, folder: Path, envir
       folder: for the workdirs; those of runs that end as they should are removed.
       environment: of the processes.
     """
-    tally = Tally(case)
+    tally = Tally(case.name)
     _say(case, "undisturbed, twice: the first fills the compilation cache")
     undisturbed(case, folder / "first", folder / "first.log", environment)
     pace = undisturbed(case, folder / "reference", folder / "reference.log", environment)
@@ -116,7 +115,7 @@ def campaign(case: Case, kills: int, chooser: random.Random, folder: Path, envir
     for name in differences(comparable(folder / "first"), reference):
         tally.problems.append(f"two undisturbed runs differ in {name}")
     number = 0
-    while tally.kills < kills and number < kills + 5:  # a run may fail by itself, but not for ever
+    while len(tally.lost) < kills and number < kills + 5:  # a run may fail by itself, but not for ever
         workdir = folder / f"run{number}"
         number += 1
         if _one_run(case, workdir, kills, chooser, environment, pace, tally):
@@ -135,7 +134,7 @@ def _one_run(case, workdir, kills, chooser, environment, pace: Pace, tally: Tall
         if chooser.random() < TRUNCATE and truncate(case, workdir, damaged, chooser):
             tally.counts["truncated"] += 1
         saved, cut = case.saved(workdir, damaged), _cut(case, workdir, damaged)
-        fault = draw(case, chooser, saved) if tally.kills < kills else None
+        fault = draw(case, chooser, saved) if len(tally.lost) < kills else None
         outcome = attempt(case, workdir, workdir.with_suffix(".log"), environment, fault, pace, saved)
         _check_start(case, saved, cut, outcome, tally)
         if not outcome.hit:
@@ -171,11 +170,11 @@ def _record(case: Case, workdir: Path, damaged: dict[Path, int], fault, outcome,
     # What an attempt did not reach has been counted as lost before.
     lost = max(0, reached - case.saved(workdir, damaged)) if outcome.worked else 0
     tally.lost.append(lost)
-    allowed = 0 if outcome.in_time else case.interval
+    allowed = 0 if outcome.in_time else INTERVAL
     if lost > allowed:
         tally.problems.append(f"{fault.kind} at step {reached} lost {lost} steps; {allowed} are allowed")
     who = "all" if fault.victims is None else f"process {fault.victims[0]}"
-    _say(case, f"{tally.kills}: {fault.kind} of {who}, status {outcome.status}, at step {reached}, {lost} lost")
+    _say(case, f"{len(tally.lost)}: {fault.kind} of {who}, status {outcome.status}, at step {reached}, {lost} lost")
 
 
 def _say(case: Case, text: str) -> None:
@@ -183,21 +182,14 @@ def _say(case: Case, text: str) -> None:
 
 
 def table(tallies: list[Tally]) -> list[str]:
-    """The lines of a table in Markdown, a row a case and one for all."""
+    """Returns the lines of a table in Markdown, a row a case and one for all."""
     rows = [HEADER, ["---"] * len(HEADER), *(tally.row() for tally in tallies)]
     if len(tallies) > 1:
-        rows.append(_sum(tallies).row())
+        total = Tally("all")
+        for tally in tallies:
+            total.add(tally)
+        rows.append(total.row())
     return ["| " + " | ".join(row) + " |" for row in rows]
-
-
-def _sum(tallies: list[Tally]) -> Tally:
-    found = Tally(tallies[0].case._replace(name="all"))
-    for tally in tallies:
-        found.counts = {name: found.counts[name] + count for name, count in tally.counts.items()}
-        found.ends += tally.ends
-        for name in ("lost", "differences", "problems"):
-            getattr(found, name).extend(getattr(tally, name))
-    return found
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -231,7 +223,7 @@ def main(argv: list[str]) -> int:
     for tally in tallies:
         for kind, found in (("difference", tally.differences), ("problem", tally.problems)):
             for text in found:
-                print(f"{kind} in {tally.case.name}: {text}", file=sys.stderr)
+                print(f"{kind} in {tally.name}: {text}", file=sys.stderr)
     print(*table(tallies), f"in {time.monotonic() - began:.0f} s, --seed={args.seed}", sep="\n")
     wrong = any(tally.differences or tally.problems for tally in tallies)
     if wrong:

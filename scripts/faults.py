@@ -26,9 +26,15 @@ _TRAINED = re.compile(r"^(evaluating|measuring)", re.MULTILINE)
 _RESUMED = re.compile(r"^continuing from step (\d+)", re.MULTILINE)
 _REFUSED = re.compile(r"checkpoint of step (\d+) cannot be used")
 _WORKED = re.compile(r"^step (of a run )?\d+/", re.MULTILINE)
-_SAVED_IN_TIME = "the same command continues this"
 _SMALL_FILES = {("meta", "metadata"), ("state", "manifest.ocdbt")}  # of a checkpoint, that say what there is
 _LOOK = 0.003  # seconds between two looks at a run
+
+
+NUM_STEPS, LOG_EVERY, INTERVAL = (
+    1500,
+    10,
+    100,
+)  # a chunk ends at each multiple of the second, a save is due at the third
 
 
 class Case(NamedTuple):
@@ -38,9 +44,7 @@ class Case(NamedTuple):
       name: of the row of the table.
       module: train or sweep.
       processes: how many at once.
-      flags: of the binary, without the workdir.
-      num_steps, log_every, interval: what the flags say; a chunk ends at each multiple of ``log_every``, and a
-        checkpoint is saved at each multiple of ``interval``.
+      flags: of the binary, beside the workdir and those that say when.
       saves: the folders of a run's checkpoints, as a pattern below its workdir.
     """
 
@@ -48,14 +52,12 @@ class Case(NamedTuple):
     module: str
     processes: int
     flags: tuple[str, ...]
-    num_steps: int
-    log_every: int
-    interval: int
     saves: str
 
     def start(self, workdir: Path, output: Path, environment: dict[str, str]) -> Group:
-        """Its processes; what they say is added to the file ``output``."""
-        arguments = ["-m", f"experiments.{self.module}", f"--workdir={workdir}", *self.flags]
+        """Starts its processes; what they say is added to the file ``output``."""
+        when = (f"--num_steps={NUM_STEPS}", f"--log_every={LOG_EVERY}", f"--checkpoint_every={INTERVAL}")
+        arguments = ["-m", f"experiments.{self.module}", f"--workdir={workdir}", *when, *self.flags]
         commands = [[sys.executable, *arguments]]
         if self.processes > 1:
             commands = cluster_commands(arguments, self.processes)
@@ -82,7 +84,7 @@ class Case(NamedTuple):
     def saved(self, workdir: Path, damaged: dict[Path, int]) -> int:
         """The newest step that is saved whole, 0 for none."""
         if self.is_measured(workdir):
-            return self.num_steps
+            return NUM_STEPS
         whole = (step for step, folder in self.checkpoints(workdir).items() if not spoilt(folder, damaged))
         return max(whole, default=0)
 
@@ -92,7 +94,7 @@ class Case(NamedTuple):
         for path in (*_glob(workdir, "metrics.jsonl"), *_glob(workdir, "runs/*/metrics.jsonl")):
             for row in read_rows(path):
                 last = max(last, row["step"] if row["split"] == "train" else -1)
-        return 0 if last < 0 else min(self.num_steps, (last // self.log_every + 1) * self.log_every)
+        return 0 if last < 0 else min(NUM_STEPS, (last // LOG_EVERY + 1) * LOG_EVERY)
 
 
 def _glob(workdir: Path, pattern: str) -> list[Path]:
@@ -127,25 +129,32 @@ class Fault(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended.
-
-    Attributes:
-      hit: whether the fault met anybody alive.
-      status: of the processes together.
-      resumed: the step from which it continued; None where it did not, or ended before.
-      worked: whether it made an update.
-      refused: the steps whose checkpoints were reported as unusable.
-      in_time: whether it says that it has saved because it was asked to stop.
-      said: all that it said.
-    """
+    """How an attempt ended: whether the fault ``hit`` anybody alive, the exit status, and what the run ``said``."""
 
     hit: bool
     status: int
-    resumed: int | None
-    worked: bool
-    refused: set[int]
-    in_time: bool
     said: str
+
+    @property
+    def resumed(self) -> int | None:
+        """The step from which it continued; None where it did not, or ended before."""
+        match = _RESUMED.search(self.said)
+        return int(match[1]) if match else None
+
+    @property
+    def worked(self) -> bool:
+        """Whether it made an update."""
+        return bool(_WORKED.search(self.said))
+
+    @property
+    def refused(self) -> set[int]:
+        """The steps whose checkpoints were reported as unusable."""
+        return {int(step) for step in _REFUSED.findall(self.said)}
+
+    @property
+    def in_time(self) -> bool:
+        """Whether it says that it has saved because it was asked to stop."""
+        return "the same command continues this" in self.said
 
 
 def draw(case: Case, chooser: random.Random, saved: int) -> Fault | None:
@@ -156,7 +165,7 @@ def draw(case: Case, chooser: random.Random, saved: int) -> Fault | None:
       chooser: of everything.
       saved: the step that it will continue from.
     """
-    left = case.num_steps - saved > 2 * case.interval  # else there is little training to hit
+    left = NUM_STEPS - saved > 2 * INTERVAL  # else there is little training to hit
     part = chooser.choices(("training", "start", "end", None), (0.8, 0.1, 0.1, 0) if left else (0, 0.1, 0.4, 0.5))[0]
     kind = chooser.choices(("SIGKILL", "in a save", "SIGTERM"), (0.6, 0.25, 0.15))[0]
     if kind == "in a save" and part != "training":
@@ -200,28 +209,18 @@ def attempt(
         hit = fault is not None and _strike(case, group, workdir, output, fault, pace, saved)
         # Who waits for a dead process in a collective cannot be asked to save; who was asked to stop may need a while.
         status = group.wait(2.0 if hit and fault.kind != "SIGTERM" else 20.0)
-    said = output.read_text()
-    resumed = _RESUMED.search(said)
-    return Outcome(
-        hit=hit,
-        status=status,
-        resumed=int(resumed[1]) if resumed else None,
-        worked=bool(_WORKED.search(said)),
-        refused={int(step) for step in _REFUSED.findall(said)},
-        in_time=_SAVED_IN_TIME in said,
-        said=said,
-    )
+    return Outcome(hit, status, output.read_text())
 
 
 def _strike(case, group, workdir, output, fault, pace, saved) -> bool:
-    training = (pace.trained - pace.begun) / case.num_steps * case.interval
+    training = (pace.trained - pace.begun) / NUM_STEPS * INTERVAL
     wait = {"start": fault.share * pace.begun, "training": fault.late * training}
     wait["end"] = fault.share * (pace.ended - pace.trained)
     first = {"start": re.compile(""), "training": _WORKED, "end": _TRAINED}[fault.part]
     _until(lambda: first.search(output.read_text()), group)
     if fault.part == "training":
         # In updates and not in time: the machine may be busier, or less so, than when the pace was taken.
-        left = case.num_steps - case.interval - saved  # what aims at a save has to find one
+        left = NUM_STEPS - INTERVAL - saved  # what aims at a save has to find one
         _until(lambda: case.reached(workdir) >= saved + fault.share * left, group)
     moment = time.monotonic() + wait[fault.part]
     _until(lambda: time.monotonic() >= moment, group)

@@ -16,24 +16,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 EVERY = 2.0  # seconds
 
 
 def resident(pid: int) -> float:
-    """The resident memory of a process, MB; 0 where it has gone."""
+    """Returns the resident memory of a process, MB; 0 where it has gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmRSS:")), 0.0)
-
-
-def slope(samples: list[tuple[float, float]]) -> float:
-    """MB a minute of the straight line through ``(seconds, MB)`` with the least squares."""
-    n = len(samples)
-    mean_t, mean_m = sum(t for t, _ in samples) / n, sum(m for _, m in samples) / n
-    over = sum((t - mean_t) ** 2 for t, _ in samples)
-    return 60 * sum((t - mean_t) * (m - mean_m) for t, m in samples) / over if over else 0.0
 
 
 def main(argv: list[str]) -> int:
@@ -53,11 +47,11 @@ def main(argv: list[str]) -> int:
         process.wait()
     for t, m in samples[:: max(1, len(samples) // 20)]:
         print(f"{t:7.0f} s {m:9.1f} MB")
-    late = [(t, m) for t, m in samples if t >= samples[-1][0] / 3]
-    values = [m for _, m in late]
+    seconds, values = np.array([(t, m) for t, m in samples if t >= samples[-1][0] / 3]).T
+    slope = 60 * np.polyfit(seconds, values, 1)[0] if len(values) > 1 else 0.0
     print(
-        f"after {late[0][0]:.0f} s: {min(values):.1f} to {max(values):.1f} MB, slope {slope(late):+.3f} MB a minute "
-        f"({len(late)} samples; exit status {process.returncode})"
+        f"after {seconds[0]:.0f} s: {values.min():.1f} to {values.max():.1f} MB, slope {slope:+.3f} MB a minute "
+        f"({len(values)} samples; exit status {process.returncode})"
     )
     return 0
 

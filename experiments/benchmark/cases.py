@@ -1,7 +1,10 @@
-"""What is timed: four models, each on data of its own, as ``train`` would build them."""
+"""What is timed: four models, each on data of its own, as ``train`` would build them; their programs."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +12,14 @@ import numpy as np
 
 from vae_jax.data import from_arrays
 from vae_jax.devices.parallel import parallel
+from vae_jax.devices.run_mesh import run_mesh
 from vae_jax.runs import settings
-from vae_jax.runs.build import Material, Run, build
+from vae_jax.runs.build import Material, Run, build, first_state, training_chunk
 from vae_jax.runs.names import MODELS
+from vae_jax.runs.sweep import plan, training
 
 from .. import text
+from .timing import Timer, seconds_of
 
 BERNOULLI = {"likelihood": "bernoulli", "batch_size": 128}
 # name -> flags of ``train``, the shape of an image (None: the grammar), and updates of a chunk: about a second of each.
@@ -43,59 +49,79 @@ class Case(NamedTuple):
 
 
 def available() -> list[str]:
-    """The models that there are, in the order of the table."""
+    """Returns the models that there are, in the order of the table."""
     return [name for name, (flags, _, _) in CASES.items() if flags.get("model", "mlp") in MODELS]
 
 
-def noise(shape: tuple[int, ...], count: int = EXAMPLES) -> Material:
-    """Black and white noise: what a network learns of it does not matter here, and no data have to be there."""
-    images = np.random.default_rng(0).integers(0, 2, (count, *shape), np.uint8)
-    return Material(from_arrays("noise", images, images[:SCORED]), np.full(int(np.prod(shape)), 0.25))
-
-
-def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: int = EXAMPLES) -> Case:
-    """The case of that name.
+def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: int = EXAMPLES, devices: int = 1) -> Case:
+    """Returns the case of that name.
 
     Args:
       name: in ``CASES``.
       changes: of its flags.
       shape: another shape of an image.
       count: how many images.
+      devices: how many are used.
     """
     flags, own, length = CASES[name]
-    flags = flags | (changes or {}) | {"workdir": "unused"}
-    config = (settings if own else text).Config(**flags)
-    spread = parallel("jit", config.batch_size, jax.devices()[:1])  # what one device does; scaling.py has many
-    return Case(name, build(config, noise(shape or own, count) if own else None, spread), length)
+    config = (settings if own else text).Config(**flags | (changes or {}) | {"workdir": "unused"})
+    spread = parallel("jit", config.batch_size, jax.devices()[:devices])
+    return Case(name, build(config, _noise(shape or own, count) if own else None, spread), length)
 
 
-def spec(case: Case, compiled: bool, samples: int, folder, threads: int, device: str) -> dict[str, Any]:
-    """What the peer in PyTorch is told (``torch_peer.SPEC``); the data are files in ``folder``."""
-    from vae_jax.models import convolutional
+def of_flags(flags: Any, batch_size: int, devices: int) -> Run:
+    """Returns the run that a binary's flags ``model``, ``hidden``, ``latent_dim`` and ``side`` describe."""
+    changes = {name: getattr(flags, name) for name in ("hidden", "latent_dim")} | {"batch_size": batch_size}
+    return make(flags.model, changes, (flags.side, flags.side, 1), devices=devices).run
 
-    r, paths = case.run, {}
-    for split in ("train", "test"):
-        paths[split] = str(folder / f"{case.name}_{split}.npy")
-        np.save(paths[split], np.asarray(getattr(r.dataset, split)))
-    event = r.dataset.event
-    channels_first = (event[-1], *event[:-1]) if len(event) == 3 else event
-    told = {
-        "model": case.name,
-        "event": channels_first,
-        "hidden": r.config.hidden,
-        "latent_dim": r.config.latent_dim,
-        "batch_size": r.config.batch_size,
-        "samples": samples,
-        "evaluated_at_once": AT_ONCE,
-        "weighed": case.name in IMPORTANCE,
-        "weighed_at_once": 100,
-        "compiled": compiled,
-        "threads": threads,
-        "device": device,
-        **paths,
-    }
-    if case.name == "conv":
-        told["levels"] = convolutional.num_levels(event)
-    if r.is_text:
-        told |= {"vocabulary": r.dataset.levels, "embedding": r.config.embedding, "clip_norm": r.config.clip_norm}
-    return told
+
+def _noise(shape: tuple[int, ...], count: int) -> Material:
+    """Black and white noise: what a network learns of it does not matter here, and no data have to be there."""
+    images = np.random.default_rng(0).integers(0, 2, (count, *shape), np.uint8)
+    return Material(from_arrays("noise", images, images[:SCORED]), np.full(int(np.prod(shape)), 0.25))
+
+
+class Program(NamedTuple):
+    """Updates as one program: ``chunk(state, data, length) -> (state, metrics)``, where it begins, and on what."""
+
+    chunk: Callable
+    state: Any
+    data: Any
+
+    def timer(self, length: int, amount: float) -> Timer:
+        """Times calls of ``length`` updates, each from where the one before has ended."""
+        latest = [self.state]
+
+        def run(count: int) -> float:
+            def work():
+                for _ in range(count):
+                    latest[0], _ = self.chunk(latest[0], self.data, length)
+                return latest[0]
+
+            return seconds_of(work)
+
+        return Timer(run, amount)
+
+
+def alone(r: Run) -> Program:
+    """Returns the program of a run as ``train`` trains it."""
+    chunk = r.spread.compile(training_chunk(r))
+    return Program(chunk, r.spread.begin(lambda: first_state(r)), r.spread.lay(r.dataset.train))
+
+
+def together(r: Run, runs: int, side_by_side: int | None = None) -> Program:
+    """Returns as many runs as one program, as ``sweep`` trains them, each at a weight of its own.
+
+    Args:
+      r: one of them.
+      runs: how many.
+      side_by_side: how many are computed at once; None for as many as ``sweep`` would.
+    """
+    jobs, shared = [], Material(r.dataset, r.spectrum)
+    for i, beta in enumerate(np.geomspace(0.1, 10.0, runs)):
+        config = dataclasses.replace(r.config.flags, beta=float(beta))
+        jobs.append(plan.Job(str(i), {}, build(config, shared, r.spread)))
+    program = plan.Program(Path(), jobs)
+    mesh = run_mesh(runs, r.config.batch_size, jax.devices()[: r.spread.devices])
+    chunk = training.compiled(program, side_by_side, mesh)
+    return Program(chunk, mesh.place(training.first_sweep_state(program)), mesh.whole(r.dataset.train))

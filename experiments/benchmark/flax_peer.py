@@ -13,8 +13,8 @@ from flax.training.train_state import TrainState
 
 from vae_jax.models.convolutional import CHANNELS, num_levels
 
-from .cases import AT_ONCE, Case
-from .timing import Timer, seconds_of, stepper
+from .cases import AT_ONCE, Case, Program
+from .timing import Timer, seconds_of
 
 
 class PlainVAE(nn.Module):
@@ -86,6 +86,6 @@ def timers(case: Case) -> dict[str, Timer]:
         return seconds_of(lambda: [measure(params, test[s : s + AT_ONCE], r.key) for _ in range(times) for s in starts])
 
     return {
-        "train": Timer(stepper(update, state, data, 1), size),
+        "train": Program(update, state, data).timer(1, size),
         "evaluate": Timer(evaluate, len(test) // AT_ONCE * AT_ONCE),
     }

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from vae_jax.runs.build import Run, first_state, training_chunk
+from vae_jax.runs.build import Run
 
-from . import cases, modes
+from . import cases
 from .operations import step_flops
-from .timing import Timer, alternate, enough, stepper
+from .timing import Timer, alternate
 
 TOLERANCE = 0.25  # between a fitted exponent and the theoretical one: caches, dispatch and what does not grow
 
@@ -30,36 +29,36 @@ class Axis(NamedTuple):
       name: what it is.
       sizes: over a factor of at least 8.
       time, memory: theoretical exponents of the time of an update and of the memory.
-      make: ``size -> (run, runs of a sweep)``.
+      make: ``size -> run``.
       steps: updates of a call.
+      is_sweep: whether the size is the number of runs of a sweep.
     """
 
     name: str
     sizes: tuple[int, ...]
     time: float
     memory: float
-    make: Callable[[int], tuple[Run, int]]
+    make: Callable[[int], Run]
     steps: int = 4
+    is_sweep: bool = False
 
 
 def _mlp(count: int = cases.EXAMPLES, **flags) -> Run:
     return cases.make("mlp", flags, count=count).run
 
 
+def _conv(side: int) -> Run:
+    return cases.make("conv", {"batch_size": 16}, (side, side, 1), 256).run
+
+
 AXES = (
-    Axis("batch", (128, 256, 512, 1024), 1.0, 1.0, lambda n: (_mlp(batch_size=n), 1)),
-    Axis("latents", (8, 16, 32, 64), 0.0, 0.0, lambda n: (_mlp(latent_dim=n), 1)),
-    Axis(
-        "image side (conv)",
-        (16, 32, 64, 128),
-        2.0,
-        2.0,
-        lambda n: (cases.make("conv", {"batch_size": 16}, (n, n, 1), 256).run, 1),
-    ),
-    Axis("samples of z", (4, 8, 16, 32), 1.0, 1.0, lambda n: (_mlp(num_samples=n), 1)),
-    Axis("runs in a sweep", (1, 2, 4, 8), 1.0, 1.0, lambda n: (_mlp(), n)),
+    Axis("batch", (128, 256, 512, 1024), 1.0, 1.0, lambda n: _mlp(batch_size=n)),
+    Axis("latents", (8, 16, 32, 64), 0.0, 0.0, lambda n: _mlp(latent_dim=n)),
+    Axis("image side (conv)", (16, 32, 64, 128), 2.0, 2.0, _conv),
+    Axis("samples of z", (4, 8, 16, 32), 1.0, 1.0, lambda n: _mlp(num_samples=n)),
+    Axis("runs in a sweep", (1, 2, 4, 8), 1.0, 1.0, lambda n: _mlp(), is_sweep=True),
     # As many updates as between two log lines: every chunk shuffles an epoch or two.
-    Axis("number of data", (16384, 32768, 65536, 131072), 0.0, 1.0, lambda n: (_mlp(n), 1), 100),
+    Axis("number of data", (16384, 32768, 65536, 131072), 0.0, 1.0, _mlp, 100),
 )
 
 
@@ -71,93 +70,55 @@ class Fit(NamedTuple):
 
 
 def fit(sizes: Any, values: Any) -> Fit:
-    """The exponent p of ``values`` proportional to ``sizes ** p``: least squares of the logarithms.
+    """Returns the exponent p of ``values [n]`` proportional to ``sizes [n] ** p``: least squares of the logarithms."""
+    from scipy import stats
 
-    Args:
-      sizes, values: ``[n]``, positive, n at least 3.
-    """
-    x, y = np.log(np.asarray(sizes, np.float64)), np.log(np.asarray(values, np.float64))
-    x = x - x.mean()
-    slope = float(x @ y / (x @ x))
-    left = y - y.mean() - slope * x
-    return Fit(slope, float(np.sqrt(left @ left / max(len(x) - 2, 1) / (x @ x))))
+    line = stats.linregress(np.log(np.asarray(sizes, np.float64)), np.log(np.asarray(values, np.float64)))
+    return Fit(float(line.slope), float(line.stderr))
 
 
 def agrees(found: Fit, theory: float) -> bool:
-    """Whether an exponent is the theoretical one, within ``TOLERANCE`` and two standard errors."""
+    """Returns whether an exponent is the theoretical one, within ``TOLERANCE`` and two standard errors."""
     return abs(found.exponent - theory) <= TOLERANCE + 2 * found.error
 
 
 def measure(repeats: int, seconds: float, axes: tuple[Axis, ...] | None = None) -> Iterator[dict[str, Any]]:
-    """What benchmark.json has under ``growth``: an entry for each axis, as soon as it is measured.
+    """Yields what benchmark.json has under ``growth``, an entry for each axis, and prints each.
 
     Args:
       repeats, seconds: as for the rows; the sizes of an axis are timed in alternation.
       axes: what grows (default: ``AXES``).
     """
-    return (_measured(axis, repeats, seconds) for axis in (AXES if axes is None else axes))
+    print("growth with           sizes             time ~ n^p (theory, counted)     memory ~ n^p (theory)")
+    for axis in AXES if axes is None else axes:
+        timers, memory, flops = zip(*prepared(axis))
+        rates = alternate(dict(zip(axis.sizes, timers)), repeats, seconds)
+        taken = [float(np.median(1.0 / rates[size])) for size in axis.sizes]
+        entry = {"name": axis.name, "sizes": list(axis.sizes), "seconds": taken, "bytes": memory, "flops": flops}
+        for what, values, theory in (("time", taken, axis.time), ("memory", memory, axis.memory)):
+            fitted = fit(axis.sizes, values)
+            entry[what] = fitted._asdict() | {"theory": theory, "agrees": agrees(fitted, theory)}
+        entry["counted"] = fit(axis.sizes, flops).exponent
+        print(
+            f"{axis.name:20s}{axis.sizes[0]:7d} to {axis.sizes[-1]:<7d}"
+            "{exponent:7.2f} +- {error:.2f} ({theory:g}, ".format(**entry["time"])
+            + f"{entry['counted']:.2f})        "
+            + "{exponent:7.2f} +- {error:.2f} ({theory:g})".format(**entry["memory"]),
+            flush=True,
+        )
+        yield entry
 
 
-def _measured(axis: Axis, repeats: int, seconds: float) -> dict[str, Any]:
-    timers, memory, flops = {}, [], []
-    for size, (timer, used, operations) in zip(axis.sizes, _prepared(axis)):
-        timers[str(size)] = timer
-        memory.append(used)
-        flops.append(operations)
-    rates = alternate(timers, {name: enough(timer, seconds) for name, timer in timers.items()}, repeats)
-    taken = [float(np.median(1.0 / rates[str(size)])) for size in axis.sizes]
-    fits = {"time": fit(axis.sizes, taken), "memory": fit(axis.sizes, memory), "counted": fit(axis.sizes, flops)}
-    theory = {"time": axis.time, "memory": axis.memory}
-    return {
-        "name": axis.name,
-        "sizes": list(axis.sizes),
-        "seconds": taken,
-        "bytes": memory,
-        "flops": flops,
-        **{
-            what: {
-                "exponent": fits[what].exponent,
-                "error": fits[what].error,
-                "theory": theory[what],
-                "agrees": agrees(fits[what], theory[what]),
-            }
-            for what in ("time", "memory")
-        },
-        "counted": fits["counted"].exponent,
-    }
-
-
-def _prepared(axis: Axis) -> Iterator[tuple[Timer, float, float]]:
-    """For each size the timer of an update, the memory, and the operations of it."""
+def prepared(axis: Axis) -> Iterator[tuple[Timer, float, float]]:
+    """Yields for each size the timer of an update, the bytes that a call plans to hold, and the operations of it."""
     for size in axis.sizes:
-        r, runs = axis.make(size)
-        if runs > 1 or axis.name == "runs in a sweep":
-            chunk, state, data = modes.together(r, runs)
-        else:
-            chunk = r.spread.compile(training_chunk(r))
-            state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
-        program = chunk.lower(state, data, axis.steps).compile()
-        run = stepper(lambda state, data, length, program=program: program(state, data), state, data, axis.steps)
-        run(1)
-        yield Timer(run, axis.steps), _bytes(program), step_flops(r) * runs
-
-
-def _bytes(program: jax.stages.Compiled) -> float:
-    """What a call holds at most, as the compiler plans it."""
-    plan = program.memory_analysis()
-    return float(plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes) + float(
-        plan.temp_size_in_bytes
-    )
-
-
-HEAD = "growth with           sizes             time ~ n^p (theory, counted)     memory ~ n^p (theory)"
-
-
-def line(axis: dict[str, Any]) -> str:
-    """What the terminal shows of an axis, below ``HEAD``."""
-    time, memory = axis["time"], axis["memory"]
-    return (
-        f"{axis['name']:20s}{axis['sizes'][0]:7d} to {axis['sizes'][-1]:<7d}"
-        f"{time['exponent']:7.2f} +- {time['error']:.2f} ({time['theory']:g}, {axis['counted']:.2f})"
-        f"        {memory['exponent']:7.2f} +- {memory['error']:.2f} ({memory['theory']:g})"
-    )
+        r = axis.make(size)
+        program = cases.together(r, size) if axis.is_sweep else cases.alone(r)
+        compiled = program.chunk.lower(program.state, program.data, axis.steps).compile()
+        plan = compiled.memory_analysis()
+        held = plan.argument_size_in_bytes + plan.output_size_in_bytes - plan.alias_size_in_bytes
+        # The length is no argument of what has been compiled for it.
+        run = program._replace(chunk=lambda state, data, _, compiled=compiled: compiled(state, data))
+        timer = run.timer(axis.steps, axis.steps)
+        timer.run(1)
+        yield timer, float(held + plan.temp_size_in_bytes), step_flops(r) * (size if axis.is_sweep else 1)

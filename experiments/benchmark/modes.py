@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from vae_jax.devices.run_mesh import run_mesh
+from vae_jax.evaluation.bounds import score_example
 from vae_jax.randomness import TEST, purpose_key
-from vae_jax.runs.build import Material, Run, build, first_state, training_chunk, training_step
-from vae_jax.runs.sweep.plan import Job, Program
-from vae_jax.runs.sweep.training import compiled, first_sweep_state
+from vae_jax.runs.build import Run, first_state, training_step
+from vae_jax.runs.results import make_instruments
 
-from . import memory
-from .cases import IMPORTANCE, Case
+from .cases import IMPORTANCE, Case, Program, alone, together
+from .machine import forget_peak, peak_memory
 from .operations import count
-from .timing import Timer, stepper
+from .timing import Timer
 
 MODES = ("step", "chunk", "sweep", "evaluate")
 SCORED_AT_LEAST = 100  # examples of an importance-weighted evaluation
 
 
 class Timed(NamedTuple):
-    """A mode of a model, warm.
+    """A mode of a model, warm: its timer, in examples, and what its row of benchmark.json holds before the rounds."""
 
-    Attributes:
-      mode: in ``MODES``.
-      runs: how many models it trains.
-      samples: importance samples of each example, 0 for none.
-      timer: in examples.
-      flops: floating-point operations of an example.
-      flops_per_step: of one update of one model, or of the evaluation of one example.
-      compile_seconds: how much longer the first call took than a later one.
-      peak_memory: bytes, the highest since this mode began, as far as that can be told apart.
-      memory_of: whose that is.
-    """
-
-    mode: str
-    runs: int
-    samples: int
     timer: Timer
-    flops: float
-    flops_per_step: float
-    compile_seconds: float
-    peak_memory: int
-    memory_of: str
+    row: dict[str, Any]
 
 
 def warm(case: Case, mode: str, runs: int, samples: int, update: float) -> Timed:
@@ -62,39 +39,47 @@ def warm(case: Case, mode: str, runs: int, samples: int, update: float) -> Timed
       samples: importance samples of an evaluation, 0 for the ELBO alone.
       update: floating-point operations of an update.
     """
-    r, together = case.run, runs if mode == "sweep" else 1
-    work, examples = _MAKE[mode](case, together, samples)
-    flops = _scoring_flops(r, samples) if mode == "evaluate" else update
-    memory.forget()
-    first = work(1)
-    again = min(work(1), work(1))
-    peak, whose = memory.peak()
-    of_example = flops if mode == "evaluate" else flops / r.config.batch_size
-    return Timed(
-        mode, together, samples, Timer(work, examples), of_example, flops, max(first - again, 0.0), peak, whose
-    )
+    r, scores, runs = case.run, mode == "evaluate", runs if mode == "sweep" else 1
+    size = r.config.batch_size
+    flops = _scoring_flops(r, samples) if scores else update
+    if mode == "step":
+        timer = _step(r).timer(1, size)
+    elif scores:
+        timer = _evaluate(r, samples)
+    else:
+        program = alone(r) if mode == "chunk" else together(r, runs)
+        timer = program.timer(case.length, case.length * size * runs)
+    forget_peak()
+    first, again = timer.run(1), min(timer.run(1), timer.run(1))
+    peak, whose = peak_memory()
+    row = {
+        "model": case.name,
+        "mode": mode,
+        "runs": runs,
+        "batch_size": None if scores else size,
+        "iw_samples": samples if scores else None,
+        "flops_per_step": flops,  # of one update of one model, or of the evaluation of one example
+        "flops_per_example": flops if scores else flops / size,
+        "compile_seconds": max(first - again, 0.0),
+        "peak_memory_bytes": peak,
+        "memory_of": whose,
+    }
+    return Timed(timer, row)
 
 
-def rows_of(case: Case, modes: tuple[str, ...], samples: int) -> list[tuple[str, int]]:
-    """The mode and the importance samples of each row of a model."""
-    rows = [(mode, 0) for mode in modes]
-    if "evaluate" in modes and case.name in IMPORTANCE:
-        rows.append(("evaluate", samples))
-    return rows
+def rows_of(name: str, modes: tuple[str, ...], samples: int) -> list[tuple[str, int]]:
+    """Returns the mode and the importance samples of each row of a model."""
+    return [(mode, 0) for mode in modes] + [("evaluate", samples)] * ("evaluate" in modes and name in IMPORTANCE)
 
 
 def _scoring_flops(r: Run, samples: int) -> float:
-    """Floating-point operations of the scores of one example."""
-    from vae_jax.evaluation.bounds import score_example
-
     params = jax.eval_shape(lambda: first_state(r).params)
     x = jax.eval_shape(r.preprocess, r.key, jax.ShapeDtypeStruct(r.dataset.event, r.dataset.test.dtype))
     return count(lambda params, x, key: score_example(r.vae, r.likelihood, params, x, key, samples), params, x, r.key)
 
 
-def _step(case: Case, runs: int, samples: int):
+def _step(r: Run) -> Program:
     """One call for each update, batches gathered on the device."""
-    r = case.run
     step, size = training_step(r), r.config.batch_size
     order = r.spread.place(np.random.default_rng(0).permutation(len(r.dataset.train)))
     whole = len(r.dataset.train) // size
@@ -104,53 +89,19 @@ def _step(case: Case, runs: int, samples: int):
         return step(state, data[jax.lax.dynamic_slice_in_dim(order, state.step % whole * size, size)])
 
     state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
-    return stepper(r.spread.compile(one), state, (data, order), 1), size
+    return Program(r.spread.compile(one), state, (data, order))
 
 
-def _chunk(case: Case, runs: int, samples: int):
-    """As ``train`` runs it."""
-    r = case.run
-    chunk = r.spread.compile(training_chunk(r))
-    state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
-    return stepper(chunk, state, data, case.length), case.length * r.config.batch_size
-
-
-def together(r: Run, runs: int, side_by_side: int | None = None) -> tuple[Callable, Any, Any]:
-    """``(chunk, state, data)`` of as many runs as one program, each at a weight of its own."""
-    jobs, shared = [], Material(r.dataset, r.spectrum)
-    for i, beta in enumerate(np.geomspace(0.1, 10.0, runs)):
-        config = dataclasses.replace(r.config.flags, beta=float(beta))
-        jobs.append(Job(str(i), {}, build(config, shared, r.spread)))
-    program = Program(Path(), jobs)
-    mesh = run_mesh(runs, r.config.batch_size, jax.devices()[:1])
-    return (
-        compiled(program, side_by_side, mesh),
-        mesh.place(first_sweep_state(program)),
-        mesh.whole(r.dataset.train),
-    )
-
-
-def _sweep(case: Case, runs: int, samples: int):
-    """As ``sweep`` runs it."""
-    return stepper(*together(case.run, runs), case.length), case.length * case.run.config.batch_size * runs
-
-
-def _evaluate(case: Case, runs: int, samples: int):
+def _evaluate(r: Run, samples: int) -> Timer:
     """As every evaluation of a run does it, with all scores of an example; the unit is a whole split, or a part."""
-    from vae_jax.runs.results import make_instruments
-
-    r = case.run
     scores = make_instruments(r).scores
     params, data = r.spread.place(first_state(r).params), r.spread.place(r.dataset.test)
     limit = min(len(r.dataset.test), SCORED_AT_LEAST) if samples else len(r.dataset.test)
 
-    def run(times: int = 1) -> float:
+    def run(times: int) -> float:
         started = time.perf_counter()
         for _ in range(times):
             scores(params, data, purpose_key(r.key, TEST), samples, limit)  # numpy: it has waited
         return time.perf_counter() - started
 
-    return run, limit
-
-
-_MAKE = {"step": _step, "chunk": _chunk, "sweep": _sweep, "evaluate": _evaluate}
+    return Timer(run, limit)

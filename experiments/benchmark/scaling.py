@@ -22,16 +22,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from vae_jax.data import from_arrays
 from vae_jax.devices.memory import state_bytes
-from vae_jax.devices.parallel import parallel
-from vae_jax.runs.build import Material, build, first_state, training_chunk
-from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 
+from . import cases
 from .operations import step_flops
-from .timing import stepper
+from .timing import alternate, ratio
 
 
 class Machine(NamedTuple):
@@ -67,41 +64,27 @@ class Config:
     repeats: int = option(5, "alternations")
 
 
-def _timed(config: Config, count: int, devices: int):
-    """A function that times a chunk of ``count`` batches on so many devices; the run; the bytes of its gradients."""
-    images = np.random.default_rng(0).integers(0, 256, (4096, config.side, config.side, 1), np.uint8)
-    shared = Material(from_arrays("noise", images, images[:256]), np.full(config.side**2, 1 / 12))
-    flags = {name: getattr(config, name) for name in ("model", "hidden", "latent_dim")}
-    size = count * config.batch_size
-    spread = parallel("jit", size, jax.devices()[:devices])
-    r = build(TrainConfig(**flags, batch_size=size, workdir="unused"), shared, spread)
-    chunk = spread.compile(training_chunk(r))
-    state, data = spread.begin(lambda: first_state(r)), spread.lay(images)
-    gradients = state_bytes(state.params)
-    run = stepper(chunk, state, data, config.num_steps)
-    run(1)  # compiles
-    return run, r, gradients
-
-
 def compare(config: Config, devices: int) -> dict[str, float]:
-    """Milliseconds of a step: one device, one device with the batches of all, and all; medians, and their ratios."""
-    runs = [_timed(config, *sizes)[0] for sizes in ((1, 1), (devices, 1), (devices, devices))]
-    times = 1e3 / config.num_steps * np.array([[run(1) for run in runs] for _ in range(config.repeats)])
-    one, whole, divided = times.T
+    """Returns milliseconds of a step: one device, one device with the batches of all, and all; and their ratios."""
+    sizes = {"one": (1, 1), "whole": (devices, 1), "divided": (devices, devices)}
+    timers = {}
+    for name, (batches, used) in sizes.items():
+        r = cases.of_flags(config, batches * config.batch_size, used)
+        timers[name] = cases.alone(r).timer(config.num_steps, config.num_steps)
+    rates = alternate(timers, config.repeats)
+    dividing, (least, greatest) = ratio(rates["whole"], rates["divided"])
     return {
         "devices": devices,
-        "one_ms": float(np.median(one)),
-        "whole_ms": float(np.median(whole)),
-        "divided_ms": float(np.median(divided)),
-        "dividing": float(np.median(divided / whole)),
-        "dividing_least": float((divided / whole).min()),
-        "dividing_greatest": float((divided / whole).max()),
-        "efficiency": float(np.median(one / divided)),
+        **{f"{name}_ms": float(np.median(1e3 / rate)) for name, rate in rates.items()},
+        "dividing": dividing,
+        "dividing_least": least,
+        "dividing_greatest": greatest,
+        "efficiency": ratio(rates["divided"], rates["one"])[0],
     }
 
 
 def predict(machine: Machine, gradient_bytes: float, flops: float) -> dict[str, float]:
-    """Seconds of a step's arithmetic and of its exchange on ``machine``, and the efficiency that they leave.
+    """Returns the seconds of a step's arithmetic and exchange on ``machine``, and the efficiency that they leave.
 
     Args:
       machine: whose data sheet is taken.
@@ -117,23 +100,17 @@ def predict(machine: Machine, gradient_bytes: float, flops: float) -> dict[str, 
 
 def main(config: Config) -> None:
     """Prints both tables."""
-    there = jax.device_count()
     kind = jax.devices()[0].device_kind
-    counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= there]
+    counts = [n for n in (1, 2, 4, 8, 16, 32) if n <= jax.device_count()]
     print(f"{config.model} ({config.hidden}, {config.side}x{config.side}), {config.batch_size} a device, on {kind}")
     print("devices   one device   all batches on one   divided   divided / on one        one / divided")
+    line = "{devices:7d} {one_ms:9.2f} ms {whole_ms:17.2f} ms {divided_ms:6.2f} ms   {dividing:.3f} "
     rows = []
     for devices in counts:
-        row = compare(config, devices)
-        rows.append(row)
-        print(
-            f"{devices:7d} {row['one_ms']:9.2f} ms {row['whole_ms']:17.2f} ms {row['divided_ms']:6.2f} ms   "
-            f"{row['dividing']:.3f} [{row['dividing_least']:.3f}, {row['dividing_greatest']:.3f}]   "
-            f"{row['efficiency']:.3f}",
-            flush=True,
-        )
-    _, r, size = _timed(config, 1, 1)
-    flops = step_flops(r)
+        rows.append(compare(config, devices))
+        print((line + "[{dividing_least:.3f}, {dividing_greatest:.3f}]   {efficiency:.3f}").format(**rows[-1]))
+    r = cases.of_flags(config, config.batch_size, 1)
+    flops, size = step_flops(r), state_bytes(jax.eval_shape(r.vae.init, r.key))
     print(f"one step of one device: {flops:.4g} operations; the gradients: {size / 1e6:.3g} MB")
     predicted = {}
     for machine in MACHINES:

@@ -18,12 +18,13 @@ import numpy as np
 
 from vae_jax.data.text import words_of
 from vae_jax.models.autoregressive import GATES
-from vae_jax.runs.build import Run, build, first_state, training_chunk
+from vae_jax.runs.build import Run, build
 from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
 
 from .. import text
-from .timing import Timer, alternate, products, ratio, stepper
+from .cases import alone
+from .timing import alternate, products, ratio
 
 SIDE = 1024  # of the square matrices of the reference
 
@@ -45,7 +46,7 @@ class Config:
 
 
 def operations(r: Run) -> float:
-    """Floating-point operations of the matrix products of one update."""
+    """Returns the floating-point operations of the matrix products of one update."""
     c, (length, vocabulary) = r.config, r.likelihood.theta_shape(r.event)
     hidden = c.hidden[0]
     gates = GATES[c.cell] * hidden * (c.embedding + hidden)  # of a step, of either network
@@ -60,11 +61,9 @@ def main(config: Config) -> None:
         raise UserError("--steps and --repeats must be at least 1")
     flags = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("steps", "repeats", "hidden")}
     r = build(text.Config(**flags, hidden=str(config.hidden), workdir="unused"))
-    chunk = r.spread.compile(training_chunk(r))
-    state, data = r.spread.place(first_state(r)), r.spread.place(r.dataset.train)
-    timers = {"steps": Timer(stepper(chunk, state, data, config.steps), config.steps), "products": products(SIDE)}
-    timers["steps"].run(1)  # compiles
-    rates = alternate(timers, {"steps": 1, "products": 10}, config.repeats)
+    steps = alone(r).timer(config.steps, config.steps)
+    steps.run(1)  # compiles
+    rates = alternate({"steps": steps, "products": products(SIDE)}, config.repeats, seconds=0.2)
     step, rate = float(np.median(1 / rates["steps"])), float(np.median(rates["products"]))
     share = ratio(rates["steps"] * operations(r), rates["products"])[0]
     train = np.asarray(r.dataset.train)

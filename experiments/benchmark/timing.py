@@ -15,11 +15,11 @@ SIDES = {"cpu": (512, 1024, 2048), "default": (1024, 4096, 8192)}  # of the matr
 
 
 class Timer(NamedTuple):
-    """Something that can be timed.
+    """Something that can be timed: ours, a peer's, or the products of matrices.
 
     Attributes:
       run: ``(count) -> seconds``, how long ``count`` units of the work took.
-      amount: of what is wanted in one unit: examples, or operations.
+      amount: of what is wanted in one unit: examples, updates or operations.
     """
 
     run: Callable[[int], float]
@@ -27,43 +27,29 @@ class Timer(NamedTuple):
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """How long ``work`` took, the devices waited for."""
+    """Returns how long ``work`` took, the devices waited for."""
     started = time.perf_counter()
     jax.block_until_ready(work())
     return time.perf_counter() - started
 
 
-def stepper(chunk: Callable, state: Any, data: Any, length: int) -> Callable[[int], float]:
-    """``(count) -> seconds`` of ``count`` calls of a compiled chunk, each of ``length`` updates; it goes on and on."""
-    held = [state]
-
-    def run(count: int = 1) -> float:
-        def work():
-            for _ in range(count):
-                held[0], _ = chunk(held[0], data, length)
-            return held[0]
-
-        return seconds_of(work)
-
-    return run
-
-
 def enough(timer: Timer, seconds: float) -> int:
-    """How many units take at least ``seconds``, by the time of one."""
+    """Returns how many units take at least ``seconds``, by the time of one."""
     return max(1, math.ceil(seconds / max(timer.run(1), 1e-9)))
 
 
 def alternate(
-    timers: Mapping[str, Timer], counts: Mapping[str, int], repeats: int, rest: float = 0.0
+    timers: Mapping[str, Timer], repeats: int, seconds: float = 0.0, rest: float = 0.0
 ) -> dict[str, np.ndarray]:
-    """What each timer does a second, ``[repeats]``: all of them once, then all of them again.
+    """Returns what each timer does a second, ``[repeats]``: all of them once, then all of them again.
 
     Args:
-      timers: by name, in the order of a round.
-      counts: how many units each time.
+      timers: by name, in the order of a round; each is called once before, which compiles it if nothing else has.
       repeats: rounds.
+      seconds: how long each timing takes at least; by default it is of one unit.
       rest: seconds between two of them, in which threads that wait for more work go to sleep.
     """
+    counts = {name: enough(timer, seconds) for name, timer in timers.items()}
     rates = {name: np.zeros(repeats) for name in timers}
     for i in range(repeats):
         for name, timer in timers.items():
@@ -73,30 +59,24 @@ def alternate(
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, list[float]]:
-    """``(median, [least, greatest])`` of ours / theirs, round by round."""
+    """Returns ``(median, [least, greatest])`` of ours / theirs, round by round."""
     each = np.asarray(ours, np.float64) / np.asarray(theirs, np.float64)
     return float(np.median(each)), [float(each.min()), float(each.max())]
 
 
 def products(side: int) -> Timer:
-    """Products of two square float32 matrices, at the precision that networks have by default; in operations.
-
-    Many of them are one program, each the factor of the next, so that no time goes into fetching memory for a result.
-    """
+    """Times products of two square float32 matrices, at the precision that networks have by default; in operations."""
     rounds = max(1, round(1e9 / side**3))
     a = jnp.full((side, side), 1 / side, jnp.float32)
+    # Many are one program, each the factor of the next, so that no time goes into fetching memory for a result.
     multiply = jax.jit(lambda a: jax.lax.fori_loop(0, rounds, lambda _, b: b @ a, a))
     jax.block_until_ready(multiply(a))
-
-    def run(count: int) -> float:
-        return seconds_of(lambda: [multiply(a) for _ in range(count)][-1])
-
-    return Timer(run, rounds * 2.0 * side**3)
+    return Timer(lambda count: seconds_of(lambda: [multiply(a) for _ in range(count)][-1]), rounds * 2.0 * side**3)
 
 
 def best_products(seconds: float = 0.2) -> Timer:
-    """``products`` of the size that this machine is quickest at."""
+    """Returns ``products`` of the size that this machine is quickest at."""
     sides = SIDES.get(jax.default_backend(), SIDES["default"])
     timers = {str(side): products(side) for side in sides}
-    rates = alternate(timers, {name: enough(timer, seconds) for name, timer in timers.items()}, 3)
+    rates = alternate(timers, 3, seconds)
     return timers[max(rates, key=lambda name: np.median(rates[name]))]

@@ -149,33 +149,28 @@ class Peer:
         self.train_data, self.test_data = (self._tensor(np.load(spec[split])) for split in ("train", "test"))
         self.model = MODELS[spec["model"]](spec).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, betas=(0.9, 0.99), fused=True)
-        self.order, self.at = self._shuffled(), 0
+        self.batches = self._batches()
         self.loss, self.importance = negative_elbo, importance_nll
         if spec["compiled"]:
             mode = "default" if self.device.type == "cpu" else "reduce-overhead"  # the latter is CUDA graphs
             self.loss, self.importance = (torch.compile(f, mode=mode) for f in (negative_elbo, importance_nll))
 
     def _tensor(self, array):
-        if self.spec["model"] == "lstm":
-            return torch.from_numpy(array.astype(np.int64)).to(self.device)
-        return torch.from_numpy(np.moveaxis(array, -1, 1).astype(np.float32)).to(self.device)
+        array = array.astype(np.int64) if self.spec["model"] == "lstm" else np.moveaxis(array, -1, 1).astype(np.float32)
+        return torch.from_numpy(array).to(self.device)
 
-    def _shuffled(self):
-        return torch.randperm(len(self.train_data), device=self.device)
-
-    def _batch(self):
+    def _batches(self):
         size = self.spec["batch_size"]
-        if self.at + size > len(self.order):
-            self.order, self.at = self._shuffled(), 0
-        rows = self.order[self.at : self.at + size]
-        self.at += size
-        return self.train_data[rows]
+        while True:
+            order = torch.randperm(len(self.train_data), device=self.device)
+            for start in range(0, len(order) - size + 1, size):
+                yield self.train_data[order[start : start + size]]
 
     def train(self, count):
-        """``count`` updates."""
+        """Makes ``count`` updates."""
         for _ in range(count):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.loss(self.model, self._batch())
+            loss = self.loss(self.model, next(self.batches))
             loss.backward()
             if self.spec.get("clip_norm"):
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.spec["clip_norm"])
@@ -202,30 +197,15 @@ class Peer:
     def seconds(self, what, count):
         """How long ``count`` of ``what`` took, the devices waited for."""
         work = {"train": self.train, "evaluate": self.evaluate, "importance": self.weigh}[what]
-        self._wait()
+        wait = torch.cuda.synchronize if self.device.type == "cuda" else lambda: None
+        wait()
         started = time.perf_counter()
-        found = work(count)
-        self._wait()
+        values = work(count)
+        wait()
         taken = time.perf_counter() - started
-        if not bool(torch.isfinite(found).all()):
+        if not bool(torch.isfinite(values).all()):
             raise ArithmeticError(f"{what} gave a number that is not finite")
         return taken
-
-    def _wait(self):
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-
-def answer(line, peer):
-    """``(peer, answer)`` to one line."""
-    verb, _, rest = line.partition(" ")
-    if verb == "load":
-        peer = Peer(json.loads(rest))
-        return peer, f"ready {torch.__version__} {peer.device.type}"
-    if verb == "time" and peer is not None:
-        what, count = rest.split()
-        return peer, f"seconds {peer.seconds(what, int(count)):.9f}"
-    raise ValueError(f"not a request: {line}")
 
 
 def main():
@@ -233,11 +213,17 @@ def main():
     answers, sys.stdout = sys.stdout, sys.stderr  # a library may print
     peer = None
     for line in sys.stdin:
+        verb, _, rest = line.strip().partition(" ")
         try:
-            peer, said = answer(line.strip(), peer)
+            if verb == "load":
+                peer = Peer(json.loads(rest))
+                answer = f"ready {torch.__version__} {peer.device.type}"
+            else:
+                what, count = rest.split()
+                answer = f"seconds {peer.seconds(what, int(count)):.9f}"
         except Exception as error:  # whatever it is, the one who asked is waiting for a line
-            said = f"error {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        print(said, file=answers, flush=True)
+            answer = f"error {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        print(answer, file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def disentanglement_peaks_between(settings: Settings, size: Size = None, transpo
     caption = "The BetaVAE score over the weight on a sub-grid of dSprites; bars are one standard deviation over seeds."
     labels = ("beta_norm = beta × latents / dimensions", "BetaVAE score")
     spread = [spread_of(row) or 0.0 for row in scores]
-    plate = curve_figure("disentanglement", caption, labels, weights, scores.mean(axis=1), spread, True)
+    plate = curve_figure("disentanglement", caption, labels, weights, scores.mean(axis=1), spread)
     detail = f"best at beta_norm {weights[inner]:.3g} with {shown(scores[inner])}; ends {shown(scores[0])} and "
     return Measured(float(gaps.mean()), spread_of(gaps), detail + shown(scores[-1]), plate)
 
@@ -90,7 +90,6 @@ def a_heavy_weight_costs_the_score(settings: Settings, size: Size = None) -> Mea
     return Measured(float(gaps.mean()), spread_of(gaps), f"rates {shown(rates[0])} and {shown(rates[-1])} nats")
 
 
-_SOURCE = "Higgins 2017 (ICLR, OpenReview Sy2fzU9gl), figure 6"
 CLAIMS = [
     claim_of(disentanglement_peaks_between, "statistical", 0.0, relation=">=", tolerance=0.0, seconds=660.0),
     claim_of(a_heavy_weight_costs_the_score, "statistical", 0.0, relation=">=", tolerance=0.0, seconds=1.0),

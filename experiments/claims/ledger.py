@@ -95,11 +95,16 @@ def claim_of(
     tolerance: float,
     seconds: float,
     relation: str = "=",
+    why: str = "",
 ) -> Claim:
-    """Makes a claim of a function, whose docstring begins with its sentence and ends with its source and tolerance."""
+    """Makes a claim of a function, whose docstring begins with its sentence and ends with its source.
+
+    The reason of the tolerance is ``why``, or stands below the source.
+    """
     head, *_, tail = inspect.getdoc(run).split("\n\n")
-    source, why = (" ".join(part.split()) for part in tail.removeprefix("Source: ").split("\nTolerance: "))
-    return Claim(run.__name__, tier, " ".join(head.split()), source, expected, relation, tolerance, why, seconds, run)
+    source, _, own = tail.removeprefix("Source: ").partition("\nTolerance: ")
+    head, source, why = (" ".join(text.split()) for text in (head, source, own or why))
+    return Claim(run.__name__, tier, head, source, expected, relation, tolerance, why, seconds, run)
 
 
 class Skipped(Exception):

@@ -1,26 +1,50 @@
-"""Ways to train a sequence VAE on equal footing: a sweep over seeds for each, a table, the figure of the weight."""
+"""What papers share: arms that are trained on equal footing, one run or one sweep over seeds for each, and tables."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vae_jax.runs.build import Material
+from vae_jax.runs.run import run
+from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runs.sweep.flags import SHARED
 from vae_jax.runtime.config import option
-from vae_jax.runtime.files import read_rows, write_json
+from vae_jax.runtime.files import read_rows, write_atomic, write_json
 
 from .. import sweep
 
+Rows = Sequence[Mapping[str, Any]]
+
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """The flags that all arms share."""
+class ImageFlags:
+    """The flags that the arms of a paper on images share."""
 
-    workdir: str = option("runs/sequence_arms", "where the runs, the table and the figure live", identity=False)
+    workdir: str
+    dataset: str = option("digits", "as for train")
+    data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
+    num_steps: int = option(2000, "updates of each run")
+    latent_dim: int = option(20, "the number of latents")
+    hidden: str = option("256,256", "widths of the hidden layers")
+    iw_samples: int = option(8, "importance samples of each run's iw_nll")
+
+    def of_train(self) -> dict[str, Any]:
+        """Returns those that ``train`` has too, by name, but for the workdir."""
+        names = [f.name for f in dataclasses.fields(ImageFlags) if f.name != "workdir"]
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceFlags:
+    """The flags that the arms of a paper on sentences share."""
+
+    workdir: str
     dataset: str = option("grammar", "grammar | ptb | FILE.txt | a folder with train.txt and test.txt")
     data_dir: str | None = option(None, "where the folder ptb is", identity=False)
     max_length: int = option(100, "longer sentences are cut to so many tokens")
@@ -35,6 +59,32 @@ class Config:
     iw_samples: int = option(64, "importance samples of each run's iw_nll")
 
 
+def train_one(workdir: Path, flags: dict[str, Any], shared: Material | None = None) -> dict[str, Any]:
+    """Trains, or continues, one run with these flags of ``train``; returns its results.json."""
+    print(f"\n=== {workdir.name}")
+    run(TrainConfig(**flags, workdir=str(workdir)), shared)
+    return json.loads((workdir / "results.json").read_text())
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table in Markdown."""
+    return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
+
+
+def cell(values: Any, digits: int, spread: bool = True) -> str:
+    """Returns the mean over seeds ± their standard deviation, where there are several and it is asked for."""
+    std = f" ± {np.std(values, ddof=1):.{digits}f}" if spread and len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{std}"
+
+
+def by_arm(rows: Rows, keys: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+    """Returns ``{arm: {key: [one value a seed]}}`` of rows that have a ``name``."""
+    names, keys = dict.fromkeys(row["name"] for row in rows), list(keys)
+    return {n: {k: np.array([r[k] for r in rows if r["name"] == n], float) for k in keys} for n in names}
+
+
+# ---------------------------------------------------------------- sequences
+
 COLUMNS = {
     "nll": "-ELBO",
     "iw_nll": "-log p(x), at most",
@@ -46,16 +96,21 @@ COLUMNS = {
 }
 
 
-def compare(config: Config, arms: dict[str, dict[str, Any]], drawn: list[str]) -> None:
+def compare(config: SequenceFlags, arms: dict[str, dict[str, Any]], drawn: list[str]) -> None:
     """Trains all arms, writes table.json and annealing.png (of the arms ``drawn``), prints the table."""
+    from .figures import annealing
+
     root = Path(config.workdir)
     shared = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("workdir", "seed")}
     rows = run_arms(root, arms, shared, config.seed)
-    print("", *table_lines(rows), f"figure: {draw_annealing(root, drawn)}", sep="\n")
+    folders = {name: sorted((_folder(root, name) / "runs").iterdir()) for name in drawn}
+    figure = annealing({name: [read_rows(f / "metrics.jsonl") for f in own] for name, own in folders.items()})
+    write_atomic(root / figure.name, figure.png)
+    print("", *table_lines(rows), f"figure: {root / figure.name}", sep="\n")
 
 
 def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any], seeds: str) -> list[dict[str, Any]]:
-    """Trains every arm with every seed, from wherever that stopped; the numbers of each arm, one for each seed.
+    """Trains every arm with every seed, from wherever that stopped; returns the numbers, a row an arm and seed.
 
     Args:
       root: a folder for each arm below it.
@@ -63,52 +118,33 @@ def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any]
       shared: flags of ``train`` that all have.
       seeds: as for ``--seed``.
     """
-    single = set(SHARED)
-    found = []
+    rows = []
     for name, flags in arms.items():
         print(f"\n=== {name}")
-        given = {k: v if k in single else str(v) for k, v in (shared | flags).items() if v is not None}
-        folder = root / name.replace(" ", "_")
-        text = {"likelihood": "tokens", "model": "recurrent"}
-        sweep.main(sweep.Config(workdir=str(folder), seed=seeds, **text, **given))
-        rows = read_rows(folder / "sweep.jsonl")
-        found += [{"name": name, "seed": row["seed"]} | _numbers(row) for row in rows if row["status"] == "done"]
-    write_json(root / "table.json", found)
-    return found
+        given = {k: v if k in SHARED else str(v) for k, v in (shared | flags).items() if v is not None}
+        text = {"likelihood": "tokens", "model": "recurrent", "seed": seeds}
+        sweep.main(sweep.Config(workdir=str(_folder(root, name)), **text, **given))
+        done = [row for row in read_rows(_folder(root, name) / "sweep.jsonl") if row["status"] == "done"]
+        rows += [{"name": name, "seed": row["seed"]} | _numbers(row) for row in done]
+    write_json(root / "table.json", rows)
+    return rows
+
+
+def _folder(root: Path, arm: str) -> Path:
+    return root / arm.replace(" ", "_")
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:
     kept = {key: row[key] for key in ("iw_nll", "rate", "perplexity", "active_units", "entropy", "seconds")}
-    parts = row["rate_parts"]["mutual_information"]["value"]
-    explained = row["prior_distortion"] - row["distortion"]
-    return kept | {"nll": -row["elbo"], "mutual_information": parts, "explained": explained}
+    kept |= {"nll": -row["elbo"], "mutual_information": row["rate_parts"]["mutual_information"]["value"]}
+    return kept | {"explained": row["prior_distortion"] - row["distortion"]}
 
 
-def table_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The table in Markdown: the mean over seeds ± their standard deviation, nats per sentence."""
-    lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name in dict.fromkeys(row["name"] for row in rows):
-        cells = []
-        for key in COLUMNS:
-            values = np.array([row[key] for row in rows if row["name"] == name], float)
-            spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
-            cells.append(f"{values.mean():.2f}{spread}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+def table_lines(rows: Rows) -> list[str]:
+    """Returns the table in Markdown: the mean over seeds ± their standard deviation, nats per sentence."""
+    found = by_arm(rows, COLUMNS)
+    lines = markdown(["", *COLUMNS.values()], ([n, *(cell(v[k], 2) for k in COLUMNS)] for n, v in found.items()))
     floor = rows[0]["entropy"] if rows else None
-    if floor is not None and math.isfinite(floor):
+    if floor is not None and np.isfinite(floor):
         lines.append(f"\nThe entropy of a sentence is {floor:.4f} nats: no model's expected NLL is below it.")
     return lines
-
-
-def draw_annealing(root: Path, names: list[str]) -> Path:
-    """The weight and the KL of the named arms over their steps; returns the file."""
-    from vae_jax.runtime.files import write_atomic
-
-    from .figures import annealing
-
-    arms = {}
-    for name in names:
-        folders = sorted((root / name.replace(" ", "_") / "runs").iterdir())
-        arms[name] = [read_rows(folder / "metrics.jsonl") for folder in folders]
-    write_atomic(root / "annealing.png", annealing(arms).png)
-    return root / "annealing.png"

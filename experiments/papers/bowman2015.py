@@ -28,7 +28,7 @@ ARMS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(arms.Config):
+class Config(arms.SequenceFlags):
     """The flags that all arms share."""
 
     workdir: str = option("runs/bowman2015", "where the runs, the table and the figure live", identity=False)

@@ -1,9 +1,8 @@
-"""A comparison of many runs: one table in text, one figure."""
+"""A comparison of many runs: one table in text, one figure; and the figure of the weight over the steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,9 @@ from vae_jax.report.formatting import number
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.run_files import series
 
-Rows = Sequence[Mapping[str, Any]]
+from .arms import Rows, by_arm, cell, markdown
+
+_WHOLE, _TENTHS, _SPREAD = ("active_units", "seconds"), ("calibrated_distortion",), ("calibrated_elbo", "rate")
 COLUMNS = {
     "calibrated_elbo": "ELBO, sigma recalibrated",
     "rate": "rate",
@@ -25,36 +26,25 @@ COLUMNS = {
 }
 
 
-def groups(rows: Rows) -> dict[str, dict[str, np.ndarray]]:
-    """``{name: {key: [one value a seed]}}``, best first by the recalibrated ELBO."""
-    names = dict.fromkeys(row["name"] for row in rows)
-    found = {n: {k: np.array([r[k] for r in rows if r["name"] == n], float) for k in COLUMNS} for n in names}
-    return dict(sorted(found.items(), key=lambda item: -item[1]["calibrated_elbo"].mean()))
+def _best_first(rows: Rows) -> dict[str, dict[str, np.ndarray]]:
+    return dict(sorted(by_arm(rows, COLUMNS).items(), key=lambda item: -item[1]["calibrated_elbo"].mean()))
 
 
 def table_lines(rows: Rows) -> list[str]:
-    """The table in Markdown: the mean over seeds, with the spread (standard deviation) where there are several."""
-    lines = ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, values in groups(rows).items():
-        cells = []
-        for key in COLUMNS:
-            v = values[key]
-            spread = f" ± {v.std(ddof=1):.1f}" if len(v) > 1 and key in ("calibrated_elbo", "rate") else ""
-            cells.append(_mean(key, v.mean()) + spread)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
+    """Returns the table in Markdown: the mean over seeds, with the standard deviation where there are several."""
 
+    def shown(key, values):
+        if key in (*_WHOLE, *_TENTHS, *_SPREAD):
+            return cell(values, 0 if key in _WHOLE else 1, key in _SPREAD)
+        return number(values.mean(), 3)
 
-def _mean(key: str, value: float) -> str:
-    if key in ("active_units", "seconds"):
-        return f"{value:.0f}"
-    return f"{value:.1f}" if key in ("calibrated_elbo", "rate", "calibrated_distortion") else number(value, 3)
+    arms = _best_first(rows).items()
+    return markdown(["", *COLUMNS.values()], ([n, *(shown(k, v[k]) for k in COLUMNS)] for n, v in arms))
 
 
 def comparison(rows: Rows) -> Figure:
     """The recalibrated ELBO of every run, and where the runs lie in the plane of rate and error."""
-    found = groups(rows)
-
+    found = _best_first(rows)
     best = max(v["calibrated_elbo"].mean() for v in found.values())
 
     def paint(figure):
@@ -66,7 +56,7 @@ def comparison(rows: Rows) -> Figure:
         left.axvline(0.0, color=FAINT, linewidth=0.6, zorder=0)
         # Most differ by a few nats and some by hundreds.
         left.set_xscale("symlog", linthresh=1.0)
-        ends = best - _all(found, "calibrated_elbo")
+        ends = best - np.concatenate([v["calibrated_elbo"] for v in found.values()])
         left.set_xlim(1.5 * min(-1.0, ends.min()), 2.0 * max(1.0, ends.max()))
         left.set_yticks(range(len(found)), [f"{label_of(name)}  {i + 1}" for i, name in enumerate(found)])
         left.invert_yaxis()
@@ -88,10 +78,6 @@ def comparison(rows: Rows) -> Figure:
     return Figure("figure.png", caption, draw(paint, height=0.6 + 0.22 * max(len(found), 8)))
 
 
-def _all(found, key: str) -> np.ndarray:
-    return np.concatenate([values[key] for values in found.values()])
-
-
 def _shared_labels(points: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """The numbers of ``points [n, 2]``, each with its place; points on top of each other share a label."""
     unit = np.maximum(np.ptp(points, axis=0), 1e-12)
@@ -103,26 +89,22 @@ def _shared_labels(points: np.ndarray) -> list[tuple[str, np.ndarray]]:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """``[1, 2, 3, 5] -> "1–3, 5"``."""
-    parts, start = [], 0
-    for i in range(1, len(numbers) + 1):
-        if i == len(numbers) or numbers[i] != numbers[i - 1] + 1:
-            first, last = numbers[start], numbers[i - 1]
-            parts.append(str(first) if first == last else f"{first}–{last}")
-            start = i
-    return ", ".join(parts)
+    """Returns ``[1, 2, 3, 5]`` as "1–3, 5"."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and n == parts[-1][-1] + 1:
+            parts[-1].append(n)
+        else:
+            parts.append([n])
+    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}–{p[-1]}" for p in parts)
 
 
-Lines = Sequence[Mapping[str, Any]]
-
-
-def annealing(arms: Mapping[str, Sequence[Lines]]) -> Figure:
+def annealing(arms: Mapping[str, Sequence[Rows]]) -> Figure:
     """A panel for each arm: the rate of every seed, nats per example and not weighted, and the weight beside it.
 
     Args:
       arms: name -> the lines of metrics.jsonl of each of its seeds.
     """
-
     from matplotlib.ticker import MaxNLocator
 
     def paint(figure):

@@ -31,8 +31,10 @@ from vae_jax.runtime.files import read_rows, write_json
 from vae_jax.types import UserError
 
 from .. import sweep
+from .arms import markdown
 
 DSPRITES = ("color", "shape", "scale", "orientation", "x", "y")  # latents_classes; a sub-grid may lack the first
+_BESIDE = ("elbo", "rate", "distortion", "active_units")
 WHOLE = 737_280  # images of the whole of dSprites; what has fewer is a sub-grid, and is called so
 
 
@@ -83,7 +85,7 @@ def as_train_reads_it(path: str, workdir: Path) -> str:
 def spread_of(rows: list[dict]) -> dict[str, dict]:
     """Mean, sample standard deviation (null for one seed), least and greatest of each score over the seeds."""
     found = {}
-    for name in (*SCORES, "elbo", "rate", "distortion", "active_units"):
+    for name in (*SCORES, *_BESIDE):
         values = np.array([row[name] for row in rows if row[name] is not None], np.float64)
         if len(values):
             std = float(values.std(ddof=1)) if len(values) > 1 else None
@@ -104,21 +106,22 @@ def table_of(rows: list[dict]) -> list[dict]:
     ]
 
 
-_BESIDE = ("elbo", "rate", "distortion", "active_units")
-
-
 def lines_of(table: list[dict]) -> list[str]:
-    """The table in Markdown: the mean over the seeds ± their standard deviation."""
+    """Returns the table in Markdown: the mean over the seeds ± their standard deviation."""
     shown = [name for name in (*SCORES, "rate", "active_units") if name in table[0]["spread"]]
-    lines = ["| latents | beta_norm | beta | " + " | ".join(shown) + " |", "|---" * (len(shown) + 3) + "|"]
-    for entry in table:
-        cells = []
-        for name in shown:
-            s, digits = entry["spread"][name], 1 if name in _BESIDE else 3
-            cells.append(f"{s['mean']:.{digits}f}" + ("" if s["std"] is None else f" ± {s['std']:.{digits}f}"))
-        head = f"{entry['latent_dim']} | {entry['beta_norm']:.3g} | {entry['beta']:.3g}"
-        lines.append(f"| {head} | " + " | ".join(cells) + " |")
-    return lines
+
+    def cell(name, mean, std, **_):
+        digits = 1 if name in _BESIDE else 3
+        return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+    return markdown(
+        ["latents", "beta_norm", "beta", *shown],
+        (
+            [f"{e['latent_dim']}", *(f"{e[k]:.3g}" for k in ("beta_norm", "beta"))]
+            + [cell(name, **e["spread"][name]) for name in shown]
+            for e in table
+        ),
+    )
 
 
 def main(config: Config) -> None:

@@ -56,25 +56,25 @@ def main(config: Config) -> None:
     """Trains both, scores three ways and prints the table."""
     root, rows = Path(config.workdir), {}
     shared = dataclasses.asdict(config) | {"pixels": "dequantised", "lr_schedule": "cosine"}
-    for name in ("continuous_bernoulli", "bernoulli"):
+    own, inverse = likelihoods.continuous_bernoulli(), through_inverse_mean()
+    arms = {
+        "continuous_bernoulli": {"continuous Bernoulli": own},
+        "bernoulli": {
+            "Bernoulli, outputs read as lambda": own,
+            "Bernoulli, outputs through the inverse mean": inverse,
+        },
+    }
+    for name, ways in arms.items():
         flags = shared | {"likelihood": name, "soft_targets": name == "bernoulli", "workdir": str(root / name)}
-        config = TrainConfig(**flags)
-        run(config)
-        r = build(config)
+        run(TrainConfig(**flags))
+        r = build(TrainConfig(**flags))
         params = trained(r).params
-        ways = {"continuous Bernoulli": likelihoods.continuous_bernoulli()}
-        if name == "bernoulli":
-            ways = {
-                "Bernoulli, outputs read as lambda": likelihoods.continuous_bernoulli(),
-                "Bernoulli, outputs through the inverse mean": through_inverse_mean(),
-            }
         for label, likelihood in ways.items():
             score = make_scorer(Evaluator(r.vae, likelihood, r.preprocess))
             rows[label] = summarise(score(params, r.dataset.test, purpose_key(r.key, TEST)), r.data_dim)["elbo"]
     write_json(root / "table.json", rows)
     print("\ntest ELBO as a continuous Bernoulli, nats per image:")
-    for label, elbo in rows.items():
-        print(f"  {label:45s} {elbo:9.1f}")
+    print(*(f"  {label:45s} {elbo:9.1f}" for label, elbo in rows.items()), sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,36 +10,32 @@ largest eigenvalue of the data, and the same trend; below it a deep network spen
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
 from vae_jax.linear_vae import predict
 from vae_jax.runs.build import material
-from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
 
+from . import arms
+
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(arms.ImageFlags):
     """The flags that all runs share."""
 
     workdir: str = option("runs/lucas2019", "where the runs and the table live", identity=False)
-    dataset: str = option("digits", "as for train")
-    data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
     levels: str = option("6,3,1,0.3,0.1,0.03,0.01", "the water levels s, on [0, 1] pixels")
-    num_steps: int = option(2000, "updates of each run")
     latent_dim: int = option(50, "the number of latents")
     hidden: str = option("512,512", "widths of the hidden layers")
     seed: int = option(0, "of everything random")
-    iw_samples: int = option(8, "importance samples of each run's iw_nll")
 
 
 def water_levels(text: str) -> list[float]:
-    """``"1,0.1" -> [1.0, 0.1]``."""
+    """Returns ``"1,0.1"`` as ``[1.0, 0.1]``."""
     try:
         levels = [float(v) for v in text.split(",")]
     except ValueError:
@@ -52,32 +48,23 @@ def water_levels(text: str) -> list[float]:
 def main(config: Config) -> None:
     """Trains at every level, writes table.json and prints it."""
     levels, root, rows = water_levels(config.levels), Path(config.workdir), []
-    flags = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("levels", "workdir")}
+    flags = config.of_train() | {"seed": config.seed}
     shared = material(TrainConfig(**flags, workdir=str(root)))
     for s in levels:
-        workdir = root / f"s_{s:g}"
-        print(f"\n=== s = {s:g}")
-        fixed = {"precision": "fixed", "sigma": math.sqrt(s), "workdir": str(workdir)}
-        run(TrainConfig(**flags | fixed), shared)
-        found = json.loads((workdir / "results.json").read_text())
+        results = arms.train_one(root / f"s_{s:g}", flags | {"precision": "fixed", "sigma": math.sqrt(s)}, shared)
         linear = predict(shared.spectrum, 1.0, s, config.latent_dim)
         error = math.sqrt(linear.distortion / len(shared.spectrum))
-        rows.append(
-            {
-                "water_level": s,
-                "predicted": {"active": linear.active, "rate": linear.rate, "rmse": error},
-                "found": {"active": found["active_units"], "rate": found["rate"], "rmse": math.sqrt(found["mse"])},
-            }
-        )
+        found = {"active": results["active_units"], "rate": results["rate"], "rmse": math.sqrt(results["mse"])}
+        predicted = {"active": linear.active, "rate": linear.rate, "rmse": error}
+        rows.append({"water_level": s, "predicted": predicted, "found": found})
         write_json(root / "table.json", rows)
-    print(
-        "\n| s | active units: linear theory | trained | rate: linear theory | trained | RMS error: linear | trained |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    heads = ("active units: linear theory", "trained", "rate: linear theory", "trained", "RMS error: linear", "trained")
+    cells = []
     for row in rows:
-        p, f = row["predicted"], row["found"]
-        cells = f"{p['active']} | {f['active']} | {p['rate']:.2f} | {f['rate']:.2f} | {p['rmse']:.3f} | {f['rmse']:.3f}"
-        print(f"| {row['water_level']:g} | {cells} |")
+        digits = {"active": "d", "rate": ".2f", "rmse": ".3f"}.items()
+        pairs = [f"{row[side][key]:{form}}" for key, form in digits for side in ("predicted", "found")]
+        cells.append([f"{row['water_level']:g}", *pairs])
+    print("", *arms.markdown(("s", *heads), cells), sep="\n")
 
 
 if __name__ == "__main__":

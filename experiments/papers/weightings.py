@@ -12,16 +12,17 @@ controller ends where its target says, which is not a matter of quality. Stopped
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 
 from vae_jax.runs.build import material
-from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 from vae_jax.types import UserError
+
+from .arms import ImageFlags, train_one
+from .figures import comparison, table_lines
 
 # name -> the flags in which it differs; {targets} are filled in from this binary's own flags
 ARMS = {
@@ -50,30 +51,23 @@ KEYS = (
     "sigma",
     "beta",
     "water_level",
-    "active_units",
-    "seconds",
 )
+KEYS += ("active_units", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ImageFlags):
     """The flags that all arms share."""
 
     workdir: str = option("runs/weightings", "where the runs, the table and the figure live", identity=False)
-    dataset: str = option("digits", "as for train")
-    data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
-    num_steps: int = option(2000, "updates of each run")
     seeds: int = option(3, "how many seeds, from 0 on")
-    latent_dim: int = option(20, "the number of latents")
-    hidden: str = option("256,256", "widths of the hidden layers")
     target_kl: float = option(25.0, "the rate that pi and capacity hold, nats")
     target_distortion: float = option(-400.0, "the distortion that geco holds, nats")
-    iw_samples: int = option(8, "importance samples of each run's iw_nll")
     only: str | None = option(None, "names of arms, separated by commas (default: all)")
 
 
 def arms(config: Config, data_dim: int) -> dict[str, dict]:
-    """The flags of each arm."""
+    """Returns the flags of each arm that is asked for."""
     targets = {"target_kl": config.target_kl, "target_distortion": config.target_distortion}
     filled = {name: {k: targets.get(k, v) for k, v in flags.items()} for name, flags in ARMS.items()}
     filled["mean of squares + KL"]["sigma"] = math.sqrt(data_dim / 2)
@@ -86,25 +80,17 @@ def arms(config: Config, data_dim: int) -> dict[str, dict]:
 
 def main(config: Config) -> None:
     """Trains all arms, writes table.json and figure.png, prints the table."""
-    from .figures import comparison, table_lines
-
-    root = Path(config.workdir)
-    names = ("dataset", "data_dir", "num_steps", "latent_dim", "hidden", "iw_samples")
-    shared_flags = {name: getattr(config, name) for name in names}
+    root, shared_flags, rows = Path(config.workdir), config.of_train(), []
     shared = material(TrainConfig(**shared_flags, workdir=str(root)))
-    rows = []
     for seed in range(config.seeds):
         for name, flags in arms(config, math.prod(shared.dataset.event)).items():
             workdir = root / f"{name.replace(' ', '_')}_{seed}"
-            print(f"\n=== {name}, seed {seed}")
-            run(TrainConfig(**shared_flags, **flags, seed=seed, workdir=str(workdir)), shared)
-            results = json.loads((workdir / "results.json").read_text())
+            results = train_one(workdir, shared_flags | flags | {"seed": seed}, shared)
             distortion = -(results["calibrated_elbo"] + results["rate"])
             results |= {"calibrated_distortion": distortion, "rmse": math.sqrt(results["mse"])}
             rows.append({"name": name, "seed": seed} | {key: results[key] for key in KEYS})
             write_json(root / "table.json", rows)
-    plate = comparison(rows)
-    (root / "figure.png").write_bytes(plate.png)
+    (root / "figure.png").write_bytes(comparison(rows).png)
     print("", *table_lines(rows), f"figure: {root / 'figure.png'}", sep="\n")
 
 

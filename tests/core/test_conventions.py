@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import golden
 
-from experiments.claims.golden import _WRITTEN
+from experiments.claims.golden import WRITTEN
 from vae_jax.conventions import Form, beta_from_norm, beta_norm, canonical, equivalents, written_weight
 from vae_jax.likelihoods import bernoulli
 from vae_jax.types import UserError
@@ -152,7 +152,7 @@ def test_equivalents_weigh_the_same():
 def test_equivalents_against_the_table():
     plain = canonical("half_squared_error", "sum", "sum", 1.0, 784, 20)  # s = 1
     found = {e.form: e.weight for e in equivalents(plain, 784, 20)}
-    for *form, small, _ in _WRITTEN:
+    for *form, small, _ in WRITTEN:
         assert found[Form(*form)] == pytest.approx(1.0 / float(small), rel=1e-12)
     slip = dict(equivalents(plain, 784, 20, batch_size=384))[Form("squared_error", "mean", "sum+batch_sum")]
     assert slip == pytest.approx(1.0 / 150_528, rel=1e-12)

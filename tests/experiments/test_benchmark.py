@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
 import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 
+from experiments import train
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import cases, growth, measuring, memory, modes, peer, start_up, table, timing
-from experiments.benchmark.cases import Case
+from experiments.benchmark import cases, growth, machine, modes, peers, rows, start_up, timing
 from experiments.benchmark.operations import count, step_flops
 from experiments.benchmark.timing import Timer, alternate, enough, ratio
 from vae_jax.runs.build import first_state, training_chunk
+from vae_jax.runtime.config import define_flags, parse
 from vae_jax.types import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = {"model": "mlp", "hidden": "8,8", "latent_dim": 2, "likelihood": "bernoulli", "batch_size": 16}
 
 
@@ -32,57 +30,52 @@ def tiny(monkeypatch):
     """The mlp as small as it can be, and nothing else; what other tests compiled is not compiled anew."""
     monkeypatch.setattr(cases, "CASES", {"mlp": (TINY, (8, 8, 1), 3)})
     monkeypatch.setattr(timing, "SIDES", {"cpu": (64, 128), "default": (64, 128)})
-    monkeypatch.setattr(benchmark, "forget_compilations", lambda: None)
+    monkeypatch.setattr(machine, "forget_compilations", lambda: None)
 
 
 # ---------------------------------------------------------------- arithmetic
 
 
 def test_alternation_medians_and_spread():
-    slow = iter([1.0, 4.0, 2.0])  # seconds a unit in each round: a busy machine meets both
+    slow = iter([1.0, 1.0, 4.0, 2.0])  # seconds a unit, first to see how many are enough: a busy machine meets both
     spent = []
 
     def ours(n):
         spent.append(next(slow))
         return n * spent[-1]
 
-    rates = alternate(
-        {"ours": Timer(ours, 10.0), "theirs": Timer(lambda n: 2 * n * spent[-1], 5.0)}, {"ours": 3, "theirs": 1}, 3
-    )
+    timers = {"ours": Timer(ours, 10.0), "theirs": Timer(lambda n: 2 * n * spent[-1], 5.0)}
+    rates = alternate(timers, 3, 3.0)
     np.testing.assert_allclose(rates["ours"], [10.0, 2.5, 5.0])
     assert ratio(rates["ours"], rates["theirs"]) == (4.0, [4.0, 4.0])  # of each round, whatever the machine did
     assert ratio([1.0, 9.0, 2.0], [1.0, 3.0, 4.0]) == (1.0, [0.5, 3.0])
+    assert enough(Timer(lambda n: 0.3 * n, 1.0), 1.0) == 4 and enough(Timer(lambda n: 7.0 * n, 1.0), 1.0) == 1
 
 
-def test_a_timing_is_long_enough():
-    assert enough(Timer(lambda n: 0.3 * n, 1.0), 1.0) == 4
-    assert enough(Timer(lambda n: 7.0 * n, 1.0), 1.0) == 1
-
-
-def _timed(mode, samples=0):
-    return modes.Timed(mode, 1, samples, Timer(lambda n: 1.0, 8.0), 100.0, 800.0, 0.5, 10**8, "of the process")
+KNOWN = {"model": "mlp", "runs": 1, "iw_samples": None, "flops_per_step": 800.0, "flops_per_example": 100.0}
+KNOWN |= {"compile_seconds": 0.5, "peak_memory_bytes": 10**8}
 
 
 def test_a_row_has_the_ratio_of_the_peer_that_works():
-    good = Timer(lambda n: 1.0, 1.0)
-    peers = [
-        peer.Peer("torch", "eager", "2", {"train": good}, {}),
-        peer.Peer("torch", "compiled", "2", {}, {"train": "no compiler"}),
+    others = [
+        peers.Peer("torch", "eager", "2", {"train": Timer(lambda n: 1.0, 1.0)}, {}),
+        peers.Peer("torch", "compiled", "2", {}, {"train": "no compiler"}),
     ]
+    products = np.array([4000.0, 6000.0, 16000.0])
     rates = {
         "step": np.array([20.0, 30.0, 40.0]),
         "chunk": np.array([10.0, 60.0, 40.0]),
-        "torch eager train": np.array([10.0, 10.0, 10.0]),
+        ("torch", "eager", "train"): np.array([10.0, 10.0, 10.0]),
+        "products": products,
     }
-    products = np.array([4000.0, 6000.0, 16000.0])
-    row = table.row("mlp", _timed("chunk"), 8, rates, products, peers)
+    row = rows.row(KNOWN | {"mode": "chunk"}, rates, others)
     assert row["examples_per_second"] == 40.0 and row["flops_share"] == 0.25  # of 1000/4000, 6000/6000, 4000/16000
     assert (row["peer"], row["peer_examples_per_second"], row["ratio"]) == ("torch", 10.0, 4.0)
     assert row["ratio_spread"] == [1.0, 6.0]
     assert row["beside"] == {"mode": "step", "ratio": 1.0, "ratio_spread": [0.5, 2.0]}
     assert row["peers"][1]["failed"] == "no compiler" and "ratio" not in row["peers"][1]
-    assert "no compiler" in table.line(row) and "4.000 [1.000, 6.000] of torch eager" in table.line(row)
-    alone = table.row("mlp", _timed("evaluate", 5), 8, {"importance": products}, products, peers)
+    assert "no compiler" in rows.line(row) and "4.000 [1.000, 6.000] of torch eager" in rows.line(row)
+    alone = rows.row(KNOWN | {"mode": "evaluate", "iw_samples": 5}, rates | {"importance": products}, others)
     assert "ratio" not in alone and "peers" not in alone  # this peer does not evaluate
 
 
@@ -109,7 +102,7 @@ for line in sys.stdin:
 @pytest.fixture
 def worker():
     """A process that speaks the protocol and is no network."""
-    process = peer.Worker([sys.executable, "-c", FAKE])
+    process = peers.Worker([sys.executable, "-c", FAKE])
     yield process
     process.close()
 
@@ -118,19 +111,20 @@ def test_the_line_protocol(worker):
     assert worker.ask("load {}", "ready") == "1.0 cpu"
     assert worker.seconds("train", 8) == 2.0
     for what, match in (("evaluate", "no such thing"), ("importance", "'nan' seconds")):
-        with pytest.raises(peer.PeerError, match=match):
+        with pytest.raises(peers.PeerError, match=match):
             worker.seconds(what, 1)
-    with pytest.raises(peer.PeerError, match="it answered 'seconds"):
+    with pytest.raises(peers.PeerError, match="it answered 'seconds"):
         worker.ask("time train 1", "ready")
-    with pytest.raises(peer.PeerError, match="status 3"):
+    with pytest.raises(peers.PeerError, match="status 3"):
         worker.seconds("die", 1)
-    with pytest.raises(peer.PeerError, match="status 3"):
+    with pytest.raises(peers.PeerError, match="status 3"):
         worker.seconds("train", 1)
 
 
 def test_what_a_peer_cannot_do_is_kept_beside_what_it_can(worker):
-    told = {"batch_size": 16, "evaluated_at_once": 4, "weighed_at_once": 2, "weighed": True}
-    found = peer._torch(worker, "eager", told)
+    found = peers.loaded(
+        worker, "eager", {"batch_size": 16, "evaluated_at_once": 4, "weighed_at_once": 2, "weighed": True}
+    )
     assert found.version == "1.0 cpu" and set(found.timers) == {"train"}
     assert set(found.failed) == {"evaluate", "importance"} and "no such thing" in found.failed["evaluate"]
     assert found.timers["train"].run(4) == 1.0 and found.timers["train"].amount == 16
@@ -138,7 +132,7 @@ def test_what_a_peer_cannot_do_is_kept_beside_what_it_can(worker):
 
 def test_the_torch_script_imports_nothing_of_ours():
     names = set()
-    for node in ast.walk(ast.parse(peer.SCRIPT.read_text())):
+    for node in ast.walk(ast.parse(peers.SCRIPT.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -146,19 +140,24 @@ def test_the_torch_script_imports_nothing_of_ours():
     assert "torch" in names and names <= {*sys.stdlib_module_names, "numpy", "torch"}
 
 
-def test_no_torch_is_one_line_and_status_2(tmp_path):
+def test_no_torch_is_one_line(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'torch'\" >&2\nexit 1\n")
     python.chmod(0o755)
-    flags = ["--peer=torch", f"--peer_python={python}", f"--workdir={tmp_path / 'new'}"]
-    command = [sys.executable, "-m", "experiments.benchmark", *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    said = done.stderr.strip()
-    assert done.returncode == 2 and said.startswith("error: ") and "\n" not in said, said
-    assert "pip install torch" in said and "--peer_python" in said and "No module named 'torch'" in said
-    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError) as caught:
+        benchmark.main(benchmark.Config(peer="torch", peer_python=str(python), workdir=str(tmp_path / "new")))
+    message = str(caught.value)
+    assert "\n" not in message and "pip install torch" in message and "--peer_python" in message
+    assert "No module named 'torch'" in message and not (tmp_path / "new").exists()
     with pytest.raises(UserError, match="No such file"):
-        peer.check_python(str(tmp_path / "nowhere"))
+        peers.check_python(str(tmp_path / "nowhere"))
+
+
+def test_a_case_is_told_to_torch_with_its_data(tmp_path, tiny):
+    case = cases.make("mlp")
+    spec = peers.spec_of(case, 5, tmp_path)
+    assert spec["event"] == (1, 8, 8) and spec["hidden"] == (8, 8) and json.loads(json.dumps(spec))["samples"] == 5
+    np.testing.assert_array_equal(np.load(spec["train"]), case.run.dataset.train)
 
 
 # ---------------------------------------------------------------- operations
@@ -225,31 +224,36 @@ def test_the_networks_of_flax_have_our_parameters():
         assert sum(v.size for v in jax.tree.leaves(theirs)) == sum(v.size for v in jax.tree.leaves(ours))
 
 
-@contextmanager
-def _peer(*asked):
-    timers = {what: Timer(lambda n: 0.001 * n, 1.0) for what in ("train", "evaluate")}
-    yield [peer.Peer("torch", "eager", "2", timers, {}), peer.Peer("torch", "compiled", "", {}, {"train": "broken"})]
-
-
 def test_the_file_of_a_whole_run(tmp_path, tiny, monkeypatch, capsys):
-    monkeypatch.setattr(measuring, "peers", _peer)
-    monkeypatch.setattr(growth, "_prepared", _growing)
-    monkeypatch.setattr(peer, "check_python", lambda python: None)
+    timers = {what: Timer(lambda n: 0.001 * n, 1.0) for what in ("train", "evaluate")}
+    others = [
+        peers.Peer("torch", "eager", "2", timers, {}),
+        peers.Peer("torch", "compiled", "", {}, {"train": "broken"}),
+    ]
+    monkeypatch.setattr(rows, "peers", lambda *_: nullcontext(others))
+    monkeypatch.setattr(growth, "prepared", _growing)
+    monkeypatch.setattr(peers, "check_python", lambda python: None)
+    monkeypatch.setattr(modes, "_scoring_flops", lambda r, samples: 100.0)
+    monkeypatch.setattr(rows, "step_flops", lambda r: 1000.0)
+    monkeypatch.setattr(modes, "together", lambda r, runs: cases.alone(r))  # that of a sweep is compiled below
+    evaluate = modes._evaluate
+    weighted = Timer(lambda n: 0.01 * n, 50)
+    monkeypatch.setattr(modes, "_evaluate", lambda r, samples: weighted if samples else evaluate(r, samples))
     flags = {"modes": "evaluate,sweep,step", "runs": 2, "iw_samples": 3, "repeats": 2, "seconds": 0.01}
     benchmark.main(benchmark.Config(workdir=str(tmp_path / "new"), peer="torch", growth=True, **flags))
     found = json.loads((tmp_path / "new" / "benchmark.json").read_text())
     assert found["matmul_gflops"] > 0 and found["device"] and found["threads"] >= 1 and found["versions"]["jax"]
-    rows = found["rows"]
+    entries = found["rows"]
     expected = [("step", 1, None), ("sweep", 2, None), ("evaluate", 1, 0), ("evaluate", 1, 3)]
-    assert [(row["mode"], row["runs"], row["iw_samples"]) for row in rows] == expected
-    for row in rows:
+    assert [(row["mode"], row["runs"], row["iw_samples"]) for row in entries] == expected
+    for row in entries:
         assert row["model"] == "mlp" and row["examples_per_second"] > 0 and 0 < row["flops_share"] < 1
-        assert row["compile_seconds"] > 0 and row["peak_memory_bytes"] > 1e7 and row["memory_of"]
-    for row in rows[:3]:
+        assert row["compile_seconds"] >= 0 and row["peak_memory_bytes"] > 1e7 and row["memory_of"]
+    for row in entries[:3]:
         low, high = row["ratio_spread"]
         assert row["peer"] == "torch" and row["peer_examples_per_second"] == pytest.approx(1000.0)
         assert 0 < low <= row["ratio"] <= high
-    assert "ratio" not in rows[3] and rows[0]["flops_per_step"] == rows[1]["flops_per_step"]
+    assert "ratio" not in entries[3] and entries[0]["flops_per_step"] == entries[1]["flops_per_step"]
     assert [axis["name"] for axis in found["growth"]] == [axis.name for axis in growth.AXES]
     for axis in found["growth"]:
         assert axis["time"]["exponent"] == pytest.approx(1.0) and axis["memory"]["exponent"] == pytest.approx(2.0)
@@ -266,16 +270,19 @@ def _growing(axis):
 
 
 def test_what_grows_is_measured(tiny):
-    axis = growth.Axis("batch", (8,), 1.0, 1.0, lambda n: (cases.make("mlp", {"batch_size": n}, count=64).run, 1))
-    ((timer, used, flops),) = growth._prepared(axis)
-    assert 0 < timer.run(2) < 60 and timer.amount == axis.steps == 4 and used > 64 * 64 and flops > 8 * 3 * 2 * 64 * 8
+    axis = growth.Axis(
+        "runs", (2,), 1.0, 1.0, lambda n: cases.make("mlp", {"batch_size": 8}, count=64).run, is_sweep=True
+    )
+    ((timer, used, flops),) = growth.prepared(axis)
+    least = 2 * 8 * 3 * 2 * 64 * 8
+    assert 0 < timer.run(2) < 60 and timer.amount == axis.steps == 4 and used > 64 * 64 and flops > least
 
 
 def test_memory_says_whose_it_is():
-    memory.forget()
-    used, whose = memory.peak()
-    block = np.ones(2**26)  # half a gigabyte
-    more, _ = memory.peak()
+    machine.forget_peak()
+    used, whose = machine.peak_memory()
+    block = np.ones(2**24)  # an eighth of a gigabyte
+    more, _ = machine.peak_memory()
     assert whose.startswith("of the ") and more >= used + 0.9 * block.nbytes
 
 
@@ -296,21 +303,25 @@ def test_what_cannot_be_is_refused(tmp_path, flags, match):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_case_is_told_to_torch_with_its_data(tmp_path, tiny):
-    case = cases.make("mlp")
-    told = cases.spec(Case("mlp", case.run, 3), False, 5, tmp_path, 2, "cpu")
-    assert told["event"] == (1, 8, 8) and told["hidden"] == (8, 8) and json.loads(json.dumps(told))["samples"] == 5
-    np.testing.assert_array_equal(np.load(told["train"]), case.run.dataset.train)
-
-
 # ---------------------------------------------------------------- start-up
 
+STARTED = """#!/bin/sh
+for flag; do
+  case "$flag" in --workdir=*) dir="${flag#*=}";; --nosuchflag) echo "error: nosuchflag" >&2; exit 2;; esac
+done
+mkdir -p "$dir"; sleep 0.2; echo "{}" >"$dir/metrics.jsonl"; sleep 0.2; touch "$dir/results.json"
+"""
 
-def test_the_first_step_of_a_command_is_timed_and_a_run_that_fails_says_why(tmp_path):
-    flags = ["--dataset=digits", "--hidden=4", "--latent_dim=2", "--num_steps=2", "--log_every=1", "--iw_samples=1"]
-    started = time.perf_counter()
-    taken = start_up._until_first_row(flags, tmp_path, "run")
-    assert 0.1 < taken <= time.perf_counter() - started
+
+def test_the_first_step_of_a_command_is_timed_and_a_run_that_fails_says_why(tmp_path, monkeypatch):
+    program = tmp_path / "program"
+    program.write_text(STARTED)
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    assert 0.2 < start_up.until_first_row(start_up.FLAGS, tmp_path, "run") < 30
     assert (tmp_path / "run" / "results.json").exists()  # it was let go on to its end
     with pytest.raises(UserError, match=r"logged no step.*nosuchflag"):
-        start_up._until_first_row(["--nosuchflag"], tmp_path, "wrong")
+        start_up.until_first_row(("--nosuchflag",), tmp_path, "wrong")
+    values = absl_flags.FlagValues()
+    define_flags(train.Config, values)
+    assert parse(train.Config, ["train", *start_up.FLAGS], values).log_every == 1

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers.binaries import exits_with_2, start
+from helpers.binaries import start
 
 from experiments.claims import factors, fixed_points, golden, identities, images, normalising, page, runs, theory
 from experiments.claims.__main__ import Config, main, names_in
@@ -215,7 +215,7 @@ def test_the_table_is_aligned():
     assert rows[0].split()[:2] == ["passes", "1"] and "NO" in rows[1]
 
 
-def test_ctrl_c_ends_with_130_and_wrong_flags_with_2(tmp_path):
+def test_ctrl_c_ends_with_130(tmp_path):
     process = start(f"--workdir={tmp_path}", "--tier=exact", binary="claims")
     for line in process.stdout:
         if "bernoulli_normalises" in line and "holds" in line:
@@ -224,30 +224,9 @@ def test_ctrl_c_ends_with_130_and_wrong_flags_with_2(tmp_path):
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and "interrupted" in err
     assert len(json.loads((tmp_path / "claims.json").read_text())) >= 4
-    exits_with_2("--only=kl_goldn", match="close to it: kl_golden", binary="claims")
 
 
 # ---------------------------------------------------------------- some claims, and errors planted in them
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        normalising.continuous_bernoulli_normalises,
-        golden.kl_golden,
-        golden.conventions_golden,
-        golden.bits_per_dimension,
-        identities.kl_is_the_integral,
-        identities.means_over_ragged_batches,
-        identities.collapse_is_continuous,
-        theory.slope_of_the_frontier,
-        theory.elbo_is_the_log_likelihood,
-        theory.three_entropies,
-        theory.calibration_at_any_weight,
-    ],
-)
-def test_the_cheapest_claims_hold(function):
-    assert checked(function)["holds"] is True
 
 
 def _untransposed(written):
@@ -269,7 +248,7 @@ EXACT = {
     ),
     "a mean for a sum": (golden.likelihoods_golden, {"reduce": jnp.mean}),
     "p and q exchanged": (golden.kl_golden, {"kl": lambda q, p: kl_divergence(p, q)}),
-    "an untransposed table": (golden.conventions_golden, {"written": _untransposed(golden._WRITTEN)}),
+    "an untransposed table": (golden.conventions_golden, {"written": _untransposed(golden.WRITTEN)}),
     "no resets": (golden.schedules_golden, {"cyclical": lambda stop, n, cycles, r, **_: schedules.linear(stop, n)}),
     "free bits of each example": (golden.objectives_golden, {"free_bits": _per_example}),
     "the width of a level forgotten": (golden.bits_per_dimension, {"offset": lambda mode, levels: 0.0}),
@@ -302,19 +281,34 @@ def test_a_planted_error_fails_a_fixed_point():
     assert mean_for_sum["holds"] is False and mean_for_sum["measured"] == pytest.approx(10.0, rel=1e-3)
 
 
-def test_a_planted_error_fails_a_statistical_claim(tmp_path):
-    """Trained for real: sigma where a mean of squares was taken for their sum collapses the code that should live."""
-    size = {"dataset": "digits", "seed": "0", "num_steps": 1000, "latent_dim": 4, "hidden": "16", "iw_samples": 2}
-    planted = {"size": size | {"batch_size": 64}, "sigma_of": lambda s, dim: math.sqrt(s * dim / 2)}
-    entries = {}
-    for name in ("deep_code_below_the_threshold", "deep_collapse_above_the_threshold"):
-        claim = BY_NAME[name]
-        run = functools.partial(claim.run, **planted)
-        entries[name] = check(claim._replace(run=run), Settings(tmp_path))[0]
-    alive, collapsed = entries.values()
-    assert alive["holds"] is False and alive["error"] is None and 0 <= alive["measured"] < 0.02
-    assert collapsed["measured"] < 0.02 and collapsed["seconds"] < alive["seconds"]  # read, not trained again
-    assert (tmp_path / "deep_code_below_the_threshold.log").stat().st_size > 0
+def test_a_planted_error_fails_a_statistical_claim(tmp_path, monkeypatch):
+    """Sigma where a mean of squares was taken for their sum collapses the code that should live.
+
+    The sweep is real but for its training: each run has the rate that the linear theory has at its sigma.
+    """
+    spectrum = np.full(64, 0.1) / np.arange(1, 65)
+    swept = []
+
+    def trained(config):
+        sigmas = [float(sigma) for sigma in config.sigma.split(",")]
+        swept.append(sigmas)
+        rates = [predict(spectrum, 1.0, sigma**2, 4).rate for sigma in sigmas]
+        rows = [{"status": "done", "seed": 0, "asked": {"sigma": s}, "rate": r} for s, r in zip(sigmas, rates)]
+        Path(config.workdir).mkdir(parents=True)
+        (Path(config.workdir) / "sweep.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        print("trained")
+
+    monkeypatch.setattr("experiments.sweep.main", trained)
+    monkeypatch.setattr("vae_jax.runs.build.material", lambda config: SimpleNamespace(spectrum=spectrum))
+    names = ("deep_code_below_the_threshold", "deep_collapse_above_the_threshold")
+    size, wrong = {"dataset": "digits", "seed": "0"}, lambda s, dim: math.sqrt(s * dim / 2)
+    for planted, expected in (({}, [True, True]), ({"sigma_of": wrong}, [False, True])):
+        claims = [BY_NAME[name] for name in names]
+        claims = [c._replace(run=functools.partial(c.run, size=size, **planted)) for c in claims]
+        assert [check(claim, Settings(tmp_path))[0]["holds"] for claim in claims] == expected
+    assert len(swept) == 2  # the second claim of each reads what the first has trained
+    np.testing.assert_allclose(np.square(swept[0]), [0.09, 0.105], rtol=1e-6)
+    assert (tmp_path / "deep_code_below_the_threshold.log").read_text() == "trained\ntrained\n"
 
 
 # ---------------------------------------------------------------- what statistical claims make of rows

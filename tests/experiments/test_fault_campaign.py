@@ -51,10 +51,10 @@ def test_what_is_on_the_disk_is_read(trained):
     assert TRAIN.reached(trained) == 240 and TRAIN.saved(trained, {}) == 200
     assert [path.name for path in TRAIN.partial(trained)] == ["300.orbax-checkpoint-tmp-7"]
     assert TRAIN.reached(trained / "nowhere") == TRAIN.saved(trained / "nowhere", {}) == 0
-    lines(trained / "metrics.jsonl", [TRAIN.num_steps - 1])
-    assert TRAIN.reached(trained) == TRAIN.num_steps
+    lines(trained / "metrics.jsonl", [faults.NUM_STEPS - 1])
+    assert TRAIN.reached(trained) == faults.NUM_STEPS
     (trained / "results.json").write_text("{}")
-    assert TRAIN.saved(trained, {}) == TRAIN.num_steps
+    assert TRAIN.saved(trained, {}) == faults.NUM_STEPS
 
 
 def test_the_steps_of_a_sweep_are_those_of_its_furthest_run(tmp_path):
@@ -63,7 +63,7 @@ def test_the_steps_of_a_sweep_are_those_of_its_furthest_run(tmp_path):
     checkpoint(tmp_path / "programs" / "1f" / "rung_0", 100)
     assert SWEEP.reached(tmp_path) == 130 and SWEEP.saved(tmp_path, {}) == 100
     (tmp_path / "runs" / "b" / "results.json").write_text("{}")
-    assert SWEEP.saved(tmp_path, {}) == SWEEP.num_steps
+    assert SWEEP.saved(tmp_path, {}) == faults.NUM_STEPS
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -86,7 +86,7 @@ def test_faults_are_drawn_of_every_kind_and_the_same_for_a_seed():
     parts = [fault.part for fault in drawn]
     assert set(parts) == {"training", "start", "end"} and parts.count("training") > 200
     assert all(fault.part == "training" for fault in drawn if fault.kind == "in a save")
-    late = [faults.draw(SWEEP, random.Random(seed), SWEEP.num_steps) for seed in range(300)]
+    late = [faults.draw(SWEEP, random.Random(seed), faults.NUM_STEPS) for seed in range(300)]
     assert 100 < late.count(None) < 200 and {fault.part for fault in late if fault} == {"start", "end"}
 
 
@@ -117,13 +117,14 @@ def test_only_timings_may_differ(ended):
     assert fault_campaign.differences({"x": float("nan")}, {"x": float("nan")}) == []
 
 
-def outcome(**values):
-    usual = {"hit": True, "status": 137, "resumed": 200, "worked": True, "refused": set(), "in_time": False, "said": ""}
-    return faults.Outcome(**usual | values)
+def outcome(resumed=200, worked=True, refused=(), in_time=False, status=137):
+    lines = [f"checkpoint of step {step} cannot be used" for step in refused]
+    lines += [f"continuing from step {resumed}"] * (resumed is not None) + ["step 210/1500"] * worked
+    return faults.Outcome(True, status, "\n".join([*lines, "the same command continues this"] if in_time else lines))
 
 
 def problems_of(workdir, fault="SIGKILL", cut=(), **values):
-    tally = fault_campaign.Tally(TRAIN)
+    tally = fault_campaign.Tally("train1")
     fault_campaign._check_start(TRAIN, 200, set(cut), outcome(**values), tally)
     struck = faults.Fault(fault, "training", 0.5, 0.5, None)
     fault_campaign._record(TRAIN, workdir, {}, struck, outcome(**values), tally)
@@ -145,7 +146,7 @@ def test_what_must_hold_is_checked(trained):
 
 
 def test_the_table_has_a_cell_for_each_heading(trained):
-    tally = fault_campaign.Tally(TRAIN)
+    tally = fault_campaign.Tally("train1")
     fault_campaign._record(TRAIN, trained, {}, faults.Fault("SIGKILL", "training", 0.5, 0.5, (0,)), outcome(), tally)
     head, rule, row = fault_campaign.table([tally])
     assert head.count("|") == rule.count("|") == row.count("|")
@@ -153,11 +154,3 @@ def test_the_table_has_a_cell_for_each_heading(trained):
     assert cells["kills"] == cells["SIGKILL"] == "1" and cells["lost, most"] == "40" and cells["differences"] == "0"
     *rows, row = fault_campaign.table([tally, tally])
     assert len(rows) == 4 and row.startswith("| all | 2 | 2 | 0 |")
-
-
-def test_the_flags_say_what_a_case_says():
-    for case in fault_campaign.CASES.values():
-        for name, value in (("num_steps", case.num_steps), ("log_every", case.log_every)):
-            assert f"--{name}={value}" in case.flags
-        assert f"--checkpoint_every={case.interval}" in case.flags
-        assert case.interval % case.log_every == 0 and case.num_steps % case.interval == 0
