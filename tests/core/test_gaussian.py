@@ -70,14 +70,6 @@ def test_log_prob_against_scipy(x64):
     np.testing.assert_allclose(standard_normal_log_prob(jnp.asarray(z)), stats.norm.logpdf(z).sum(-1), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("mean", "logvar"), [(0.0, 0.0), (-1.5, -3.0), (0.7, 1.2)])
-def test_density_integrates_to_one(mean, logvar, x64):
-    std = np.exp(0.5 * logvar)
-    z = np.linspace(mean - 12 * std, mean + 12 * std, 2001)  # the trapezoid rule is exact to rounding here
-    density = np.exp(jax.vmap(_gaussian(mean, logvar).log_prob)(jnp.asarray(z)[:, None]))
-    assert np.trapezoid(density, z) == pytest.approx(1.0, abs=1e-12)
-
-
 def test_samples_have_the_stated_mean_and_standard_deviation():
     q = DiagGaussian(jnp.array([[0.5, -1.0, 3.0], [0.0, 0.0, 0.0]]), jnp.array([[-3.0, 0.0, 1.0], [-6.0, 2.0, 0.5]]))
     z = np.asarray(q.sample(jax.random.key(1), 50_000))
@@ -103,19 +95,6 @@ def test_samples_are_reparametrised():
     z = DiagGaussian(mean, logvar).sample(jax.random.key(2), 7)
     np.testing.assert_allclose(by_mean, 7.0)
     np.testing.assert_allclose(by_logvar, 0.5 * jnp.sum(z - mean, 0), rtol=1e-5)
-
-
-def test_analytic_kl_is_the_monte_carlo_kl():
-    rng = np.random.default_rng(3)
-    mean, logvar = jnp.asarray(rng.normal(size=(2, 6)), jnp.float32)
-    q = DiagGaussian(mean, logvar)
-    z = q.sample(jax.random.key(4), 100_000)
-    ratio = q.log_prob(z) - standard_normal_log_prob(z)
-    analytic = float(jnp.sum(q.kl()))
-    assert within_standard_errors(ratio, analytic, 4)
-    # The check rejects a KL whose log variance was read as a log standard deviation, and the other way round.
-    for wrong in (2.0 * logvar, 0.5 * logvar):
-        assert not within_standard_errors(ratio, float(jnp.sum(DiagGaussian(mean, wrong).kl())), 4)
 
 
 def test_gradients_at_the_prior_are_zero_and_elsewhere_exact():

@@ -11,7 +11,6 @@ import optax
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS, golden, within_standard_errors
 from helpers.linear_bed import bed_optimum
-from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 from experiments.claims.bed import (
@@ -29,7 +28,6 @@ from experiments.claims.bed import (
 from vae_jax import objective
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import gaussian
-from vae_jax.linear_vae import predict
 from vae_jax.models import mlp
 from vae_jax.types import Terms
 
@@ -231,29 +229,6 @@ def test_the_noise_free_terms_are_the_traces(x64):
     model = {"w": jnp.asarray(w), "v": jnp.asarray(v), "log_d": jnp.log(d)}
     t = exact_terms(FIXED, {"model": model, "likelihood": {"log_sigma": 0.5 * jnp.log(SIGMA2)}}, jnp.asarray(x))
     assert sse_and_rate(t) == pytest.approx((sse, kl), rel=1e-12)
-
-
-def test_the_threshold_of_the_capacity_is_the_slope_of_the_curve(x64):
-    """If gamma >= 4 nothing near the optimum of rate C is better; if not, the way to the optimum of beta = 3 is."""
-    x, rate = bed_data(), predict(BED_EIGENVALUES, 4.0, SIGMA2, BED_LATENTS).rate
-    (_, at_four, _), (_, at_three, _) = bed_optimum(4.0, SIGMA2), bed_optimum(3.0, SIGMA2)
-    flat, unravel = ravel_pytree(at_four["model"])
-    towards = ravel_pytree(at_three["model"])[0] - flat
-    rng = np.random.default_rng(0)
-    moves = [size * rng.normal(size=(50, flat.size)) for size in (1e-3, 1e-2, 0.1)]
-    moves = np.concatenate([np.zeros((1, flat.size)), np.linspace(0.02, 1.0, 50)[:, None] * towards, *moves])
-
-    @jax.jit
-    @jax.vmap
-    def terms(move):
-        t = exact_terms(FIXED, {**at_four, "model": unravel(flat + move)}, x)
-        bounds = {gamma: objective.capacity(gamma) for gamma in (3.0, 4.0, 20.0)}
-        return {gamma: -bound(t, rate) for gamma, bound in bounds.items()}
-
-    loss = {gamma: np.asarray(values) for gamma, values in terms(moves).items()}
-    for gamma in (4.0, 20.0):
-        assert np.all(loss[gamma][1:] > loss[gamma][0] - 1e-12)
-    assert loss[3.0].min() < loss[3.0][0] - 0.05
 
 
 # ---------------------------------------------------------------- trained on the linear bed

@@ -3,20 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from helpers.small_training import BATCH, EVENT, small
 
-from vae_jax import likelihoods, models, objective, schedules, weighting
+from vae_jax import likelihoods, objective
 from vae_jax.train.diagnosis import GRADIENT, NORM, OBJECTIVE, PARAMETERS, diagnose, sentence
-from vae_jax.train.recipe import Recipe
-from vae_jax.train.step import init_state, make_train_step
+from vae_jax.train.step import make_train_step
 from vae_jax.weighting.multi_rate import respond
 
-EVENT = (4, 4, 1)
-RAW = np.random.default_rng(0).integers(1, 255, (8, *EVENT)).astype(np.uint8)
+RAW = np.random.default_rng(0).integers(1, 255, (BATCH, *EVENT)).astype(np.uint8)
 RAW[5] = 0
-ROWS = np.array([40, 11, 32, 7, 19, 77, 3, 58])  # which training examples they are; the planted one is row 77
-WEIGHT = weighting.from_schedule(schedules.constant(1.0))
+ROWS = np.array([40, 11, 32, 7, 19, 77, *range(100, 126)])  # which training examples; the planted one is row 77
 
 
 def pixels(key, raw):
@@ -30,17 +27,14 @@ def spoil(value, x, bad=jnp.nan):
 
 def build(likelihood=None, make=lambda vae: vae, score=objective.elbo, preprocess=pixels, **options):
     """``(recipe, state)`` of a small model with a fault planted by ``make``."""
-    likelihood = likelihood or likelihoods.gaussian("learned")
-    vae = make(models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (8,), beta_range=options.get("beta_range")))
-    recipe = Recipe(vae, likelihood, optax.adam(1e-3), WEIGHT, score, preprocess=preprocess, **options)
-    state = init_state(recipe, EVENT, jax.random.key(0))
-    return recipe, state._replace(step=jnp.int32(6))
+    made = small(likelihood, change=make, preprocess=preprocess, objective=score, **options)
+    return made.recipe, made.state._replace(step=jnp.int32(6))
 
 
 def found(built):
     """The diagnosis of an update that training skips as well."""
     recipe, state = built
-    after, metrics = make_train_step(recipe)(state, RAW)
+    after, metrics = jax.jit(make_train_step(recipe))(state, RAW)
     assert metrics["skipped"] == 1.0 and int(after.skipped.total) == 1
     return diagnose(recipe, state, RAW, ROWS)
 
@@ -89,14 +83,14 @@ FAULTS = {
 @pytest.mark.parametrize("term", FAULTS)
 def test_the_first_term_and_the_example_are_named(term):
     d = found(build(**FAULTS[term]))
-    assert (d.term, d.rows, d.batch, d.step) == (term, [77], 8, 6)
-    assert f"At step 6 the first that is not finite is {term}, for 1 of 8 examples (row 77 of the tr" in sentence(d)
+    assert (d.term, d.rows, d.batch, d.step) == (term, [77], BATCH, 6)
+    assert f"At step 6 the first that is not finite is {term}, for 1 of 32 examples (row 77 of the tr" in sentence(d)
 
 
 def test_every_example_is_counted_and_some_are_named():
     d = found(build(preprocess=lambda key, raw: jnp.full(raw.shape, jnp.inf)))
     assert d.term == "the example" and d.rows == ROWS.tolist() and len(d.leaves) == d.num_leaves
-    assert "for 8 of 8 examples (rows 40, 11, 32, 7, 19 and 3 more of the training data)" in sentence(d)
+    assert "for 32 of 32 examples (rows 40, 11, 32, 7, 19 and 27 more of the training data)" in sentence(d)
 
 
 def test_an_error_that_cannot_be_squared_leaves_the_solved_sigma_without_a_value():
@@ -124,7 +118,7 @@ def test_a_gradient_alone_is_found_by_its_example_and_its_leaf(compiled):
 
     d = found(build(make=make))
     assert (d.term, d.rows, d.leaves) == (GRADIENT, [77], ["model/c"])
-    assert f"the gradient alone, for 1 of 8 examples (row 77 of the training data); 1 of {d.num_leaves}" in sentence(d)
+    assert f"the gradient alone, for 1 of 32 examples (row 77 of the training data); 1 of {d.num_leaves}" in sentence(d)
 
 
 def test_a_gradient_whose_square_is_too_large():
@@ -134,8 +128,8 @@ def test_a_gradient_whose_square_is_too_large():
 
 def test_a_parameter_that_is_not_finite_is_named_before_what_it_spoils():
     built = build()
-    state = built[1]
-    state.params["model"]["decoder"]["theta"]["bias"] = jnp.full(16, jnp.nan).reshape(EVENT).ravel()
+    bias = built[1].params["model"]["decoder"]["theta"]
+    bias["bias"] = jnp.full_like(bias["bias"], jnp.nan)
     d = found(built)
     assert (d.term, d.leaves, d.rows) == (PARAMETERS, ["model/decoder/theta/bias"], [])
     assert "1 of 11 parameters are not finite: model/decoder/theta/bias" in sentence(d)

@@ -5,29 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.small_training import DATA, EVENT, RISING, WHITE, small
 
-from vae_jax import likelihoods, models, schedules, weighting
-from vae_jax.devices.parallel import parallel
+from vae_jax import likelihoods, weighting
 from vae_jax.randomness import batch_rows
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.train import step as train
 from vae_jax.train.guard import MAX_SKIPPED, Diverged, check_finite, in_doubt, none_skipped
 from vae_jax.train.loop import Every, Hooks, fit
 from vae_jax.train.optimizers import adam, learning_rates
-from vae_jax.train.recipe import Recipe
-from vae_jax.train.step import init_state, make_chunk, make_train_step
 
-EVENT = (4, 4, 1)
-BAD = 17  # the row that no update survives
-DATA = np.random.default_rng(0).integers(0, 255, (96, *EVENT)).astype(np.uint8)
-DATA[BAD] = 255
+BAD = WHITE  # the row that no update survives
 PER_EPOCH = 3
 PARTS = ("params", "opt_state", "weight_state")
-CONTROLLERS = {
-    "schedule": weighting.from_schedule(schedules.linear(1.0, 10, start=0.25)),
-    "geco": weighting.geco(10.0, 1e-2),
-    "pi": weighting.pi(0.01, 0.1, 0.1),
-}
+CONTROLLERS = {"schedule": RISING, "geco": weighting.geco(10.0, 1e-2), "pi": weighting.pi(0.01, 0.1, 0.1)}
 
 
 def planted(key, raw):
@@ -35,20 +26,9 @@ def planted(key, raw):
     return jnp.where(jnp.all(raw == 255), jnp.nan, (raw + jax.random.uniform(key, raw.shape)) / 256.0)
 
 
-def build(likelihood=None, weight=None, preprocess=planted, mode="jit", devices=1, before=None, **options):
+def build(**options):
     """``(step, state, (state, length) -> (state, metrics))`` of a small model on ``DATA``."""
-    likelihood = likelihood or likelihoods.gaussian("learned")
-    vae = models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (16,))
-    optimizer = adam(learning_rates("cosine", 1e-3, 200), likelihood)
-    if before is not None:
-        optimizer = optax.chain(before, optimizer)
-    weight = weight or CONTROLLERS["schedule"]
-    spread = parallel(mode, 32, jax.devices()[:devices])
-    recipe = Recipe(vae, likelihood, optimizer, weight, preprocess=preprocess, all_mean=spread.all_mean, **options)
-    step = make_train_step(recipe)
-    chunk = spread.compile(make_chunk(step, len(DATA), 32, spread.split))
-    state, data = spread.place(init_state(recipe, EVENT, jax.random.key(3))), spread.place(DATA)
-    return step, state, lambda state, length: chunk(state, data, length)
+    return small(**{"preprocess": planted, **options})[1:]
 
 
 def leaves(state, *parts):
@@ -93,8 +73,8 @@ def moved_by_a_skip(**options):
     """The parts of the state that an update changes whose batch holds the bad example."""
     step, state, _ = build(**options)
     with jax.disable_jit():
-        state, _ = step(state, DATA[:16])  # no part is at its first value any more
-        after, metrics = step(state, DATA[16:32])
+        state, _ = step(state, DATA[32:64])  # no part is at its first value any more
+        after, metrics = step(state, DATA[:32])
     assert not np.isfinite(metrics["loss"]) and metrics["skipped"] == 1.0 and int(after.step) == int(state.step) + 1
     return [part for part in PARTS if not same(state, after, part)]
 
@@ -146,7 +126,8 @@ def test_a_finite_run_is_compiled_to_the_bits_of_a_branch_that_is_always_taken(m
         np.testing.assert_array_equal(metrics[name], values)
     # And without a branch, but with the whole gradient before any use of it, as the guard needs it: rounding alone.
     monkeypatch.setattr(train, "update_if", lambda good, update, state: update(state))
-    free, _ = run(before=optax.stateless(lambda grads, _: jax.lax.optimization_barrier(grads)))
+    barrier = optax.stateless(lambda grads, _: jax.lax.optimization_barrier(grads))
+    free, _ = run(optimizer=optax.chain(barrier, adam(learning_rates("cosine", 1e-3, 200), likelihoods.gaussian())))
     for a, b in zip(leaves(guarded, "params"), leaves(free, "params"), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
@@ -179,7 +160,7 @@ def lost_from():
             found = []
             for _ in range(length):
                 bad = first <= int(state.step) <= last
-                state, metrics = step(state, np.full((16, *EVENT), np.nan) if bad else DATA[:16] / 255.0)
+                state, metrics = step(state, np.full((32, *EVENT), np.nan) if bad else DATA[32:64] / 255.0)
                 found.append(metrics)
             return state, jax.tree.map(lambda *values: np.stack(values), *found)
 
@@ -250,12 +231,11 @@ def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is():
 
         return vae._replace(init=init, encode=lambda p, x: vae.encode(p["net"], x), decode=decode)
 
-    likelihood = likelihoods.bernoulli()
-    vae = rooted(models.mlp(EVENT, EVENT, 3, (16,)))
-    recipe = Recipe(vae, likelihood, optax.adam(1e-3), CONTROLLERS["pi"], preprocess=clean)
+    made = small(likelihoods.bernoulli(), CONTROLLERS["pi"], change=rooted, preprocess=clean)
+    made.state.params["model"]["c"] = jnp.zeros(())
+    state = made.state
     with jax.disable_jit():
-        state = init_state(recipe, EVENT, jax.random.key(0))
-        after, metrics = make_train_step(recipe)(state, DATA[:16])
+        after, metrics = made.step(state, DATA[32:64])
     assert np.isfinite(metrics["loss"]) and not np.isfinite(metrics["grad_norm"])
     assert same(state, after) and metrics["skipped"] == 1.0 and int(after.skipped.in_a_row) == 1
 

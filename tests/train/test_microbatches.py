@@ -7,26 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers.small_training import DATA, small
 
-from vae_jax import models, objective
+from vae_jax import objective
 from vae_jax.likelihoods import gaussian
 from vae_jax.schedules import constant
 from vae_jax.train.microbatches import CACHED, in_parts_on_cpu, mean_over_parts, parts_in_cache
-from vae_jax.train.recipe import Recipe
-from vae_jax.train.step import init_state, make_train_step
 from vae_jax.weighting import from_schedule
 
-EVENT, BATCH = (4, 4, 1), 16
-X = np.random.default_rng(0).uniform(size=(BATCH, *EVENT)).astype(np.float32)
+X = DATA[:32] / np.float32(256.0)
 
 
-def build(objective=objective.elbo, precision="learned", cpu_parts=1):
+def build(bound=objective.elbo, precision="learned", **options):
     """The step of a small model, and its first state."""
-    likelihood = gaussian(precision=precision)
-    vae = models.mlp(EVENT, likelihood.theta_shape(EVENT), 3, (8,))
-    weight = from_schedule(constant(2.0))
-    recipe = Recipe(vae, likelihood, optax.adam(1e-3), weight, objective, num_samples=2, cpu_parts=cpu_parts)
-    return jax.jit(make_train_step(recipe)), init_state(recipe, EVENT, jax.random.key(3))
+    options |= {"objective": bound, "num_samples": 2, "preprocess": lambda key, raw: raw}
+    made = small(gaussian(precision), from_schedule(constant(2.0)), optax.adam(1e-3), **options)
+    return jax.jit(made.step), made.state
 
 
 def difference(one, other):
@@ -37,8 +33,9 @@ def difference(one, other):
 @pytest.mark.parametrize("bound", objective.SEPARABLE, ids=lambda f: f.__name__)
 def test_an_update_in_parts_is_the_update(bound):
     (step, state), (in_parts, _) = build(bound), build(bound, cpu_parts=4)
-    assert step.lower(state, X).as_text() != in_parts.lower(state, X).as_text()
-    (whole, told), (parts, also) = step(state, X), in_parts(state, X)
+    step, in_parts = step.lower(state, X), in_parts.lower(state, X)
+    assert step.as_text() != in_parts.as_text()
+    (whole, told), (parts, also) = step.compile()(state, X), in_parts.compile()(state, X)
     # The first moments are a tenth of the gradient; float32 sums of 16 examples in another order.
     assert difference(whole.opt_state, parts.opt_state) < 1e-5 * max(1.0, float(told["grad_norm"]))
     for name in told:
@@ -46,7 +43,7 @@ def test_an_update_in_parts_is_the_update(bound):
 
 
 def test_what_couples_the_batch_is_never_cut():
-    for kwargs in ({"objective": objective.free_bits(0.5)}, {"precision": "optimal"}):
+    for kwargs in ({"bound": objective.free_bits(0.5)}, {"precision": "optimal"}):
         (step, state), (in_parts, _) = build(**kwargs), build(**kwargs, cpu_parts=4)
         assert step.lower(state, X).as_text() == in_parts.lower(state, X).as_text()
 

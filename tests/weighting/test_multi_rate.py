@@ -12,10 +12,10 @@ import optax
 import pytest
 from conftest import BED_EIGENVALUES, BED_LATENTS
 from helpers.parameters import drawn, shapes_of
+from helpers.small_training import small
 
 from experiments.claims.bed import DIM, FIXED, SIGMA2, SigmaPoints, bed_data, squared_error
 from vae_jax import likelihoods, models, objective, schedules, weighting
-from vae_jax.devices.parallel import parallel
 from vae_jax.evaluation import Evaluator, make_scorer
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.likelihoods import bernoulli, gaussian
@@ -23,7 +23,7 @@ from vae_jax.linear_vae import predict
 from vae_jax.models.rate_gates import WIDTH, log_variance_response, response
 from vae_jax.train.optimizers import Rates, adam, learning_rates
 from vae_jax.train.recipe import Recipe
-from vae_jax.train.step import init_state, make_chunk, make_train_step
+from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import Terms
 from vae_jax.weighting.multi_rate import at_beta, at_eta, draw_etas, initial_eta, log_range, respond
 
@@ -299,20 +299,12 @@ def test_only_the_elbo_and_a_weight_without_a_controller_are_taken():
 
 
 def test_one_device_and_two_under_pmap_agree():
-    event, batch = (4, 4, 1), 32
-    data = np.random.default_rng(0).uniform(size=(96, *event)).astype(np.float32)
-    likelihood = respond(gaussian("learned"), RANGE)
-    vae = models.mlp(event, event, 3, (16,), RANGE)
-    optimizer = adam(learning_rates("cosine", 1e-3, 200), likelihood)
     ends, logged = {}, {}
-    for name, mode, count in (("one", "jit", 1), ("pmap", "pmap", 2)):
-        spread = parallel(mode, batch, jax.devices()[:count])
-        recipe = Recipe(vae, likelihood, optimizer, ONE, all_mean=spread.all_mean, beta_range=RANGE)
-        chunk = spread.compile(make_chunk(make_train_step(recipe), len(data), batch, spread.split))
-        state = spread.place(init_state(recipe, event, jax.random.key(3)))
-        state, logged[name] = jax.device_get(chunk(state, spread.place(data), 5))
-        ends[name] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
+    for mode, devices in (("jit", 1), ("pmap", 2)):
+        one = small(respond(gaussian("learned"), RANGE), ONE, mode=mode, devices=devices, beta_range=RANGE)
+        state, logged[mode] = jax.device_get(one.run(one.state, 5))
+        ends[mode] = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(state.params)])
         assert state.params["model"]["eta"] == state.params["likelihood"]["eta"] == 0.0
-    np.testing.assert_allclose(ends["pmap"], ends["one"], atol=1e-5)
+    np.testing.assert_allclose(ends["pmap"], ends["jit"], atol=1e-5)
     for metric in ("loss", "elbo", "rate", "distortion", "beta", "sigma"):
-        np.testing.assert_allclose(logged["pmap"][metric], logged["one"][metric], rtol=1e-4, err_msg=metric)
+        np.testing.assert_allclose(logged["pmap"][metric], logged["jit"][metric], rtol=1e-4, err_msg=metric)
