@@ -31,9 +31,9 @@ _LOOK = 0.02  # seconds between two looks at the processes
 
 def free_port() -> int:
     """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as chosen:
+        chosen.bind(("127.0.0.1", 0))
+        return chosen.getsockname()[1]
 
 
 def cluster_commands(arguments: Sequence[str], count: int, port: int | None = None) -> list[list[str]]:
@@ -71,17 +71,15 @@ class Group:
         self._say = say or (lambda line: os.write(2, f"{line}\n".encode()))  # whole, beside what others write
         self.processes, self._readers = [], []
         shared = {"env": os.environ | (environment or {}), "stdin": subprocess.DEVNULL, "start_new_session": True}
+        heard = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
         try:
             for rank, command in enumerate(commands):
-                pipes = {"stdout": output, "stderr": output and subprocess.STDOUT}
+                pipes = heard if rank else {"stdout": output, "stderr": output and subprocess.STDOUT}
+                process = subprocess.Popen(command, **pipes, **shared)
+                self.processes.append(process)
                 if rank:
-                    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-                    pipes |= {"text": True, "errors": "replace"}
-                self.processes.append(subprocess.Popen(command, **pipes, **shared))
-                if rank:
-                    reader = threading.Thread(target=self._read, args=(rank, self.processes[-1].stdout), daemon=True)
-                    reader.start()
-                    self._readers.append(reader)
+                    self._readers.append(threading.Thread(target=self._read, args=(rank, process.stdout), daemon=True))
+                    self._readers[-1].start()
         except BaseException:
             self.kill()
             raise
@@ -127,7 +125,9 @@ class Group:
                 # Those that stop already are not to be hurried by a second signal.
                 if not (first in STOPPED or self._asked):
                     self._send(signal.SIGTERM)
-                self._ended(grace)
+                until = time.monotonic() + grace
+                while time.monotonic() < until and any(process.poll() is None for process in self.processes):
+                    time.sleep(_LOOK)
         finally:
             self.kill()
         for reader in self._readers:
@@ -145,51 +145,10 @@ class Group:
                 return 0
             time.sleep(_LOOK)
 
-    def _ended(self, within: float) -> bool:
-        until = time.monotonic() + within
-        while any(process.poll() is None for process in self.processes):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_LOOK)
-        return True
-
 
 def restarts(status: int) -> bool:
     """Whether a scheduler would start it again: it saved when it was told to go (143), or a signal killed it."""
     return 128 < status <= 128 + 64 and status != 130
-
-
-def launch(arguments: Sequence[str], count: int, devices: int | None, times: int, grace: float) -> int:
-    """Runs the processes, again where they may be, and hands SIGINT and SIGTERM on; the exit status.
-
-    Args:
-      arguments: of Python.
-      count: how many processes.
-      devices: virtual CPU devices of each; None for what there is.
-      times: how often they may be started again.
-      grace: as for ``Group.wait``.
-    """
-    group, stopping = None, None
-
-    def hand_on(number, frame):
-        nonlocal stopping
-        stopping = signal.SIGTERM if number == signal.SIGHUP else number
-        if group is not None:
-            group.ask(stopping)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
-            signal.signal(number, hand_on)
-    environment = {} if devices is None else {"JAX_NUM_CPU_DEVICES": str(devices)}
-    while True:
-        group = Group(cluster_commands(arguments, count), environment)
-        if stopping:  # the signal came while they were started
-            group.ask(stopping)
-        status = group.wait(grace)
-        if stopping or not times or not restarts(status):
-            return status
-        times -= 1
-        print(f"launch_local: ended with status {status}; starting again ({times} more times)", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -198,12 +157,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The launcher's own arguments, and those of Python behind the ``--``."""
+    """Returns the launcher's own arguments, and those of Python behind the ``--``."""
     usage = "launch_local.py N [--devices_per_process=K] [--restart[=TIMES]] [--grace=SECONDS] -- -m MODULE ARGS..."
     summary, _, more = __doc__.partition("\n\n")
-    parser = _Parser(
-        usage=usage, description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(usage=usage, description=summary, epilog=more, formatter_class=raw)
     parser.add_argument("processes", metavar="N", type=int, help="how many processes")
     parser.add_argument("--devices_per_process", metavar="K", type=int, help="virtual CPU devices of each")
     parser.add_argument("--restart", metavar="TIMES", type=int, nargs="?", const=RESTARTS, default=0)
@@ -221,9 +179,30 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line; the exit status."""
+    """Runs the processes, again where they may be, and hands SIGINT and SIGTERM on; returns the exit status."""
     args, arguments = parse(argv)
-    return launch(arguments, args.processes, args.devices_per_process, args.restart, args.grace)
+    group, stopping, times = None, None, args.restart
+
+    def hand_on(number, frame):
+        nonlocal stopping
+        stopping = signal.SIGTERM if number == signal.SIGHUP else number
+        if group is not None:
+            group.ask(stopping)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
+            signal.signal(number, hand_on)
+    devices = args.devices_per_process
+    environment = {} if devices is None else {"JAX_NUM_CPU_DEVICES": str(devices)}
+    while True:
+        group = Group(cluster_commands(arguments, args.processes), environment)
+        if stopping:  # the signal came while they were started
+            group.ask(stopping)
+        status = group.wait(args.grace)
+        if stopping or not times or not restarts(status):
+            return status
+        times -= 1
+        print(f"launch_local: ended with status {status}; starting again ({times} more times)", file=sys.stderr)
 
 
 if __name__ == "__main__":

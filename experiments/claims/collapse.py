@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .images import Size, flags_of, near
+from .images import flags_of, near
 from .ledger import Measured, Settings, claim_of
 from .runs import of, spread_of, sweep_rows
 
@@ -18,22 +18,20 @@ def _root(s: float, dim: int) -> float:
     return math.sqrt(s)
 
 
-def _collapse(settings: Settings, size: Size, share: float, sigma_of: Callable[[float, int], float]) -> np.ndarray:
+def _collapse(settings: Settings, share: float, sigma_of: Callable[[float, int], float]) -> np.ndarray:
     """The rates, one a seed, at a water level of ``share`` times the largest eigenvalue."""
     from vae_jax.runs.build import material
     from vae_jax.runs.settings import Config
 
     small = {"latent_dim": 50, "hidden": "512,512", "num_steps": 2000, "iw_samples": 8}
-    flags = flags_of(settings, small, {"num_steps": 50_000}, size)
+    flags = flags_of(settings, small, {"num_steps": 50_000})
     spectrum = material(Config(dataset=flags["dataset"], data_dir=settings.data_dir)).spectrum
     sigmas = {of_it: f"{sigma_of(of_it * float(spectrum[0]), len(spectrum)):.9g}" for of_it in _SHARES}
     rows = sweep_rows(settings, "lucas2019", flags | {"precision": "fixed", "sigma": ",".join(sigmas.values())})
     return of([row for row in rows if near(row["asked"]["sigma"], float(sigmas[share]))], "rate")
 
 
-def deep_collapse_above_the_threshold(
-    settings: Settings, size: Size = None, sigma_of: Callable[[float, int], float] = _root
-) -> Measured:
+def deep_collapse_above_the_threshold(settings: Settings, sigma_of: Callable[[float, int], float] = _root) -> Measured:
     """A deep network collapses above the largest eigenvalue of the data, as the linear theory predicts.
 
     At 1.05 times that eigenvalue.
@@ -46,13 +44,11 @@ def deep_collapse_above_the_threshold(
     Source: Lucas 2019, 1911.02469; Li 2025, 2510.01621
     Tolerance: the noise of sampled training: .0005 nats were seen
     """
-    rates = _collapse(settings, size, 1.05, sigma_of)
+    rates = _collapse(settings, 1.05, sigma_of)
     return Measured(float(rates.max()), spread_of(rates), f"rates {', '.join(f'{r:.2g}' for r in rates)} nats")
 
 
-def deep_code_below_the_threshold(
-    settings: Settings, size: Size = None, sigma_of: Callable[[float, int], float] = _root
-) -> Measured:
+def deep_code_below_the_threshold(settings: Settings, sigma_of: Callable[[float, int], float] = _root) -> Measured:
     """Below the largest eigenvalue the code of a deep network is alive.
 
     At 0.9 times that eigenvalue, so the threshold is sharp.
@@ -61,7 +57,7 @@ def deep_code_below_the_threshold(
     Source: Lucas 2019, 1911.02469; Li 2025, 2510.01621
     Tolerance: less than half of what a linear VAE has, .0527
     """
-    rates = _collapse(settings, size, 0.9, sigma_of)
+    rates = _collapse(settings, 0.9, sigma_of)
     return Measured(float(rates.min()), spread_of(rates), f"rates {', '.join(f'{r:.2g}' for r in rates)} nats")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,17 @@ from .figures import curve_figure
 from .ledger import Measured, Settings, claim_of
 from .runs import Rows, kept, original, shown, spread_of
 
-Size = Mapping[str, Any] | None
 
-
-def _rows(settings: Settings, size: Size) -> Rows:
+def _rows(settings: Settings) -> Rows:
     """A row for each weight and seed: ``beta_norm``, ``seed``, ``score`` of the BetaVAE metric, ``rate``."""
     from ..papers import higgins2017
 
-    flags: dict[str, Any] = dict(size or {})
+    flags: dict[str, Any] = {}
     if settings.full:
         weights, seeds = "log:0.0006:0.08:12", "0,1,2,3,4,5,6,7,8,9"
         flags = {"model": "conv", "hidden": "256", "num_steps": 300_000, "learning_rate": 1e-4, "beta_norm": weights}
-        flags |= {"seed": seeds} | dict(size or {})
-    dataset = flags.pop("dataset", None) or str(original("dsprites/dsprites_downsampled.npz"))
+        flags |= {"seed": seeds}
+    dataset = str(original("dsprites/dsprites_downsampled.npz"))
 
     def make(root: Path) -> Rows:
         folder = root / "sweep"
@@ -47,7 +44,7 @@ def _by_weight(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(weights), np.array([[table[w, s] for s in seeds] for w in weights], np.float64)
 
 
-def disentanglement_peaks_between(settings: Settings, size: Size = None, transposed: bool = False) -> Measured:
+def disentanglement_peaks_between(settings: Settings, transposed: bool = False) -> Measured:
     """Disentanglement, by the metric of the paper, is highest at an intermediate weight.
 
     The paper reports 61.6% at beta = 1 and 99.2% at beta = 4 on all of dSprites (as recalled; an independent report
@@ -61,7 +58,7 @@ def disentanglement_peaks_between(settings: Settings, size: Size = None, transpo
     Source: Higgins 2017 (ICLR, OpenReview Sy2fzU9gl), figure 6
     Tolerance: an order of means over three seeds
     """
-    weights, scores = _by_weight(_rows(settings, size), "score")
+    weights, scores = _by_weight(_rows(settings), "score")
     if transposed:
         scores = scores.T.reshape(scores.shape)
     inner = 1 + int(np.argmax(scores[1:-1].mean(axis=1)))
@@ -75,7 +72,7 @@ def disentanglement_peaks_between(settings: Settings, size: Size = None, transpo
     return Measured(float(gaps.mean()), spread_of(gaps), detail + shown(scores[-1]), plate)
 
 
-def a_heavy_weight_costs_the_score(settings: Settings, size: Size = None) -> Measured:
+def a_heavy_weight_costs_the_score(settings: Settings) -> Measured:
     """Where the weight collapses the code, the score falls.
 
     Measured: the score at the lightest weight minus that at the heaviest, the mean over seeds. Shares its runs with the
@@ -84,8 +81,8 @@ def a_heavy_weight_costs_the_score(settings: Settings, size: Size = None) -> Mea
     Source: Higgins 2017 (ICLR, OpenReview Sy2fzU9gl), figure 6
     Tolerance: an order of means over three seeds
     """
-    _, scores = _by_weight(_rows(settings, size), "score")
-    _, rates = _by_weight(_rows(settings, size), "rate")
+    _, scores = _by_weight(_rows(settings), "score")
+    _, rates = _by_weight(_rows(settings), "rate")
     gaps = scores[0] - scores[-1]
     return Measured(float(gaps.mean()), spread_of(gaps), f"rates {shown(rates[0])} and {shown(rates[-1])} nats")
 

@@ -1,7 +1,4 @@
-"""What papers report of images, on MNIST: minutes for three seeds each at the small settings.
-
-Every function takes ``size``, flags in place of its own, so that a test can run it in seconds on embedded data.
-"""
+"""What papers report of images, on MNIST: minutes for three seeds each at the small settings."""
 
 from __future__ import annotations
 
@@ -18,7 +15,6 @@ from .figures import arms_figure, curve_figure
 from .ledger import Measured, Settings, claim_of
 from .runs import SEEDS, Rows, fixed_binarised_mnist, kept, need, of, shown, spread_of, sweep_rows
 
-Size = Mapping[str, Any] | None
 _READ = {
     "continuous": "continuous Bernoulli",
     "lambda": "Bernoulli, outputs read as lambda",
@@ -26,9 +22,9 @@ _READ = {
 }
 
 
-def flags_of(settings: Settings, small: Mapping[str, Any], full: Mapping[str, Any], size: Size) -> dict[str, Any]:
+def flags_of(settings: Settings, small: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the flags of a claim's sweep: MNIST and three seeds unless they say otherwise."""
-    flags = {"dataset": "mnist", "seed": SEEDS} | dict(small) | (dict(full) if settings.full else {}) | dict(size or {})
+    flags = {"dataset": "mnist", "seed": SEEDS} | dict(small) | (dict(full) if settings.full else {})
     need(flags["dataset"], settings)
     return flags
 
@@ -36,11 +32,11 @@ def flags_of(settings: Settings, small: Mapping[str, Any], full: Mapping[str, An
 # ---------------------------------------------------------------- the continuous Bernoulli
 
 
-def _loaiza(settings: Settings, size: Size) -> Rows:
+def _loaiza(settings: Settings) -> Rows:
     """The test ELBO of each of the three ways, a row a seed."""
     from ..papers import loaiza2019
 
-    flags = flags_of(settings, {"num_steps": 2000}, {"num_steps": 120_000}, size)
+    flags = flags_of(settings, {"num_steps": 2000}, {"num_steps": 120_000})
 
     def make(root: Path) -> Rows:
         shared = {k: v for k, v in flags.items() if k != "seed"} | {"data_dir": settings.data_dir}
@@ -55,7 +51,7 @@ def _loaiza(settings: Settings, size: Size) -> Rows:
     return kept(settings, "loaiza2019", flags, make)
 
 
-def continuous_bernoulli_order(settings: Settings, size: Size = None, read: Mapping[str, str] | None = None):
+def continuous_bernoulli_order(settings: Settings, read: Mapping[str, str] | None = None):
     """Continuous Bernoulli above Bernoulli through the inverse mean above Bernoulli read as lambda.
 
     The paper reports 1470, 1416 and 1139 nats on dequantised MNIST, with lambda clipped to [1e-4, 1 - 1e-4] and one
@@ -67,7 +63,7 @@ def continuous_bernoulli_order(settings: Settings, size: Size = None, read: Mapp
     Source: Loaiza-Ganem and Cunningham 2019, 1907.06845, the ELBOs on MNIST as on the authors' poster
     Tolerance: an order that every seed has to have
     """
-    rows, names = _loaiza(settings, size), read or {key: key for key in _READ}
+    rows, names = _loaiza(settings), read or {key: key for key in _READ}
     best, mean, lam = (of(rows, names[key]) for key in ("continuous", "mean", "lambda"))
     gaps = np.minimum(best - mean, mean - lam)
     values = {label: of(rows, key) for key, label in _READ.items()}
@@ -79,7 +75,7 @@ def continuous_bernoulli_order(settings: Settings, size: Size = None, read: Mapp
     return Measured(float(gaps.min()), spread_of(gaps), detail, plate)
 
 
-def continuous_bernoulli_gap(settings: Settings, size: Size = None) -> Measured:
+def continuous_bernoulli_gap(settings: Settings) -> Measured:
     """The continuous Bernoulli gains at least the 331 nats of the paper over the Bernoulli read as lambda.
 
     The paper's 1470 - 1139 is with clipped lambda, which caps the density of black and white pixels at 2.22 nats; here
@@ -88,7 +84,7 @@ def continuous_bernoulli_gap(settings: Settings, size: Size = None) -> Measured:
     Source: Loaiza-Ganem and Cunningham 2019, 1907.06845, the ELBOs on MNIST as on the authors' poster
     Tolerance: the paper's gap is with clipped lambda, which can only narrow it
     """
-    rows = _loaiza(settings, size)
+    rows = _loaiza(settings)
     gaps = of(rows, "continuous") - of(rows, "lambda")
     return Measured(float(gaps.mean()), spread_of(gaps), f"gaps {', '.join(f'{g:.0f}' for g in gaps)} nats")
 
@@ -98,7 +94,7 @@ def continuous_bernoulli_gap(settings: Settings, size: Size = None) -> Measured:
 _GRID = "0.03,0.06,0.12,0.25,0.5,1"
 
 
-def learned_precision_beats_a_grid(settings: Settings, size: Size = None) -> Measured:
+def learned_precision_beats_a_grid(settings: Settings) -> Measured:
     """A learned precision is as good as the best of a grid of fixed ones.
 
     The paper finds an optimal or learned variance as good as or better than a tuned one; its tables were not at hand,
@@ -111,7 +107,7 @@ def learned_precision_beats_a_grid(settings: Settings, size: Size = None) -> Mea
     Tolerance: a grid point next to the optimum is within a few nats of it, and is picked by the test score
     """
     small = {"num_steps": 2000, "latent_dim": 20, "hidden": "256,256", "iw_samples": 8, "log_every": 100}
-    flags = flags_of(settings, small, {"num_steps": 50_000}, size)
+    flags = flags_of(settings, small, {"num_steps": 50_000})
     learned = sweep_rows(settings, "rybkin2020_learned", flags | {"precision": "learned"})
     fixed = sweep_rows(settings, "rybkin2020_fixed", flags | {"precision": "fixed", "sigma": _GRID})
     grid = [float(v) for v in _GRID.split(",")]
@@ -136,7 +132,7 @@ def near(a: float, b: float) -> bool:
 # ---------------------------------------------------------------- bounds on binary MNIST
 
 
-def fixed_binarised_baseline(settings: Settings, size: Size = None) -> Measured:
+def fixed_binarised_baseline(settings: Settings) -> Measured:
     """The plainest VAE reaches the ELBO of a well-known implementation on fixed-binarised MNIST.
 
     Published (read in the implementation's own log): ELBO -103.31 with 128 latents, 256-256, Adam 1e-3, batch 128 and
@@ -148,16 +144,16 @@ def fixed_binarised_baseline(settings: Settings, size: Size = None) -> Measured:
     Source: altosaar's variational autoencoder, the log of its reference implementation (as read)
     Tolerance: what seeds of that implementation differ by, as estimated beforehand
     """
-    dataset = (size or {}).get("dataset") or fixed_binarised_mnist(settings)
+    dataset = fixed_binarised_mnist(settings)
     small = {"likelihood": "bernoulli", "latent_dim": 128, "hidden": "256,256", "num_steps": 6000, "batch_size": 128}
     small |= {"dataset": dataset, "pixels": "binary", "iw_samples": 128}
-    flags = flags_of(settings, small, {"num_steps": 65_000}, size)
+    flags = flags_of(settings, small, {"num_steps": 65_000})
     rows = sweep_rows(settings, "fixed_binarised", flags)
     elbo = of(rows, "elbo")
     return Measured(float(elbo.mean()), spread_of(elbo), f"log p(x) at least {shown(-of(rows, 'iw_nll'))} nats")
 
 
-def importance_samples_help(settings: Settings, size: Size = None) -> Measured:
+def importance_samples_help(settings: Settings) -> Measured:
     """Training with more importance samples gives a higher log p(x).
 
     The paper reports 86.76, 85.54 and 84.78 nats for K = 1, 5 and 50 (resampled binarisation, one stochastic layer, 50
@@ -172,7 +168,7 @@ def importance_samples_help(settings: Settings, size: Size = None) -> Measured:
     small = {"likelihood": "bernoulli", "pixels": "sampled", "objective": "iwae", "num_samples": "1,5"}
     small |= {"latent_dim": 50, "hidden": "200,200", "num_steps": 4000, "iw_samples": 500}
     full = {"num_samples": "1,5,50", "num_steps": 1_000_000, "batch_size": 20, "iw_samples": 5000}
-    rows = sweep_rows(settings, "burda2016", flags_of(settings, small, full, size))
+    rows = sweep_rows(settings, "burda2016", flags_of(settings, small, full))
     counts = sorted({row["num_samples"] for row in rows})
     scores = [of(rows, "iw_nll", num_samples=k) for k in counts]
     gains = np.min([a - b for a, b in itertools.pairwise(scores)], axis=0)
@@ -183,7 +179,7 @@ def importance_samples_help(settings: Settings, size: Size = None) -> Measured:
     return Measured(float(gains.min()), spread_of(gains), detail, plate)
 
 
-def warm_up_keeps_units(settings: Settings, size: Size = None) -> Measured:
+def warm_up_keeps_units(settings: Settings) -> Measured:
     """Warm-up of the KL leaves at least as many active units.
 
     The paper finds more active units with warm-up, over 200 epochs, in networks of up to five stochastic layers with
@@ -198,7 +194,7 @@ def warm_up_keeps_units(settings: Settings, size: Size = None) -> Measured:
     small = {"likelihood": "bernoulli", "pixels": "sampled", "weighting": "constant,linear"}
     small |= {"latent_dim": 50, "hidden": "512,256", "num_steps": 3000, "iw_samples": 8}
     full = {"num_steps": 469_000, "warmup_steps": 47_000, "batch_size": 256}
-    rows = sweep_rows(settings, "sonderby2016", flags_of(settings, small, full, size))
+    rows = sweep_rows(settings, "sonderby2016", flags_of(settings, small, full))
     arms = ("constant", "linear")
     without, with_ = (of(rows, "active_units", weighting=name) for name in arms)
     elbos = ", ".join(f"{name} {shown(of(rows, 'elbo', weighting=name))}" for name in arms)

@@ -15,6 +15,7 @@ import numpy as np
 from vae_jax.runtime.files import read_rows, write_json
 from vae_jax.types import UserError
 
+from ..papers.dsprites import write_npz
 from .ledger import Settings, Skipped
 
 Rows = list[dict[str, Any]]
@@ -70,12 +71,9 @@ def fixed_binarised_mnist(settings: Settings) -> str:
     bits = original("binarized_mnist/binarized_mnist_bits.npz")
     target = settings.folder / "data" / "fixed_binarised_mnist.npz"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
         with np.load(bits, allow_pickle=False) as packed:
             splits = {k: 255 * np.unpackbits(packed[k], axis=1)[:, :784].reshape(-1, 28, 28) for k in ("train", "test")}
-        temporary = target.with_name(f"partial_{target.name}")
-        np.savez_compressed(temporary, **splits)
-        temporary.replace(target)
+        write_npz(target, **splits)
     return str(target)
 
 

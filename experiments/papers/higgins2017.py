@@ -18,13 +18,10 @@ only. Stopped, it goes on where it was.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from vae_jax.data.rows import held_out
 from vae_jax.evaluation.disentanglement import SCORES
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import read_rows, write_json
@@ -32,10 +29,9 @@ from vae_jax.types import UserError
 
 from .. import sweep
 from .arms import markdown
+from .dsprites import as_train_reads_it
 
-DSPRITES = ("color", "shape", "scale", "orientation", "x", "y")  # latents_classes; a sub-grid may lack the first
 _BESIDE = ("elbo", "rate", "distortion", "active_units")
-WHOLE = 737_280  # images of the whole of dSprites; what has fewer is a sub-grid, and is called so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,33 +49,6 @@ class Config:
     batch_size: int = option(64, "examples per update")
     learning_rate: float = option(1e-3, "Adam's, at its highest")
     iw_samples: int = option(8, "importance samples of each run's iw_nll")
-
-
-def as_train_reads_it(path: str, workdir: Path) -> str:
-    """A file in the layout of dSprites, written once more below ``workdir`` in the layout that ``train`` reads.
-
-    Returns:
-      The path of that file, whose name says what it is: ``dsprites_sub-grid_46080.npz``; ``path`` itself where it has
-      another layout.
-    """
-    if not zipfile.is_zipfile(path):  # missing or damaged: reading it as ``train`` does says what is wrong
-        return path
-    folder = workdir / f"data_{zlib.crc32(Path(path).read_bytes()):08x}"
-    with np.load(path, allow_pickle=False) as arrays:
-        if not {"imgs", "latents_classes"} <= set(arrays.files):
-            return path
-        count = len(arrays["latents_classes"])
-        target = folder / ("dsprites.npz" if count == WHOLE else f"dsprites_sub-grid_{count}.npz")
-        if target.exists():
-            return str(target)
-        images, factors = arrays["imgs"], arrays["latents_classes"].astype(np.int32)
-    kept, out = held_out(len(images), len(images) // 10)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"partial_{target.name}")
-    splits = {"train": images[kept], "test": images[out], "train_factors": factors[kept], "test_factors": factors[out]}
-    np.savez_compressed(temporary, **splits, factor_names=np.array(DSPRITES[-factors.shape[1] :]))
-    temporary.replace(target)
-    return str(target)
 
 
 def spread_of(rows: list[dict]) -> dict[str, dict]:

@@ -232,7 +232,8 @@ def test_what_cannot_be_measured(codes, factors, names, said):
 
 
 def test_the_layout_of_dsprites_is_read(tmp_path):
-    from experiments.papers.higgins2017 import as_train_reads_it, spread_of
+    from experiments.papers.dsprites import as_train_reads_it
+    from experiments.papers.higgins2017 import spread_of
     from vae_jax.data import load
 
     images = np.random.default_rng(0).integers(0, 2, size=(40, 8, 8)).astype(np.uint8)
