@@ -1,7 +1,7 @@
-"""Every code block of the README: run as it is printed, in this process, with further flags so that it takes seconds.
+"""Every code block of the README: what it prints is so, its flags go together, and its extensions train.
 
-Of commands whose kind of data other tests train on, the flags are read and checked. What asks for a network (cloning,
-installing, preparing data sets) is left to people and to ``.ci/run``.
+What its commands train on, other tests train on. What asks for a network (cloning, installing, preparing data sets) is
+left to people and to ``.ci/run``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import io
 import re
 import shlex
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from vae_jax.runs.build import build, start_line
+from vae_jax.runs.build import build, first_state, start_line, training_chunk
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import BUILT_IN
 from vae_jax.runtime.config import define_flags, parse
@@ -28,8 +27,6 @@ ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 TRAIN = "--num_steps=2 --iw_samples=2 --hidden=8 --batch_size=8 --log_every=1"
 SMALL = {"train": TRAIN, "text": TRAIN}  # the last of two equal flags counts
-# Kinds of data on which other tests train: for these commands the flags are enough.
-TRAINED_ELSEWHERE = ("mnist", "sprites", "FILE.npz", "path/to/images", "FILE.txt", "quickstart", "digits_frontier")
 NEEDS_NETWORK = ("git clone", "scripts/")
 PYTHON = ".venv/bin/python -m experiments."
 
@@ -46,14 +43,6 @@ def commands():
 COMMANDS = [(line, follows) for line, follows in commands() if not line.startswith(NEEDS_NETWORK)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder in which the file that the commands name is there."""
-    folder = tmp_path_factory.mktemp("readme")
-    (folder / "mine.py").write_text(extensions())
-    return folder
-
-
 @functools.cache
 def extensions():
     """The README's file of extensions."""
@@ -68,28 +57,20 @@ def read(line):
     return binary, parse(binary.Config, [name, *words, *SMALL.get(name, "").split()], values)
 
 
-def run(folder, line):
-    """Runs a command in ``folder`` and returns what it prints."""
-    output = io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(output):
-        binary, config = read(line)
-        binary.main(config)
-    return output.getvalue()
-
-
 def plain(text):
     return re.sub(r"\s+", " ", text).strip()
 
 
-RUN = [(line, follows) for line, follows in COMMANDS if not any(word in line for word in TRAINED_ELSEWHERE)]
-READ = [line for line, _ in COMMANDS if any(word in line for word in TRAINED_ELSEWHERE)]
+PRINTED = [(line, follows) for line, follows in COMMANDS if follows and "experiments.train" not in line]
+READ = [line for line, follows in COMMANDS if "--plugin" not in line and (line, follows) not in PRINTED]
 
 
-@pytest.mark.parametrize(("line", "follows"), RUN, ids=[line[len(PYTHON) :][:60] for line, _ in RUN])
-def test_a_command_runs_and_prints_what_stands_below_it(folder, line, follows):
-    printed = plain(run(folder, line))
-    for expected in (follows or "").strip().splitlines():
-        assert plain(expected) in printed, expected
+@pytest.mark.parametrize(("line", "follows"), PRINTED)
+def test_a_command_prints_what_stands_below_it(capsys, line, follows):
+    binary, config = read(line)
+    binary.main(config)
+    printed = plain(capsys.readouterr().out)
+    assert all(plain(expected) in printed for expected in follows.strip().splitlines())
 
 
 @pytest.mark.parametrize("line", READ, ids=[line[len(PYTHON) :][:60] for line in READ])
@@ -114,10 +95,20 @@ def test_what_is_left_out_is_left_out_for_its_network_alone():
     assert {language for language, _ in BLOCKS} == {"bash", "python", "text"}
 
 
-def test_the_plugin_is_run_with_all_that_it_names():
+def test_the_plugin_trains_with_all_that_it_names(tmp_path):
     names = re.findall(r'^[A-Z]+ = \{"(\w+)"', extensions(), re.MULTILINE)
-    (line,) = [line for line, _ in RUN if "--plugin=mine.py" in line]
+    (line,) = [line for line, _ in COMMANDS if "--plugin=mine.py" in line]
     assert len(names) == 5 and all(f"={name}" in line for name in names)
+    (tmp_path / "mine.py").write_text(extensions())
+    with contextlib.chdir(tmp_path):
+        r = build(read(line)[1])
+    state, data = r.spread.begin(lambda: first_state(r)), r.spread.lay(r.dataset.train)
+    state, metrics = r.spread.compile(training_chunk(r))(state, data, 2)
+    assert int(state.step) == 2 and np.all(np.isfinite(metrics["loss"]))
+    theta = r.vae.decode(state.params["model"], np.zeros(r.config.latent_dim))
+    own = state.params["likelihood"]
+    for values in (r.likelihood.mean(own, theta), r.likelihood.sample(own, theta, r.key)):
+        assert values.shape == r.dataset.event and np.all(np.isfinite(values))
 
 
 def test_the_core_works_in_a_loop_of_ones_own():
