@@ -7,12 +7,12 @@ import time
 
 import numpy as np
 import pytest
-from helpers.binaries import metrics, refused, results, run, start
+from helpers.binaries import SMALL, call, metrics, refused, results, start
 
 from vae_jax.runs.sweep import finishing
 
-SMALL = ["--hidden=16", "--latent_dim=3", "--num_steps=60", "--log_every=10", "--checkpoint_every=20", "--iw_samples=4"]
-FLAGS = [*SMALL, "--beta=0.3,1", "--seed=0,1", "--learning_rate=3e-3", "--batch_size=64"]
+SMALL = [*SMALL, "--checkpoint_every=20"]
+FLAGS = [*SMALL, "--beta=0.3,1", "--seed=0,1", "--learning_rate=3e-3"]
 TIMINGS = {"seconds", "examples_per_second"}
 
 
@@ -24,9 +24,7 @@ def rows(workdir):
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sweep")
-    code, out, err = run(f"--workdir={workdir}", *FLAGS, binary="sweep")
-    assert code == 0, err
-    return workdir, out
+    return workdir, call(f"--workdir={workdir}", *FLAGS, binary="sweep")[0]
 
 
 def test_a_sweep_leaves_what_the_contract_promises(swept):
@@ -49,9 +47,8 @@ def test_a_sweep_leaves_what_the_contract_promises(swept):
 
 def test_a_run_of_a_sweep_is_the_run_that_train_makes(swept, tmp_path):
     workdir, _ = swept
-    flags = [*SMALL, "--beta=0.3", "--seed=1", "--learning_rate=3e-3", "--batch_size=64"]
-    code, _, err = run(f"--workdir={tmp_path / 'one'}", *flags)
-    assert code == 0, err
+    flags = [*SMALL, "--beta=0.3", "--seed=1", "--learning_rate=3e-3"]
+    call(f"--workdir={tmp_path / 'one'}", *flags)
     one, folder = results(tmp_path / "one"), workdir / "runs" / "beta=0.3_seed=1"
     ours = results(folder)
     for key, value in one.items():
@@ -68,29 +65,26 @@ def test_a_run_of_a_sweep_is_the_run_that_train_makes(swept, tmp_path):
 def test_evaluate_and_train_take_a_run_of_a_sweep(swept):
     folder = swept[0] / "runs" / "beta=1_seed=0"
     before = results(folder)
-    code, out, err = run(f"--workdir={folder}", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
-    assert code == 0 and "report: " in out, err
+    assert "report: " in call(f"--workdir={folder}", "--iw_samples=4", "--gap_examples=0", binary="evaluate")[0]
     again = json.loads((folder / "evaluation.json").read_text())
     for key in ("elbo", "rate", "distortion", "mse", "iw_nll"):
         assert again[key] == before[key], key
-    flags = [*SMALL, "--beta=1", "--seed=0", "--learning_rate=3e-3", "--batch_size=64"]
-    code, out, err = run(f"--workdir={folder}", *flags)
-    assert code == 0 and "finished" in out, err
+    flags = [*SMALL, "--beta=1", "--seed=0", "--learning_rate=3e-3"]
+    assert "finished" in call(f"--workdir={folder}", *flags)[0]
 
 
 def test_the_same_command_again_draws_the_report_only(swept):
     workdir, _ = swept
     before = rows(workdir)
-    code, out, err = run(f"--workdir={workdir}", *FLAGS, binary="sweep")
-    assert code == 0 and "alive" not in out and rows(workdir) == before, err
+    assert "alive" not in call(f"--workdir={workdir}", *FLAGS, binary="sweep")[0] and rows(workdir) == before
     refused(f"--workdir={workdir}", *FLAGS, "--beta=2", match="--beta is 0.3,1 there and 2 here", binary="sweep")
     refused(f"--workdir={workdir}", *SMALL, match="holds the work of another binary")
 
 
 def test_killed_and_interrupted_it_ends_in_the_same_bits(tmp_path):
     flags = [*SMALL, "--beta=0.3,1,3", "--seed=0,1", "--halving", "--halving_at=0.5", "--learning_rate=3e-3"]
-    code, out, err = run(f"--workdir={tmp_path / 'whole'}", *flags, binary="sweep")
-    assert code == 0 and "go on, the others are dominated" in out, err
+    out, _ = call(f"--workdir={tmp_path / 'whole'}", *flags, binary="sweep")
+    assert "go on, the others are dominated" in out
     killed = tmp_path / "killed"
 
     def until(pattern):
@@ -111,8 +105,7 @@ def test_killed_and_interrupted_it_ends_in_the_same_bits(tmp_path):
     process = until("runs/*/results.json")
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    code, _, err = run(f"--workdir={killed}", *flags, binary="sweep")
-    assert code == 0, err
+    call(f"--workdir={killed}", *flags, binary="sweep")
     assert rows(killed) == rows(tmp_path / "whole")
     stopped = [row for row in rows(killed) if row["status"] == "stopped"]
     assert stopped and all(row["step"] == 30 for row in stopped)
@@ -125,8 +118,8 @@ def test_killed_and_interrupted_it_ends_in_the_same_bits(tmp_path):
 
 def test_runs_that_diverge_are_reported_and_the_others_are_well(tmp_path):
     flags = [*SMALL, "--learning_rate=3e-3,1e9"]
-    code, out, err = run(f"--workdir={tmp_path}", *flags, binary="sweep")
-    assert code == 0 and "is not finite at step" in out and "frozen" in out, err
+    out, _ = call(f"--workdir={tmp_path}", *flags, binary="sweep")
+    assert "is not finite at step" in out and "frozen" in out
     good, bad = rows(tmp_path)
     assert good["status"] == "done" and np.isfinite(good["elbo"])
     assert bad["status"] == "diverged" and bad["elbo"] is None and bad["diverged_at"] < 60
@@ -136,15 +129,13 @@ def test_runs_that_diverge_are_reported_and_the_others_are_well(tmp_path):
 
 def test_one_network_for_all_beta_gives_a_row_for_each(tmp_path):
     flags = [*SMALL, "--beta=0.3,1,3", "--method=multi_rate"]
-    code, _, err = run(f"--workdir={tmp_path}", *flags, binary="sweep")
-    assert code == 0, err
+    call(f"--workdir={tmp_path}", *flags, binary="sweep")
     found = rows(tmp_path)
     assert [row["method"] for row in found] == ["multi_rate"] * 3
     assert [row["beta"] for row in found] == [0.3, 1.0, 3.0] and found[0]["beta_range"] == "0.3:3"
     assert len({row["elbo"] for row in found}) == 3
     folder = tmp_path / "runs" / "multi_rate"
-    code, _, err = run(f"--workdir={folder}", "--beta=3", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
-    assert code == 0, err
+    call(f"--workdir={folder}", "--beta=3", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
     again = json.loads((folder / "evaluation.json").read_text())
     for key in ("elbo", "rate", "distortion", "iw_nll"):
         assert again[key] == found[2][key], key
@@ -157,8 +148,7 @@ def test_disentanglement_against_the_weight_in_one_command(tmp_path):
     np.savez(tmp_path / "grid.npz", imgs=images, latents_classes=classes)
     flags = [f"--dataset={tmp_path / 'grid.npz'}", "--beta_norm=0.001,0.1", "--seed=0", "--latent_dim=3", "--hidden=8"]
     workdir = tmp_path / "higgins"
-    code, out, err = run(f"--workdir={workdir}", *flags, "--num_steps=5", "--iw_samples=2", binary="papers.higgins2017")
-    assert code == 0, err
+    out, _ = call(f"--workdir={workdir}", *flags, "--num_steps=5", "--iw_samples=2", binary="papers.higgins2017")
     table = json.loads((workdir / "table.json").read_text())
     assert [entry["beta_norm"] for entry in table["table"]] == pytest.approx([0.001, 0.1])
     assert all(0 <= entry["spread"]["beta_vae"]["mean"] <= 1 for entry in table["table"])
@@ -171,8 +161,7 @@ def test_disentanglement_against_the_weight_in_one_command(tmp_path):
 
 def test_the_speed_of_a_sweep_is_a_command(tmp_path):
     flags = ["--runs=1,2", "--num_steps=2", "--repeats=1", "--side=8", "--hidden=8", f"--workdir={tmp_path}"]
-    code, _, err = run(*flags, binary="benchmark.sweep_speed")
-    assert code == 0, err
+    call(*flags, binary="benchmark.sweep_speed")
     found = json.loads((tmp_path / "sweep_speed.json").read_text())
     assert [row["runs"] for row in found["rows"]] == [1, 2] and all(row["ratio"] > 0 for row in found["rows"])
 

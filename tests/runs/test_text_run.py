@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from conftest import golden
-from helpers.binaries import metrics, refused, results, run
+from helpers.binaries import call, metrics, refused, results
 
 from vae_jax.data.text import EOS, PAD
 from vae_jax.report.reading.model import explained, perplexity
@@ -48,9 +48,7 @@ def test_what_z_explains_in_words():
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     flags = [f"--dataset={text_of(folder / 'colours.txt')}", *SMALL, "--word_dropout=0.5", "--weighting=linear"]
-    code, out, err = run(f"--workdir={folder / 'run'}", *flags, binary="text")
-    assert code == 0, err
-    return folder, flags, out
+    return folder, flags, call(f"--workdir={folder / 'run'}", *flags, binary="text")[0]
 
 
 def test_a_text_run_leaves_what_the_contract_promises(trained):
@@ -82,14 +80,12 @@ def test_a_text_run_leaves_what_the_contract_promises(trained):
 def test_evaluate_and_sweep_take_texts(trained):
     folder, flags, _ = trained
     before = results(folder / "run")
-    code, out, err = run(f"--workdir={folder / 'run'}", "--iw_samples=4", binary="evaluate")
-    assert code == 0 and "perplexity" in out, err
+    assert "perplexity" in call(f"--workdir={folder / 'run'}", "--iw_samples=4", binary="evaluate")[0]
     again = json.loads((folder / "run" / "evaluation.json").read_text())
     for key in ("elbo", "iw_nll", "perplexity", "active_units"):
         assert again[key] == before[key], key
     kind = ["--likelihood=tokens", "--model=recurrent", "--clip_norm=5", "--beta=1,0.5"]
-    code, out, err = run(f"--workdir={folder / 'sweep'}", *flags, *kind, binary="sweep")
-    assert code == 0, err
+    call(f"--workdir={folder / 'sweep'}", *flags, *kind, binary="sweep")
     rows = [json.loads(line) for line in (folder / "sweep" / "sweep.jsonl").read_text().splitlines()]
     assert rows[0]["perplexity"] == pytest.approx(before["perplexity"], rel=1e-5)
     assert rows[0]["elbo"] != rows[1]["elbo"] and (folder / "sweep" / "report.html").exists()
@@ -113,11 +109,10 @@ def test_bad_texts_are_refused_in_one_line(tmp_path):
 def test_speed_and_arms_are_commands(tmp_path):
     name = text_of(tmp_path / "colours.txt")
     small = [f"--dataset={name}", "--hidden=8", "--embedding=4", "--latent_dim=2", "--batch_size=8"]
-    code, out, err = run(*small, "--steps=2", "--repeats=1", binary="benchmark.sequence_speed")
-    assert code == 0 and "words a second" in out and "padding is" in out, err
+    out, _ = call(*small, "--steps=2", "--repeats=1", binary="benchmark.sequence_speed")
+    assert "words a second" in out and "padding is" in out
     flags = [*small, "--num_steps=6", "--seed=0,1", "--iw_samples=2", f"--workdir={tmp_path / 'fu'}"]
-    code, out, err = run(*flags, binary="papers.fu2019")
-    assert code == 0, err
+    out, _ = call(*flags, binary="papers.fu2019")
     rows = json.loads((tmp_path / "fu" / "table.json").read_text())
     assert [row["name"] for row in rows] == [n for n in ("constant", "sigmoid", "linear", "cyclical") for _ in range(2)]
     assert (tmp_path / "fu" / "annealing.png").stat().st_size > 0 and "| cyclical |" in out

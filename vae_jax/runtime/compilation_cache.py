@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 LARGEST = 1 << 30  # bytes that the folder may hold when a program starts
-LEAST_SECONDS = 0.05  # of a compilation that is kept: reading one back takes a few milliseconds
+# Every program is kept: reading one back takes 2 ms, and the sixty small ones of a run take 3 s to compile.
+LEAST_SECONDS = 0.0
 
 
 def remember(environ: Mapping[str, str] = os.environ) -> Path | None:
