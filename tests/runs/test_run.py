@@ -251,15 +251,13 @@ def test_own_files_of_every_kind_train(tmp_path):
 
     rows = np.random.default_rng(0).standard_normal((90, 7)).astype(np.float32)
     np.savez(tmp_path / "rows.npz", train=rows[:70], test=rows[70:])
-    np.savez(tmp_path / "colour.npz", train=images(70, 8, 12, 3), test=images(20, 8, 12, 3))
-    folder = tmp_path / "folder"
+    folder = tmp_path / "colour"
     folder.mkdir()
-    for i, image in enumerate(images(40, 8, 8, 3)):
+    for i, image in enumerate(images(40, 8, 12, 3)):
         Image.fromarray(image).save(folder / f"{i:03}.png")
     kinds = {
-        "rows": ["--dataset=" + str(tmp_path / "rows.npz"), "--precision=per_dimension"],
-        "colour": ["--dataset=" + str(tmp_path / "colour.npz"), "--model=conv", "--precision=predicted", "--hidden=8"],
-        "folder": ["--dataset=" + str(folder), "--likelihood=continuous_bernoulli", "--pixels=dequantised"],
+        "rows": [f"--dataset={tmp_path / 'rows.npz'}", "--precision=per_dimension"],
+        "images": [f"--dataset={folder}", "--model=conv", "--precision=predicted", "--hidden=8"],
     }
     for name, flags in kinds.items():
         call(f"--workdir={tmp_path / name}", *SMALL, "--num_steps=5", "--batch_size=16", *flags)
