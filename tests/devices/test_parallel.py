@@ -81,12 +81,10 @@ def reference():
 
 WAYS = {  # and those of the test of collectives
     "streamed to one": dict(layout="streamed"),
-    "whole under pmap, coupled": dict(mode="pmap", devices=2, precision="optimal"),
     "whole on two, coupled": dict(devices=2, precision="optimal"),
     "divided under pmap": dict(mode="pmap", devices=2, layout="divided"),
     "streamed under pmap": dict(mode="pmap", devices=2, layout="streamed"),
     "in microbatches on two": dict(devices=2, layout="divided", microbatches=2),
-    "in microbatches, coupled": dict(microbatches=4, precision="optimal"),
     "in microbatches under pmap, coupled": dict(mode="pmap", devices=2, microbatches=4, precision="optimal"),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from helpers.binaries import metrics, results, start
+from helpers.binaries import SMALL, call, metrics, results, start
 
 from vae_jax import likelihoods, models, weighting
 from vae_jax.devices import processes
@@ -198,16 +198,15 @@ def test_checkpoints_of_one_process_continue_in_two_and_back(tmp_path):
     np.testing.assert_allclose(moved, alone, atol=1e-5)
 
 
-FLAGS = ["--dataset=digits", "--hidden=16", "--latent_dim=3", "--batch_size=64", "--num_steps=60", "--log_every=10"]
-FLAGS += ["--checkpoint_every=20", "--eval_every=30", "--iw_samples=2"]
+FLAGS = [*SMALL, "--checkpoint_every=20", "--eval_every=30"]
 
 
 def test_two_processes_train_evaluate_and_report_as_one(tmp_path):
-    alone = start(f"--workdir={tmp_path / 'alone'}", *FLAGS)
     cluster = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     members = [start(f"--workdir={tmp_path / 'two'}", *FLAGS, *cluster, f"--process_id={rank}") for rank in (0, 1)]
-    ended = [member.communicate(timeout=300) for member in [*members, alone]]
-    assert [member.returncode for member in [*members, alone]] == [0, 0, 0], ended
+    call(f"--workdir={tmp_path / 'alone'}", *FLAGS)
+    ended = [member.communicate(timeout=300) for member in members]
+    assert [member.returncode for member in members] == [0, 0], ended
     assert "2 processes" in ended[0][0] and "step" not in ended[1][0] and "warning" not in ended[1][1]
     ours, theirs = results(tmp_path / "two"), results(tmp_path / "alone")
     for key in ("elbo", "rate", "distortion", "iw_nll", "mse", "sigma", "swapped_distortion"):
