@@ -84,7 +84,8 @@ def main(config: Config) -> None:
 def evaluate(config: Config) -> dict[str, Any]:
     """Returns what evaluation.json holds."""
     started = time.perf_counter()
-    r = build(read_config(config))
+    r, path = build(read_config(config)), Path(config.workdir) / "results.json"
+    measured = read_object(path, "train writes it anew once it is removed") if path.exists() else {}
     state = trained(r)
     if config.beta is not None:
         r, state = read_at(r, state, config.beta)
@@ -97,7 +98,9 @@ def evaluate(config: Config) -> dict[str, Any]:
     if answer["bits_per_dim"] is not None:
         answer["iw_bits_per_dim"] = bits_per_dim(r, answer["iw_nll"])
     if r.config.likelihood == "gaussian":
-        answer["calibrated_elbo"] = _calibrated(r, answer)
+        # At the noise of the training error.
+        known = answer | {"data_dim": r.data_dim, "train": measured.get("train")}
+        answer["calibrated_elbo"] = calibrated_elbo(known) if known["train"] else None
     answer["rate_parts"] = rate_parts(scores, key, config.rate_samples)
     names = split.dataset.factor_names
     disentangled = factor_scores([scores.posterior_mean], [split.factors], names, config.seed, split.description)
@@ -171,13 +174,6 @@ def _score(r: Run, state: TrainState, rows, key, iw_samples: int):
     score = make_instruments(r).scores
     with tqdm(total=len(rows), desc="importance samples", unit=" examples", leave=False, disable=None) as bar:
         return score(state.params, placement.on_devices(r.spread, rows), key, iw_samples, watch=bar.update)
-
-
-def _calibrated(r: Run, answer: dict[str, Any]) -> float | None:
-    """Returns the ELBO at the noise of the training error, which results.json holds; None for a run without it."""
-    path = Path(r.config.workdir) / "results.json"
-    train = read_object(path, "train writes it anew once it is removed").get("train") if path.exists() else None
-    return None if train is None else calibrated_elbo(answer | {"data_dim": r.data_dim, "train": train})
 
 
 def gaps(r: Run, state: TrainState, rows, key) -> dict[str, float]:

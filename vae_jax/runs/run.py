@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
@@ -20,7 +21,7 @@ from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure
 from vae_jax.runs.workdir import Workdir, open_workdir
-from vae_jax.runtime.files import read_object, write_json
+from vae_jax.runtime.files import read_object, write_atomic, write_json
 from vae_jax.types import TrainState
 
 
@@ -73,8 +74,10 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
 
 def _is_finished(path: Path, num_steps: int) -> bool:
     results = path / "results.json"
-    remedy = "remove it, and the same command writes it anew"
-    return results.exists() and read_object(results, remedy).get("step") == num_steps
+    # What is left of a killed end, or of somebody's tidying, is measured and drawn again.
+    if not (results.exists() and any((path / name).exists() for name in ("pictures.npz", "sentences.json"))):
+        return False
+    return read_object(results, "remove it, and the same command writes it anew").get("step") == num_steps
 
 
 def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
@@ -90,7 +93,13 @@ def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
         factors=r.dataset.test_factors,
         factor_names=r.dataset.factor_names,
     )
-    return lambda workdir: np.savez(workdir / "pictures.npz", **drawn)
+    return lambda workdir: _write_arrays(workdir / "pictures.npz", drawn)
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomic(path, content.getvalue())
 
 
 def finish(workdir: Path) -> None:

@@ -10,9 +10,18 @@ from typing import Any, NamedTuple
 from vae_jax.devices import processes
 from vae_jax.runtime import lock
 from vae_jax.runtime.config import claim_workdir
+from vae_jax.runtime.files import check_plain
 from vae_jax.types import UserError
 
 DYING = 20.0  # seconds that processes of a run that lost one of them may take to end
+
+
+# What runs and sweeps write into their folders.
+FILES = (
+    *("config.json", "metrics.jsonl", "results.json", "evaluation.json", "pictures.npz", "sentences.json"),
+    *("vocabulary.json", "report.html", "sweep.json", "sweep.jsonl", "sweep.csv", "clock.json", "curve.json"),
+)
+FOLDERS = ("checkpoints", "figures", "profile", "programs", "runs")
 
 
 class Workdir(NamedTuple):
@@ -30,22 +39,27 @@ class Workdir(NamedTuple):
 
 
 def local_folder(workdir: str) -> Path:
-    """The folder that a run works in: ``workdir`` itself, or the staging folder of a URL."""
-    mirror = _mirror(workdir)
-    return Path(workdir) if mirror is None else mirror.local
+    """Returns the folder that a run works in: ``workdir`` itself, or the staging folder of a URL."""
+    return _places(workdir)[0]
 
 
-def _mirror(workdir: str) -> Any:
-    from vae_jax.runtime.remote import Mirror, is_remote
+def _places(workdir: str) -> tuple[Path, Any]:
+    """Returns the folder that a run works in, and the mirror of an object store or None."""
+    from vae_jax.runtime.remote import Mirror, is_remote, local_path
 
     if not is_remote(workdir):
-        return None
+        return Path(workdir), None
+    local = local_path(workdir)
+    # file://D is D, with the same lock.
+    if local is not None:
+        return local, None
     if processes.count() > 1:
         raise UserError(
             f"--workdir={workdir}: several processes need one folder that all of them see; mount the store, or use a "
             "shared file system"
         )
-    return Mirror(workdir)
+    mirror = Mirror(workdir)
+    return mirror.local, mirror
 
 
 @contextlib.contextmanager
@@ -55,15 +69,14 @@ def open_workdir(config: Any) -> Iterator[Workdir]:
     Raises:
       UserError: another run holds it, it was made with other flags, or it cannot be used.
     """
-    mirror = _mirror(config.workdir)
-    path = Path(config.workdir) if mirror is None else mirror.local
+    path, mirror = _places(config.workdir)
     with contextlib.ExitStack() as held:
         processes.first_does(lambda: held.enter_context(_lock(path)))
         if not processes.is_first():
             held.enter_context(lock.join(path))
         if mirror is not None:
             mirror.pull()
-        processes.first_does(lambda: claim_workdir(path, config))
+        processes.first_does(lambda: _claim(path, config))
         if mirror is None:
             yield Workdir(path, lambda: None, lambda: None)
         else:
@@ -72,14 +85,19 @@ def open_workdir(config: Any) -> Iterator[Workdir]:
 
 @contextlib.contextmanager
 def existing_workdir(workdir: str) -> Iterator[Path]:
-    """The folder of a run that is there already; of a URL its copy here, which is brought back when all went well."""
-    mirror = _mirror(workdir)
-    if mirror is None:
-        yield Path(workdir)
+    """The folder of a run that is there already, to be read, beside a run that writes it if need be.
+
+    Of a URL it is the copy here, which is brought back when all went well; of a run that goes on here its own copy,
+    which that run brings.
+    """
+    path, mirror = _places(workdir)
+    check_plain(path, FILES, FOLDERS)
+    if mirror is None or lock.is_held(path):
+        yield path
         return
-    with lock.take(mirror.local):
+    with lock.take(path):
         mirror.pull()
-        yield mirror.local
+        yield path
         mirror.push(final=True)
 
 
@@ -89,8 +107,14 @@ def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
     Raises:
       UserError: it was made with other flags.
     """
-    processes.first_does(lambda: claim_workdir(path, config))
+    check_plain(path.parent, (), (path.name,))
+    processes.first_does(lambda: _claim(path, config))
     return workdir._replace(path=path)
+
+
+def _claim(path: Path, config: Any) -> None:
+    check_plain(path, FILES, FOLDERS)
+    claim_workdir(path, config)
 
 
 def _lock(path: Path) -> lock.Lock:

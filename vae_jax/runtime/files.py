@@ -6,16 +6,61 @@ What is read may have been written by anybody, or torn by a kill; what is writte
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
+import stat
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from vae_jax.types import UserError
 
 MOST = 1 << 28  # bytes of a file of results; a configuration has a limit of its own
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_plain(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Opens a file of a run and returns its descriptor: never through a link, and without waiting for a pipe.
+
+    Raises:
+      UserError: it is a link, a pipe, a device or a folder.
+      OSError: it is not there, or cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | _PLAIN, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise UserError(_not_plain(path, "file")) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(_not_plain(path, "file"))
+    return descriptor
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """Opens a file of a run to write behind its end; it is made where it is not there; errors as ``open_plain``."""
+    return open(open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "a")
+
+
+def check_plain(folder: Path, files: Iterable[str], folders: Iterable[str]) -> None:
+    """Refuses a folder in which something else stands in the place of one of these files and folders.
+
+    Raises:
+      UserError: naming it; a link would lead what is written there out of the folder.
+    """
+    for names, what, is_right in ((files, "file", stat.S_ISREG), (folders, "folder", stat.S_ISDIR)):
+        for path in (folder / name for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                if not is_right(path.lstat().st_mode):
+                    raise UserError(_not_plain(path, what))
+
+
+def _not_plain(path: Path, what: str) -> str:
+    return f"{path} is not a {what} but a link or something else, and is not touched; remove it"
 
 
 def read_object(path: Path, remedy: str, most: int = MOST, strict: bool = False) -> dict[str, Any]:
@@ -31,9 +76,7 @@ def read_object(path: Path, remedy: str, most: int = MOST, strict: bool = False)
       UserError: it is no file, too large, not readable, not UTF-8, no JSON or no object.
     """
     try:
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise UserError(f"{path} is not a file; {remedy}")
-        with path.open("rb") as file:
+        with open(open_plain(path), "rb") as file:
             found = file.read(most + 1)
         if len(found) > most:
             raise UserError(f"{path} is larger than {most / 1e6:.3g} MB, which is no file of ours; {remedy}")
@@ -76,9 +119,11 @@ def read_rows(path: Path, remedy: str | None = None) -> list[dict[str, Any]]:
     Raises:
       UserError: such a line, where there is a remedy.
     """
-    if not path.exists():
+    try:
+        with open(open_plain(path), "rb") as file:
+            lines = [line for line in file.read().split(b"\n") if line.strip()]
+    except FileNotFoundError:
         return []
-    lines = [line for line in path.read_bytes().split(b"\n") if line.strip()]
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -115,10 +160,11 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     The folder is made where it is missing. Text is written as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process is in the name, as two of them may write the same file, each with its own content.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name that nobody can foresee: two processes may write the same file, and no link may wait there.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+        with open(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that says what is wrong

@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from vae_jax.runtime.files import as_line, read_rows
+from vae_jax.runtime.files import as_line, open_plain, read_rows
 from vae_jax.types import UserError
 
 try:
@@ -40,7 +40,7 @@ class Lock:
         self.workdir, self._signature = workdir, None
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            self._file = open_plain(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as error:
             raise UserError(f"--workdir={workdir} cannot be written: {os.strerror(error.errno)}") from error
 
@@ -149,6 +149,14 @@ def join(workdir: Path) -> Lock:
         raise UserError(_refusal(lock.workdir))
     lock.sign(first=False)
     return lock
+
+
+def is_held(workdir: Path) -> bool:
+    """Whether a run holds the lock of a folder at this moment; nothing is made where there is none."""
+    if not (workdir / ".lock").exists():
+        return False
+    with Lock(workdir) as lock:
+        return not lock.lock(exclusive=True)
 
 
 def holders(workdir: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.runtime.files import as_line, read_rows, write_rows
+from vae_jax.runtime.files import as_line, open_to_append, read_rows, write_rows
 
 SHARES = {"clipped", "saturated", "skipped"}  # metrics whose line says how often, over the whole chunk
 COUNTS = {"skipped_in_a_row", "skipped_total"}  # for whoever watches the run, and in no line
@@ -27,7 +27,7 @@ class MetricsLog:
     def __init__(self, workdir: Path, step: int):
         self.path = workdir / "metrics.jsonl"
         self._evaluated = rewind(self.path, step)
-        self._file = self.path.open("a")
+        self._file = open_to_append(self.path)
         self._events = _event_writer(workdir, step)
 
     def __enter__(self):

@@ -26,6 +26,7 @@ from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.runs.sweep.session import Interrupted, Session
 from vae_jax.runs.workdir import claim_run_folder
 from vae_jax.runtime.checkpoint import Checkpoints
+from vae_jax.runtime.files import open_to_append
 from vae_jax.runtime.logs import Progress, line, rewind, update_rows
 from vae_jax.train.guard import MAX_SKIPPED
 from vae_jax.train.loop import Every, Hooks, fit
@@ -179,7 +180,7 @@ class _Recorder:
             own = {name: values[i] for name, values in metrics.items()}
             self._watch_skips[i](first, own)
             ends = first + length == job.run.config.num_steps
-            with (job.workdir / "metrics.jsonl").open("a") as file:
+            with open_to_append(job.workdir / "metrics.jsonl") as file:
                 for step, row in update_rows(first, own, ends, job.run.rates):
                     file.write(line(step, "train", row))
         self._show(first + length, length, metrics)

@@ -30,8 +30,9 @@ from __future__ import annotations
 import re
 
 from vae_jax.runtime.remote.mirror import Mirror
+from vae_jax.runtime.remote.store import local_path
 
-__all__ = ["Mirror", "is_remote"]
+__all__ = ["Mirror", "is_remote", "local_path"]
 
 
 def is_remote(workdir: str) -> bool:

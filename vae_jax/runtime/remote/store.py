@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from vae_jax.types import UserError
@@ -46,14 +47,28 @@ def at_once(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         return list(pool.map(function, items))
 
 
+def local_path(url: str) -> Path | None:
+    """Returns the path that a URL such as ``file://D`` is another spelling of; None where it leads elsewhere."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    fs, root = _locate(url)
+    return Path(root) if isinstance(fs, LocalFileSystem) else None
+
+
 def open_store(url: str) -> Any:
     """Returns fsspec's file system of what is below a URL, without a look whether it is there.
 
     Raises:
       UserError: fsspec knows no such store or lacks a package for it, or the URL names no place in it.
     """
-    from fsspec.core import url_to_fs
     from fsspec.implementations.dirfs import DirFileSystem
+
+    fs, root = _locate(url)
+    return DirFileSystem(root.rstrip("/"), fs)
+
+
+def _locate(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
 
     scheme = url.partition("://")[0]
     if "::" in url:
@@ -67,4 +82,4 @@ def open_store(url: str) -> Any:
         raise UserError(f"--workdir={url} is no place that fsspec can use ({one_line(error)})") from error
     if not root.strip("/"):
         raise UserError(f"--workdir={url} names no folder; write it as {scheme}://bucket/run")
-    return DirFileSystem(root.rstrip("/"), fs)
+    return fs, root
