@@ -1,4 +1,4 @@
-"""Files of a run: nothing is read or written through a link, a pipe waits for nobody, and what is torn is passed over."""
+"""Files of a run: nothing is read or written through a link, and a pipe waits for nobody."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import stat
 import pytest
 
 from vae_jax.runtime import files
-from vae_jax.runtime.logs import MetricsLog
 from vae_jax.runtime.lock import take
+from vae_jax.runtime.logs import MetricsLog
 from vae_jax.types import UserError
 
 

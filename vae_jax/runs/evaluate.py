@@ -98,9 +98,10 @@ def evaluate(config: Config) -> dict[str, Any]:
     if answer["bits_per_dim"] is not None:
         answer["iw_bits_per_dim"] = bits_per_dim(r, answer["iw_nll"])
     if r.config.likelihood == "gaussian":
-        # At the noise of the training error.
+        # At the noise of the training error, where train has measured it.
         known = answer | {"data_dim": r.data_dim, "train": measured.get("train")}
-        answer["calibrated_elbo"] = calibrated_elbo(known) if known["train"] else None
+        mse = known["train"].get("mse") if isinstance(known["train"], dict) else None
+        answer["calibrated_elbo"] = calibrated_elbo(known) if isinstance(mse, float) and mse > 0 else None
     answer["rate_parts"] = rate_parts(scores, key, config.rate_samples)
     names = split.dataset.factor_names
     disentangled = factor_scores([scores.posterior_mean], [split.factors], names, config.seed, split.description)
