@@ -145,7 +145,7 @@ def means_over_ragged_batches(settings: Settings, mean: Callable = np.mean) -> M
     one, latents = np.ones(1003), np.ones((1003, 2))
     batches = [slice(start, start + 250) for start in range(0, 1003, 250)]
     joined = [np.concatenate([values[b] for b in batches]) for values in (rate, distortion)]
-    scores = Scores(*joined, None, one, one, one, one, latents, latents, latents)
+    scores = Scores(*joined, None, one, one, one, one, one, latents, latents, latents)
     return Measured(summarise(scores, 784)["elbo"] + float(mean(rate + distortion)))
 
 

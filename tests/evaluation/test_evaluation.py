@@ -1,12 +1,17 @@
 """Evaluation: exact over every example, one ELBO, and numbers whose value is known."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vae_jax import likelihoods, models
 from vae_jax.evaluation import Evaluator, make_scorer, make_swapped, summarise
+from vae_jax.evaluation.rate import active_units, information_per_latent, used_latents
 from vae_jax.gaussian import DiagGaussian
+from vae_jax.runs.results import _latents
 from vae_jax.types import VAE
 
 EVENT = (4, 4, 1)
@@ -132,7 +137,40 @@ def test_predicted_sigma_at_its_bound_is_counted():
     scores = make_scorer(Evaluator(vae, likelihood))(
         {"model": {}, "likelihood": {}}, jnp.zeros((3, 4)), jax.random.key(0)
     )
-    assert summarise(scores, 4)["sigma_at_bound"] == 0.5
+    s = summarise(scores, 4)
+    assert s["sigma_at_bound"] == 0.5  # x is the mean, so each density is that of the bound at its top
+    assert s["nats_at_bound"] == pytest.approx(-2 * (math.log(0.01) + 0.5 * math.log(2 * math.pi)), rel=1e-5)
+
+
+def test_a_sigma_that_the_bound_holds_back_counts_as_at_it():
+    # Trained sigmas of constant dimensions stop at 1.05 to 1.2 times the bound, of which 1% saw none.
+    likelihood = likelihoods.gaussian("per_dimension", sigma=0.1, min_sigma=0.01)
+    vae = VAE(lambda key: {}, lambda p, x: DiagGaussian(jnp.zeros(1), jnp.zeros(1)), lambda p, z: jnp.zeros(3))
+    own = {"u": jnp.log(jnp.expm1(jnp.log(jnp.array([1.05, 1.2, 2.0]))))}
+    params = {"model": {}, "likelihood": own}
+    s = summarise(make_scorer(Evaluator(vae, likelihood))(params, jnp.zeros((3, 3)), jax.random.key(0)), 3)
+    assert s["sigma_at_bound"] == pytest.approx(2 / 3)
+    expected = -math.log(0.01**2 * 1.05 * 1.2) - math.log(2 * math.pi)
+    assert s["nats_at_bound"] == pytest.approx(expected, rel=1e-5) and s["nats_at_bound"] < -s["distortion"]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_a_latent_is_used_by_what_it_carries_at_any_scale(scale):
+    # Signal to noise 3 in the first latent, in the second 0.001, in the third nothing; a shift is no information.
+    rng = np.random.default_rng(0)
+    mean, variance = rng.normal(size=(4000, 3)), np.ones(3)
+    mean = scale * ((mean - mean.mean(0)) / mean.std(0) * np.sqrt([3.0, 1e-3, 0.0]) + 5.0)
+    found = information_per_latent(mean, np.broadcast_to(scale**2 * variance, mean.shape))
+    np.testing.assert_allclose(found, 0.5 * np.log1p([3.0, 1e-3, 0.0]), rtol=1e-9, atol=1e-12)
+    assert used_latents(found) == 1 and active_units(mean).sum() == (scale == 1)
+    assert used_latents([np.nan, 1.0]) is None
+
+
+def test_few_test_examples_leave_the_verdict_to_the_training_split():
+    train, test = ({"used_latents": used, "information_per_latent": [0.1 * used]} for used in (7, 3))
+    for rows, expected in (((500, 900), (3, "test", 500)), ((1, 900), (7, "train", 900)), ((3, 4), (None, "train", 4))):
+        found = _latents(test, train, *rows)
+        assert (found["used_latents"], found["latents_split"], found["latents_rows"]) == expected
 
 
 def test_swapped_codes_say_what_z_is_worth():

@@ -169,6 +169,32 @@ def active_units(mean, threshold: float = 0.01) -> np.ndarray:
     return np.var(np.asarray(mean, np.float64), axis=0) > threshold
 
 
+# What Burda's variance of 0.01 is worth where E[mu^2 + tau^2] = 1: -log(1 - 0.01) / 2.
+USED = 0.005
+
+
+def information_per_latent(mean, variance) -> np.ndarray:
+    """Returns what each latent carries whatever its scale, ``[d]``: (log Var[z_j] - E[log tau_j^2]) / 2, nats.
+
+    That is the least mean KL to any Gaussian prior of its own mean and variance, and so the largest mutual information
+    of example and z_j that such moments allow; with one tau^2 for all examples it is log(1 + signal / noise) / 2.
+    ``active_units`` asks for a variance instead, and calls unused what a decoder of steep first layer reads at a small
+    scale.
+
+    Args:
+      mean, variance: of the posteriors q(z|x_n), ``[n, d]``.
+    """
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    total = np.var(mean, axis=0) + np.mean(variance, axis=0)
+    return np.maximum(0.5 * (np.log(total) - np.mean(np.log(variance), axis=0)), 0.0)
+
+
+def used_latents(information) -> int | None:
+    """Returns how many latents carry more than ``USED`` nats; None where a posterior is not a number."""
+    information = np.asarray(information)
+    return None if np.isnan(information).any() else int(np.sum(information > USED))
+
+
 def second_moments(mean, logvar) -> np.ndarray:
     """Returns E[mu^2 + tau^2] over the data per latent, ``[d]``: the aggregate posterior's, in closed form.
 

@@ -43,6 +43,9 @@ RATE_SAMPLES = 500
 RELIABILITY_LIMIT = 2000
 # Fewer examples say little about disentanglement.
 LEAST_ROWS = 1000
+# Below so many test examples the training split says which latents are used, and below a handful nothing does: the
+# variance of the means over n rows is known to a share of sqrt(2 / n), and over one row it is 0.
+LATENT_ROWS, HANDFUL = 100, 10
 
 
 class Instruments(NamedTuple):
@@ -111,6 +114,7 @@ def measure(r: Run, state: TrainState, train, test, instruments: Instruments) ->
         "step": int(state.step),
         "skipped": int(state.skipped.total),
         **on_test,
+        **_latents(on_test, on_train, len(test_scores.rate), len(train_scores.rate)),
         "calibrated_elbo": calibrated_elbo(on_test | {"data_dim": dim, "train": on_train}) if gaussian else None,
         "iw_samples": c.iw_samples,
         "beta": beta,
@@ -142,10 +146,18 @@ def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01
     """
     summary = summarise(scores, r.data_dim, active_threshold)
     if r.config.likelihood != "gaussian":
-        summary |= {"calibration": None, "sigma": None, "sigma_at_bound": None}
+        summary |= dict.fromkeys(("calibration", "sigma", "sigma_at_bound", "nats_at_bound"))
     if r.is_text:
         summary |= text_numbers(summary, rows[: len(scores.rate)], r.dataset.entropy)
     return summary | {"bits_per_dim": bits_per_dim(r, -summary["elbo"])}
+
+
+def _latents(on_test, on_train, test: int, train: int) -> dict[str, Any]:
+    """Returns which latents are used, by the split that has the rows to tell, and which split that is."""
+    split, summary, rows = ("test", on_test, test) if test >= min(LATENT_ROWS, train) else ("train", on_train, train)
+    used = None if rows < HANDFUL else summary["used_latents"]
+    information = summary["information_per_latent"]
+    return {"used_latents": used, "information_per_latent": information, "latents_split": split, "latents_rows": rows}
 
 
 def _predicted_active(r: Run, beta: float) -> int | None:
