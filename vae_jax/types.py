@@ -172,6 +172,17 @@ class UserError(Exception):
         super().__init__(one_line(message))
 
 
+# What moves a cursor, colours a terminal or turns the direction of writing: all of C0 and C1 but tabs and line ends.
+_CONTROL = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], " "
+)
+
+
+def printable(text: str) -> str:
+    """Puts a space in place of each control character but tabs and line ends: a name that is chosen is only shown."""
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
 def one_line(text: str, most: int = LONGEST) -> str:
     """Puts ``text`` on one line: what cannot be printed becomes a space, and the middle goes where it is too long."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from vae_jax.linear_vae import learned_variance, predict
+from vae_jax.report.sweep.grouping import arrange
 from vae_jax.theory.prospects import calibrated, frontier
 
 D, M = 784, 20
@@ -122,6 +123,7 @@ def cases():
 
 
 CASES = cases()
+SWEEPS = {name: arrange(*case) for name, case in CASES.items()}
 
 
 def plain(beta, seed=0, **values):

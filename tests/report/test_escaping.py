@@ -1,6 +1,7 @@
 """Words that somebody else chose, on the pages and in the figures of the report: they are shown, and do nothing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from made_sweeps import plain
 from experiments.papers.figures import COLUMNS, annealing, comparison
 from vae_jax.report import Finding, page, summary_lines, write_report
 from vae_jax.report.figure import Figure, draw, label_of
-from vae_jax.report.sweep import table_lines, write_sweep_report
+from vae_jax.report.formatting import aligned
+from vae_jax.report.reading.finding import as_lines
+from vae_jax.report.sweep import load_sweep, terminal_lines, write_sweep_report
 from vae_jax.types import UserError
 
 FORMULAS = (
@@ -96,7 +99,7 @@ def test_the_page_of_a_sweep_shows_every_word_and_obeys_none(tmp_path):
     (tmp_path / "sweep.json").write_text(json.dumps(summary))
     seen = harmless(write_sweep_report(tmp_path).read_text())
     assert "".join(seen.words).replace("\N{NO-BREAK SPACE}", " ").count("onerror=alert(1)") > 5
-    assert all("\n" not in line for line in table_lines(rows))
+    assert all("\n" not in line for line in terminal_lines(load_sweep(tmp_path)))
 
 
 @pytest.mark.parametrize("words", [MARKUP, "5'e9", '1"2', "1e" + "9" * 5000, "&lt;b&gt;", "\ud800", "</style>", "]]>"])
@@ -110,6 +113,21 @@ def test_every_part_of_a_page_escapes(words):
     assert seen.tags <= set("html head meta title style body h1 h2 p b table thead tbody".split()) | set(
         "tr th td dl div dt dd sup".split()
     )
+
+
+def test_control_characters_reach_neither_page_nor_terminal(tmp_path):
+    words = "a\x1b[31m\x9b1m\u202e\x07b\x00"
+    write_run(tmp_path, results(warnings=[words], headline=words), config(dataset=words, columns=words), metrics(100))
+    (tmp_path / "sentences.json").write_text(json.dumps({"samples": [words]}))
+    source = write_report(tmp_path).read_text()
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    row = plain(1.0, dataset=words, protocol=words) | {"run": words, "asked": {words: words}}
+    (folder / "sweep.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"asked": {words: "c"}}) + "\n")
+    source += write_sweep_report(folder).read_text()
+    lines = [*terminal_lines(load_sweep(folder)), *as_lines([Finding("a", True, words)]), aligned(["a"], [[words]])]
+    shown = source + "\n".join(lines)
+    assert shown.count("[31m") > 5 and not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", shown)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 
 import pytest
 from helpers.made_runs import D, M, config, metrics, results
 
 from vae_jax.report import read, summary_lines
 from vae_jax.report.formatting import duration, number, setting
+from vae_jax.report.reading.finding import is_collapsed, trend_of
 
 
 def find(topic, results, config=None, metrics=()):
@@ -36,6 +39,19 @@ def parts(mutual, total, each):
     return ALIVE | {"rate_parts": {"cap": CAP} | {k: {"value": v, "error": 0.01} for k, v in values.items()}}
 
 
+def of_few(count):
+    return {"rate_parts": {"cap": math.log(count)}}
+
+
+def lines_of(*elbos):
+    """Test lines of these ELBOs, 100 steps apart."""
+    return [{"split": "test", "step": 100 * (i + 1), "elbo": elbo} for i, elbo in enumerate(elbos)]
+
+
+RISING, FLAT, FALLING = lines_of(-90, -60, -50, -40, -30), lines_of(-9, 29, 30, 30, 30), lines_of(-9, 36.0, 34, 32, 30)
+OVERFIT = {"elbo": 30.0, "train": {"elbo": 38.0}}
+
+
 def trained(train, test):
     return {"calibration": test, "train": {"calibration": train}}
 
@@ -60,7 +76,14 @@ FINDINGS = [
     ("Calibration", trained(0.96, 0.97), {}, 0, "Nearly calibrated"),
     ("Calibration", trained(0.16, 0.17), {}, 1, "train longer"),
     ("Calibration", trained(4.0, 4.1), {"precision": "fixed"}, 1, "overconfident"),
-    ("Calibration", trained(1.0, 1.3), {}, 1, "unseen data is reconstructed worse"),
+    ("Calibration", trained(1.0, 1.3), {}, 1, "on the training split only|unseen data is reconstructed worse"),
+    ("Calibration", trained(0.2, 0.2) | {"sigma": 1e-3}, {"min_sigma": 1e-3}, 1, "--min_sigma=0.001|scale the data"),
+    ("Calibration", trained(0.16, 0.17), {"precision": "fixed", "min_sigma": 0.5}, 1, "would stop at --min_sigma=0.5"),
+    ("Collapse", DEAD | {"lambda_max": 0.0}, {}, 1, "nothing to encode"),
+    ("Collapse", DEAD | {"lambda_max": 1e-9, "water_level": 1e-6}, {"min_sigma": 1e-3}, 1, "scale them to a spread"),
+    ("Collapse", {"active_units": 0} | of_few(1), {}, 0, "no verdict"),
+    ("Collapse", ALIVE | {"active_units": 0, "swapped_distortion": 370.0}, {}, 0, "Not collapsed"),
+    ("Collapse", ALIVE | {"active_units": 3, "used_latents": 0}, {}, 1, "Collapsed"),
     ("Calibration", trained(None, 1.3), {}, 1, "on the test split"),
     ("Weight", {}, {}, 0, "is a bound"),
     ("Weight", {"beta": 4.0, "water_level": 0.04}, {}, 0, "beta = 4|not a bound|sigma = 0.2000 at beta = 1"),
@@ -84,8 +107,13 @@ FINDINGS = [
     ("Latents", {}, {}, 0, "13 of 16 latents are used; a linear model would use 12"),
     ("Latents", {"second_moment": [1.0] * (M - 1) + [2.5]}, {}, 1, "2.500 in latent 15"),
     ("Latents", {"second_moment": [1.0] * (M - 1) + [2.5]}, {"weighting": "free_bits"}, 0, "13 of 16"),
+    ("Latents", {"second_moment": [2.5] * M, "beta": 0.0}, {}, 0, "13 of 16"),
+    ("Latents", {"second_moment": [1.3] * M} | of_few(50), {}, 0, "13 of 16"),
+    ("Latents", {"active_units": 1, "used_latents": 13}, {}, 0, "13 of 16 latents are used|above 0.01, it would be 1"),
     ("Latents", {"active_units": M}, {}, 0, "a wider code"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 35.0}}, {}, 1, "a gap of 5.000 nats, 29% of what|verfitting"),
+    ("Generalisation", {"elbo": 30.0, "train": {"elbo": 300.0}}, {}, 1, "more than all that the code carries"),
+    ("Generalisation", {"elbo": 30.0, "train": {"elbo": 300.0}} | of_few(3), {}, 0, "no verdict"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 31.0}}, {}, 0, "a gap of 1.000"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 33.0}}, {}, 0, "some overfitting"),
     ("Posterior", {}, {}, 0, "1.310 nats below the negative ELBO"),
@@ -96,10 +124,12 @@ FINDINGS = [
     ("Units", {"bits_per_dim": 3.2}, {"likelihood": "bernoulli"}, 0, "of black and white pixels"),
     ("Units", {"bits_per_dim": None}, {"likelihood": "bernoulli", "soft_targets": True}, 1, "no density"),
     ("Units", {"bits_per_dim": 3.2}, {"likelihood": "discretized_logistic"}, 0, "comparable as it is"),
-    ("Divergence", {"elbo": None, "distortion": None}, {}, 1, "elbo and distortion: not finite"),
+    ("Divergence", {"elbo": None, "distortion": None}, {}, 1, "elbo and distortion: not finite|learning rate"),
+    ("Divergence", {"elbo": None, "lambda_max": 1e8}, {}, 1, "variance is 1.00e8; scale its columns"),
     ("Skipped updates", {"skipped": 3, "step": 300}, {}, 1, "3 of 300 updates (1.0%) were skipped"),
     ("Skipped updates", {"skipped": 151, "step": 300}, {}, 1, "more than half"),
     ("Noise at its bound", {"sigma_at_bound": 0.25}, {}, 1, "25.0%"),
+    ("Noise at its bound", {"sigma_at_bound": 0.25, "nats_at_bound": 1129.0}, {}, 1, "1129 nats of the ELBO"),
     ("Clipping", {"clipped": 0.9}, {}, 1, "90.0%"),
     ("From the run", {"warnings": ["look here"]}, {}, 1, "look here"),
     ("Prior", parts(7.9, 1.0, 1.1), {}, 0, "together 2.100 nats"),
@@ -112,7 +142,8 @@ FINDINGS = [
     ("Decoder", ALIVE | {"swapped_distortion": 74.9}, {}, 1, "Ignores"),
     ("Decoder", ALIVE | {"swapped_distortion": 75.1}, {}, 0, "Listens"),
     ("Intervals", coverage(0.9), {}, 0, "About right|90.0%"),
-    ("Intervals", coverage(0.97), {}, 1, "Over-dispersed|97.0%"),
+    ("Intervals", coverage(0.97), {}, 1, "Over-dispersed|97.0%|right on average"),
+    ("Intervals", coverage(0.97) | trained(0.5, 0.5), {}, 1, "noise assumed is too big"),
     ("Intervals", coverage(0.82), {}, 1, "Under-dispersed|82.0%"),
 ]
 
@@ -134,14 +165,97 @@ SILENT = [
     ("Skipped updates", {"skipped": 0}),
     ("Prior", parts(7.9, 1.0, 1.1) | {"rate": 0.01}),
     ("Prior", {}),
-    ("Decoder", ALIVE | {"swapped_distortion": 71.0, "active_units": 0}),
+    ("Decoder", ALIVE | {"swapped_distortion": 70.05, "active_units": 0}),
     ("Intervals", {"reliability": {"skipped": "no density"}}),
+    ("Prior", parts(7.9, 1.0, 1.1) | of_few(3)),
+    ("Decoder", ALIVE | {"swapped_distortion": 70.0} | of_few(1)),
+    ("Latents", of_few(1)),
 ]
 
 
 @pytest.mark.parametrize(("topic", "changes"), SILENT)
 def test_no_finding(topic, changes):
     assert find(topic, results(**changes), config()) is None
+
+
+# Topic, changes of the results, test lines, whether attention is asked for, words that must and must not be there.
+OVER_TIME = [
+    ("Generalisation", OVERFIT, RISING, 0, "46% of what the code carries; the test ELBO still rises", "overfitting"),
+    ("Generalisation", OVERFIT, FLAT, 1, "overfitting. More data or a smaller network", "earlier stop"),
+    ("Generalisation", OVERFIT, FALLING, 1, "highest at step 200, 36.00 nats|earlier stop", "rises"),
+    ("Generalisation", OVERFIT, lines_of(30), 1, "overfitting", "earlier stop"),
+    ("Collapse", DEAD | {"water_level": 0.01}, RISING, 1, "train on before reading", "failure of optimisation"),
+    ("Collapse", DEAD | {"water_level": 0.01}, FLAT, 1, "failure of optimisation", "train on"),
+    ("Decoder", ALIVE | {"swapped_distortion": 71.0}, RISING, 0, "so far|train on", "Weaken"),
+    ("Decoder", ALIVE | {"swapped_distortion": 71.0}, FALLING, 1, "Weaken the decoder", "train on"),
+    ("Calibration", trained(0.16, 0.17), FALLING, 1, "give it a higher learning rate", "train longer"),
+    ("Latents", {"second_moment": [1.5] * M}, FALLING, 1, "do not trust samples", "train longer"),
+    ("Latents", {"active_units": M}, FALLING, 0, "16 of 16", "a wider code"),
+    ("Prior", parts(6.0, 2.9, 1.1), FALLING, 1, "A heavier weight or", "longer training"),
+]
+
+
+@pytest.mark.parametrize(("topic", "changes", "lines", "attention", "words", "never"), OVER_TIME)
+def test_a_finding_over_the_steps(topic, changes, lines, attention, words, never):
+    finding = find(topic, results(**changes), config(), lines)
+    assert finding.attention == bool(attention), finding.text
+    assert all(word in finding.text for word in words.split("|")) and never not in finding.text, finding.text
+
+
+def test_the_trend_of_the_test_elbo():
+    assert [trend_of(lines, 17.0).direction for lines in (RISING, FLAT, FALLING)] == ["rises", "stays", "falls"]
+    assert (
+        trend_of(lines_of(-5), 1.0) is None and trend_of([{"split": "test", "step": 1, "elbo": None}] * 3, 1.0) is None
+    )
+
+
+# Real situations: what the numbers are, how the test ELBO went, and words that must and must not be in the reading.
+HALF = parts(6.0, 2.9, 1.1)
+SITUATIONS = {
+    "untrained": (DEAD | {"step": 700, "water_level": 0.07, "train": {"elbo": -60.0, "calibration": 0.6}}, RISING),
+    "rising": (HALF | {"elbo": 30.0, "train": {"elbo": 38.0, "calibration": 0.8}, "second_moment": [0.6] * M}, RISING),
+    "flat": (HALF | {"swapped_distortion": 90.0} | coverage(0.97), FLAT),
+    "overfit": (
+        HALF
+        | {"elbo": 1.0, "calibration": 1.4, "train": {"elbo": 38.0, "calibration": 1.0, "rate": 22.0}}
+        | {"second_moment": [1.6] * M, "active_units": M, "swapped_distortion": 71.0},
+        FALLING,
+    ),
+    "collapsed": (DEAD | {"water_level": 0.01, "swapped_distortion": 70.0, "second_moment": [0.5] * M}, FLAT),
+    "collapsed and falling": (DEAD | OVERFIT | {"water_level": 0.01}, FALLING),
+    "tiny": (OVERFIT | {"elbo": -900.0, "second_moment": [0.5] * M} | of_few(9), FALLING),
+    "one example": ({"active_units": 0, "elbo": -24717.0, "calibration": 12358.0} | of_few(1), ()),
+    "no metrics": (OVERFIT | HALF | {"train": {"elbo": 900.0, "rate": 22.0, "calibration": 1.2}}, ()),
+}
+KINDS = ({}, {"precision": "fixed"}, {"weighting": "pi", "target_kl": 5.0}, {"likelihood": "bernoulli"})
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_no_sentence_contradicts_another(name):
+    changes, lines = SITUATIONS[name]
+    for flags, (beta, bound) in itertools.product(KINDS, ((1.0, None), (0.0, None), (4.0, 0.2))):
+        numbers = results(**changes | {"beta": beta, "sigma_at_bound": bound})
+        findings = read(numbers, config(min_sigma=1e-3, **flags), lines)
+        text = " ".join(f.text for f in findings)
+        assert len({f.topic for f in findings}) == len(findings)
+        longer = re.search("[Tt]rain (longer|on)|longer training", text)
+        assert not (longer and "earlier stop" in text), text
+        assert not (re.search("(?<!no )overfitting", text) and "still rises" in text), text
+        assert all(float(share) <= 100.0 for share in re.findall(r"([\d.]+)%", text)), text
+        assert not any(f.attention and re.match("(Nearly c|C)alibrated:", f.text) for f in findings), text
+        assert not (beta == 0.0 and "E[mu^2" in text), text
+        assert not ("Collapsed" in text and re.search("wider code|Listens|Not collapsed", text)), text
+        if name in ("tiny", "one example"):
+            assert not re.search("Collapsed|overfitting|E\\[mu|Ignores|islands", text) and "no verdict" in text, text
+        if name == "untrained":
+            assert "train on before reading more" in text and "failure" not in text, text
+
+
+def test_collapse_is_judged_by_what_is_carried():
+    assert is_collapsed({"rate": 8.8, "active_units": 0})
+    assert not is_collapsed({"rate": 8.8, "active_units": 0, "distortion": 1.0, "swapped_distortion": 371.0})
+    assert not is_collapsed({"rate": 8.8, "active_units": 0, "used_latents": 9})
+    assert not is_collapsed({"rate": 8.8, "active_units": 0} | of_few(1)) and is_collapsed({"rate": 0.05} | of_few(1))
 
 
 def test_calibration_of_a_fixed_sigma_says_what_would_be_calibrated():
@@ -166,8 +280,8 @@ def test_the_summary_is_the_reading_as_text():
     numbers = results(warnings=["the ramp never\nended"])
     lines = summary_lines(numbers, config())
     assert "rate 17.42" in lines[0]
-    assert lines[-1] == "! From the run: the ramp never ended"
-    assert len(lines) == 1 + len(read(numbers, config()))
+    assert len(lines) == len(read(numbers, config())) and not any("ramp" in line for line in lines)  # said before
+    assert read(numbers)[-1] == ("From the run", True, "the ramp never\nended")
     assert summary_lines({}) and summary_lines(numbers)
 
 

@@ -13,7 +13,7 @@ import pytest
 from helpers.made_runs import FIGURES, M, Page, all_pictures, code_pictures, config, curve, metrics, results, write_run
 
 from experiments.papers.figures import comparison, table_lines
-from vae_jax.report import Run, load, write_report
+from vae_jax.report import Run, load, read, write_report
 from vae_jax.report.image_grids import interpolations, reconstructions, samples, tempered, traversals
 from vae_jax.report.latent_figures import THRESHOLD, embedding
 from vae_jax.report.page import typeset
@@ -119,6 +119,25 @@ def test_lines_of_a_killed_and_resumed_run(tmp_path):
     assert read_back[2]["rate"] == 99.0
 
 
+LINES = metrics(400)
+DAMAGED = {
+    "no lines": [],
+    "the test line of a run that was finished again": [line for line in LINES if line["split"] == "test"][-1:],
+    "one training line": LINES[:1],
+    "only nulls": [dict.fromkeys(line) | {k: line[k] for k in ("step", "split")} for line in LINES],
+    "huge numbers": [dict.fromkeys(line, 1e299) | {k: line[k] for k in ("step", "split")} for line in LINES],
+    "no such step": [LINES[0] | {"step": -5}, LINES[0] | {"step": 1e299}],
+    "zeros": [dict.fromkeys(line, 0) | {k: line[k] for k in ("step", "split")} for line in LINES],
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+@pytest.mark.parametrize("numbers", [results(), {}])
+def test_lines_that_are_lost_or_damaged_are_left_out(tmp_path, name, numbers):
+    page = page_of(write_run(tmp_path, numbers, config(), DAMAGED[name], torn=True))
+    assert "Configuration" in page.text and read(numbers, config(), load(tmp_path).metrics)
+
+
 def test_a_run_without_results_says_so(tmp_path):
     write_run(tmp_path, config=config(), metrics=metrics(steps=100))
     for folder in (tmp_path, tmp_path / "nowhere"):
@@ -139,21 +158,39 @@ def test_it_reads_files_only():
 # The figures
 
 
-@pytest.mark.parametrize(("n", "shape"), [(1, (8, 8, 1)), (7, (12, 5, 3)), (33, (64, 64, 3)), (5, (13,))])
-def test_pictures_and_rows_of_any_size_and_number(n, shape):
+SIGNALS = np.sin(np.linspace(0.0, 6.0, 13) + np.arange(33.0)[:, None])  # [33, 13]
+TABLE = np.random.default_rng(0).normal(size=(33, 13)) * 10.0 ** np.arange(13)
+
+
+@pytest.mark.parametrize(("n", "shape"), [(1, (8, 8, 1)), (7, (12, 5, 3)), (33, (64, 64, 3)), (33, (13,))])
+def test_pictures_and_signals_of_any_size_and_number(n, shape):
     shown = {
-        k: np.random.default_rng(0).uniform(-0.1, 1.1, (n, *shape)) for k in ("inputs", "reconstructions", "samples")
+        k: np.random.default_rng(0).uniform(-0.1, 1.1, (n, *shape)) if len(shape) == 3 else SIGNALS.copy()
+        for k in ("inputs", "reconstructions", "samples")
     }
     shown["samples"][(0,) * (1 + len(shape))] = math.nan
     for figure in (reconstructions, samples):
         assert figure(NOTHING._replace(pictures=shown)).png.startswith(PNG)
 
 
-@pytest.mark.parametrize("event", [(8, 8, 1), (1, 2, 3), (64, 40, 3), (13,), (1,)])
+@pytest.mark.parametrize("event", [(8, 8, 1), (1, 2, 3), (64, 40, 3), (13,)])
 def test_figures_of_the_code(event):
-    figures = [figure(NOTHING._replace(pictures=code_pictures(event, image=len(event) == 3))) for figure in CODE]
+    pictures = code_pictures(event, image=len(event) == 3) | ({} if len(event) == 3 else {"inputs": SIGNALS})
+    figures = [figure(NOTHING._replace(pictures=pictures)) for figure in CODE]
     assert all(figure.png.startswith(PNG) and figure.alt for figure in figures)
     assert "\N{MINUS SIGN}2.0 to 2.0" in figures[0].caption and "60% of the variance" in figures[3].caption
+
+
+def test_nothing_is_drawn_across_the_columns_of_a_table_and_no_mean_of_categories():
+    pictures = code_pictures((13,), image=False) | dict.fromkeys(("inputs", "reconstructions", "samples"), TABLE)
+    for flags in ({}, {"likelihood": "columns", "columns": "gaussian:10,categorical(4):3"}):
+        run = NOTHING._replace(pictures=pictures, config=config(**flags))
+        drawn = reconstructions(run)
+        assert drawn.png.startswith(PNG) and ("3 columns of categories are left out" in drawn.caption) == bool(flags)
+        for figure in (samples, *CODE[:3]):
+            assert figure(run).png is None and "columns of a table make no picture" in figure(run).caption
+    names = NOTHING._replace(pictures=pictures, config=config(likelihood="columns", columns="bernoulli:13"))
+    assert reconstructions(names).png is None and "no column" in reconstructions(names).caption
 
 
 def test_figures_of_the_code_that_cannot_be_drawn():

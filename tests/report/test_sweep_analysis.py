@@ -6,25 +6,40 @@ import math
 
 import numpy as np
 import pytest
-from made_sweeps import BETAS, CASES, fixed, grid, lost, plain, row, summary, theory
+from made_sweeps import BETAS, CASES, SWEEPS, fixed, grid, lost, plain, row, summary, theory
 
-from vae_jax.report.sweep import collapse as collapse_reader
-from vae_jax.report.sweep import recommendation
-from vae_jax.report.sweep.collapse import Onset, agrees
-from vae_jax.report.sweep.collapse import onset_of as collapse
+from vae_jax.report.reading.finding import as_lines
+from vae_jax.report.sweep import recommendation, terminal_lines
+from vae_jax.report.sweep.collapse import Onset, agrees, collapse, onset_of
 from vae_jax.report.sweep.frontier_shape import knee_of as knee
-from vae_jax.report.sweep.frontier_shape import violations as monotone
-from vae_jax.report.sweep.grouping import MOST_GROUPS, along, distortion, elbo, groups, rms, settings
+from vae_jax.report.sweep.frontier_shape import violations
+from vae_jax.report.sweep.grouping import MOST_GROUPS, arrange
 from vae_jax.report.sweep.linear_theory import predicted_collapse
-from vae_jax.report.sweep.recommendation import best
-from vae_jax.report.sweep.sweep_findings import compare_methods, methods, read_sweep, summary_lines
+from vae_jax.report.sweep.sweep_findings import compare_methods, methods, read_sweep
 from vae_jax.report.sweep.sweep_tables import table_lines
 
 
+def findings(sweep):
+    by_topic = {f.topic: f for f in read_sweep(sweep)}
+    assert len(by_topic) == len(read_sweep(sweep))
+    return by_topic
+
+
 def found(topic, rows, **changes):
-    hits = [f for f in read_sweep(rows, summary(rows, **changes)) if f.topic == topic]
-    assert len(hits) <= 1
-    return hits[0] if hits else None
+    return findings(arrange(rows, summary(rows, **changes))).get(topic)
+
+
+def best(rows):
+    return recommendation.best(arrange(rows))
+
+
+def onset(rows):
+    return onset_of(arrange(rows).settings)
+
+
+def monotone(rows):
+    (group,) = arrange(rows).groups("beta")
+    return violations(group)
 
 
 # The analysis, from numbers made by hand
@@ -55,7 +70,7 @@ def test_what_has_no_knee():
 
 
 @pytest.mark.parametrize(
-    ("rates", "onset"),
+    ("rates", "bracket"),
     [
         ({1: [5, 5], 2: [1, 1], 4: [0, 0], 8: [0, 0]}, Onset(2, 4)),
         ({1: [5, 5], 2: [0, 1], 4: [0, 0]}, Onset(2, 4, (2,))),  # one seed lives: it is not where all are collapsed
@@ -66,17 +81,17 @@ def test_what_has_no_knee():
         ({}, Onset(None, None)),
     ],
 )
-def test_the_onset_of_collapse_is_bracketed(rates, onset):
+def test_the_onset_of_collapse_is_bracketed(rates, bracket):
     runs = [
         plain(float(b), s, rate=r, **({"status": "diverged"} if r is None else {}))
         for b, seeds in rates.items()
         for s, r in enumerate(seeds)
     ]
-    assert collapse(runs[::-1]) == onset
+    assert onset(runs[::-1]) == bracket
 
 
 def test_a_code_without_an_active_latent_is_collapsed_at_any_rate():
-    assert collapse([plain(1.0), plain(2.0, active_units=0, rate=3.0)]) == Onset(1.0, 2.0)
+    assert onset([plain(1.0), plain(2.0, active_units=0, rate=3.0)]) == Onset(1.0, 2.0)
 
 
 def test_agreement_within_a_factor_of_two():
@@ -138,18 +153,20 @@ def test_the_best_and_what_cannot_be_told_from_it():
 def test_the_best_is_by_the_calibrated_bound():
     runs = [plain(1.0, elbo=50.0, calibrated_elbo=10.0), plain(2.0, elbo=-90.0, calibrated_elbo=11.0)]
     assert best(runs).setting.flags == {"beta": 2.0}
-    assert distortion(runs[1]) == -12.0 and elbo(runs[1]) == 11.0 and rms(plain(1.0, mse=0.25)) == 0.5
+    (_, measured) = arrange(runs).rows
+    assert measured["common_distortion"] == -12.0 and measured["common_elbo"] == 11.0
+    assert arrange([plain(1.0, mse=0.25)]).rows[0]["rms"] == 0.5
 
 
 def test_two_methods_are_compared_at_equal_flags():
     many = [plain(b, s, rate=10 / b + s, elbo=-1.0) for b in (1.0, 2.0) for s in (0, 1)]
     one = [plain(b * (1 + 1e-9), method="multi_rate", rate=10 / b + d, elbo=-1.5) for b, d in ((1.0, 1.5), (2.0, -2.5))]
-    differences = compare_methods(many + one + [plain(7.0, method="multi_rate")])
+    differences = compare_methods(arrange(many + one + [plain(7.0, method="multi_rate")]))
     assert [d.rate for d in differences] == pytest.approx([1.0, -3.0])
     assert [d.elbo for d in differences] == pytest.approx([-0.5, -0.5])
-    text = methods(many + one, {}).text
+    text = methods(arrange(many + one)).text
     assert "at 2 settings" in text and "-3.0 nats at most (beta = 2)" in text and "-0.50 nats" in text
-    assert compare_methods(many) == [] and methods(many, {}) is None
+    assert compare_methods(arrange(many)) == [] and methods(arrange(many)) is None
     assert best([*many, plain(9.0, method="multi_rate", elbo=99.0)]).setting.method == "separate"
 
 
@@ -157,53 +174,51 @@ def test_two_methods_are_compared_at_equal_flags():
 
 
 def test_groups_are_what_is_asked_apart_from_the_weight():
-    rows, _ = CASES["two_latents"]
-    made = groups(rows)
+    rows, made = CASES["two_latents"][0], SWEEPS["two_latents"].groups()
     assert [(g.name, len(g.settings)) for g in made] == [("latent_dim = 5", 13), ("latent_dim = 20", 13)]
-    assert all(len(s.runs) == 2 for g in made for s in g.settings) and len(settings(rows)) == 26
-    assert [s.flags["beta"] for s in groups(rows[::-1])[0].settings] == BETAS
-    assert [g.name for g in groups(CASES["multi_rate"][0])] == ["trained separately", "one network for all"]
+    assert all(len(s.runs) == 2 for g in made for s in g.settings) and len(SWEEPS["two_latents"].settings) == 26
+    assert [s.flags["beta"] for s in arrange(rows[::-1]).groups()[0].settings] == BETAS
+    assert [g.name for g in SWEEPS["multi_rate"].groups()] == ["trained separately", "one network for all"]
 
 
 def test_what_a_sweep_runs_along():
     expected = {"plain": "beta", "one_beta": "beta", "learning_rate": "learning_rate", "models": "model"}
-    assert {name: along(CASES[name][0]) for name in expected} == expected
-    assert along(CASES["models"][0], numeric=True) == "beta" and along(CASES["random"][0]) == "beta"
-    normed = [plain(b, asked={"beta_norm": b / 8, "seed": 0}) for b in (1.0, 2.0)]
-    assert along(normed) == "beta" and [s.name for s in groups(normed)[0].settings] == [
-        "beta_norm = 0.125",
-        "beta_norm = 0.25",
-    ]
+    assert {name: SWEEPS[name].along(numeric=False) for name in expected} == expected
+    assert SWEEPS["models"].along() == "beta" and SWEEPS["random"].along() == "beta"
+    normed = arrange([plain(b, asked={"beta_norm": b / 8, "seed": 0}) for b in (1.0, 2.0)])
+    assert normed.along() == "beta"
+    assert [s.name for s in normed.groups()[0].settings] == ["beta_norm = 0.125", "beta_norm = 0.25"]
 
 
 def test_weights_of_several_fixed_sigmas_share_one_frontier_and_not_one_onset():
     rows = fixed((0.2, 1.0), (0.5, 2.0, 8.0, 64.0, 256.0))
-    (one,) = groups(rows, levels=True)
+    (one,) = arrange(rows).groups(levels=True)
     levels = [s.flags["beta"] * s.flags["sigma"] ** 2 for s in one.settings]
     assert one.along == "water_level" and levels == sorted(levels) and len(levels) == 10
-    assert [g.name for g in groups(rows)] == ["sigma = 0.2", "sigma = 1"]
-    onsets = [(collapse(g.rows), predicted_collapse([], g.rows)) for g in groups(rows)]
-    assert [o for o, _ in onsets] == [Onset(64.0, 256.0), Onset(2.0, 8.0)]
-    assert [p for _, p in onsets] == pytest.approx([5.1 / 0.04, 5.1])
+    groups = arrange(rows).groups()
+    assert [g.name for g in groups] == ["sigma = 0.2", "sigma = 1"]
+    assert [onset_of(g.settings) for g in groups] == [Onset(64.0, 256.0), Onset(2.0, 8.0)]
+    assert [predicted_collapse({}, g.done) for g in groups] == pytest.approx([5.1 / 0.04, 5.1])
     words = found("Collapse", rows, reference=[]).text
     assert words.count("they agree within a factor of 2") == 2 and words.startswith("sigma = 0.2: the code lives")
     noise = [r for r in rows if r["beta"] == 2.0]
     for r in noise:
         r["asked"] = {"sigma": r["sigma"], "seed": 0}
-    assert along(noise) == "sigma" and predicted_collapse([], noise, "sigma") == pytest.approx(math.sqrt(5.1 / 2))
+    assert arrange(noise).along() == "sigma"
+    assert predicted_collapse({}, noise, "sigma") == pytest.approx(math.sqrt(5.1 / 2))
 
 
 # The findings
 
 
 def test_the_findings_of_a_linear_sweep_agree_with_its_theory():
-    rows, about = CASES["plain"]
-    texts = {f.topic: f.text for f in read_sweep(rows, about)}
+    made = findings(SWEEPS["plain"])
+    texts = {topic: f.text for topic, f in made.items()}
     assert list(texts) == ["Recommendation", "Knee", "Collapse", "Monotone"]
-    assert not any(f.attention for f in read_sweep(rows, about))
+    assert not any(f.attention for f in made.values())
     assert "beta = 56.2 and is collapsed on every seed from 100 on" in texts["Collapse"]
     assert "inside that bracket: they agree" in texts["Collapse"] and "beta = 83.6" in texts["Collapse"]
-    far = found("Collapse", rows, reference=[{**theory(), "collapse_beta": 20.0}])
+    far = found("Collapse", CASES["plain"][0], reference=[{**theory(), "collapse_beta": 20.0}])
     assert far.attention and "0.267 times the middle of that bracket: they do not agree" in far.text
     alive = found("Collapse", grid(BETAS[:9]), reference=[{**theory(), "collapse_beta": 3.0}])
     assert alive.attention and "lower by more than a factor of 2: they do not agree" in alive.text
@@ -214,10 +229,10 @@ def test_the_findings_of_a_linear_sweep_agree_with_its_theory():
 def test_the_command_names_the_flags_of_the_best_and_no_others():
     rows = [row(4.0, 0, {"beta": 4.0, "latent_dim": 5, "seed": 0}, latents=5)]
     flags = {"dataset": "my set", "beta": [1, 4], "seed": [0], "halving": True, "workdir": "w", "hidden": None}
-    command = recommendation.command(settings(rows)[0], {"flags": flags})
+    command = recommendation.command(arrange(rows).settings[0], {"flags": flags})
     assert command == "python -m experiments.train '--dataset=my set' --beta=4 --latent_dim=5"
     given = {"dataset": "mnist", "beta": "0.1,4", "method": "both", "halving": "4", "num_steps": "3000"}  # as typed
-    assert recommendation.command(settings(rows)[0], {"flags": given}).endswith(
+    assert recommendation.command(arrange(rows).settings[0], {"flags": given}).endswith(
         "train --dataset=mnist --num_steps=3000 --beta=4 --latent_dim=5"
     )
     text = found("Recommendation", rows).text
@@ -250,11 +265,10 @@ def test_all_collapsed_and_failures_below_the_onset():
 
 
 def test_runs_that_diverged_are_named_and_left_out():
-    rows, about = CASES["damaged"]
-    texts = {f.topic: f.text for f in read_sweep(rows, about)}
+    texts = {topic: f.text for topic, f in findings(SWEEPS["damaged"]).items()}
     assert texts["Diverged"].startswith("4 of 39 runs") and "beta=56.2_seed=1 at step 1200" in texts["Diverged"]
     assert "stopped 9 of 39 runs (at step 750 9 stopped and 30 went on); 17%" in texts["Halving"]
-    assert "1 min 42 s" in texts["Halving"] and texts["From the sweep"] == about["notes"][0]
+    assert "1 min 42 s" in texts["Halving"] and texts["From the sweep"] == CASES["damaged"][1]["notes"][0]
     every = [lost(r) for r in grid([1.0, 2.0])]
     assert "no run came to its end" in found("Recommendation", every).text
     assert (
@@ -270,18 +284,16 @@ def test_families_are_not_ranked_in_silence():
 
 
 def test_the_text_for_a_terminal():
-    for rows, about in CASES.values():
-        lines = summary_lines(rows, about)
-        assert len(lines) == len(read_sweep(rows, about)) and all("\n" not in text for text in lines)
-        table = table_lines(rows)
-        assert len(table) == 2 + len(settings(rows)) and max(map(len, table)) <= 120
-    table = table_lines(CASES["damaged"][0])
+    for sweep in SWEEPS.values():
+        table, lines = table_lines(sweep), terminal_lines(sweep)
+        assert lines == table + as_lines(read_sweep(sweep)) and all("\n" not in text for text in lines)
+        assert len(table) == 2 + len(sweep.settings) and max(map(len, table)) <= 120
+    table = table_lines(SWEEPS["damaged"])
     assert table[0].split()[:3] == ["setting", "seeds", "rate"] and table[1].startswith("---")
     assert "0 of 3" in table[2] and "3 stopped" in table[2] and "1 done, 2 diverged" in table[-1]
     assert "198.7 +- 0.3" in table[6] and table[6].startswith("beta = 1 ")
 
 
 def test_a_reader_never_speaks_of_very_many_groups():
-    rows, about = CASES["random"]
-    assert len(groups(rows)) > MOST_GROUPS
-    assert collapse_reader.collapse(rows, about).text.startswith("No beta up to")
+    assert len(SWEEPS["random"].groups()) > MOST_GROUPS
+    assert collapse(SWEEPS["random"]).text.startswith("No beta up to")

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from helpers.browser import BROWSER, WIDTHS, faults, measured
 from helpers.made_runs import Page
-from made_sweeps import CASES, D, fixed, grid, lost, plain, row, summary, theory, write
+from made_sweeps import CASES, SWEEPS, D, fixed, grid, lost, plain, row, summary, theory, write
+from matplotlib.lines import AxLine
 
 from vae_jax.report.figure import label_of, legend_columns
 from vae_jax.report.sweep import frontier_figure
 from vae_jax.report.sweep.beta_profile import beta_profile
 from vae_jax.report.sweep.frontier_figure import calibrated, frontier
-from vae_jax.report.sweep.grouping import distortion
+from vae_jax.report.sweep.grouping import arrange
 from vae_jax.report.sweep.linear_theory import gaussian_distortion
 from vae_jax.report.sweep.lines import lines_of, near
 from vae_jax.report.sweep.recommendation import best
@@ -40,7 +41,7 @@ def panels(name):
         paint(kept[0])
 
     with mock.patch.object(frontier_figure, "draw", paint_only):
-        frontier(*CASES[name])
+        frontier(SWEEPS[name])
     return kept[0].axes[:2]
 
 
@@ -50,18 +51,17 @@ def plain_panels():
 
 
 def test_the_diagonals_run_through_the_right_points(plain_panels):
-    levels = frontier_figure.levels(-95.3, -160.0)
-    assert levels[0] == -95.3 and all(level % 20 == 0 for level in levels[1:]) and levels[1:] == [-120.0, -140.0]
-    assert frontier_figure.levels(1.0, 2.0) == [1.0]
-    top, drawn = best(CASES["plain"][0]), plain_panels[0]
-    dashed = [x for x in drawn.get_lines() if x.get_linestyle() == "--" and len(x.get_xydata()) == 2]
-    assert len(dashed) == 1
-    for line in dashed + [x for x in drawn.get_lines() if x.get_linestyle() == ":"]:
-        (x0, y0), (x1, y1) = line.get_xydata()
-        assert x0 + y0 == pytest.approx(x1 + y1)  # equal ELBO
-    assert sum(dashed[0].get_xydata()[0]) == pytest.approx(-top.mean)
-    here = top.setting.mean(distortion), top.setting.mean(lambda r: r["rate"])
-    assert sum(here) == pytest.approx(-top.mean)
+    top = best(SWEEPS["plain"])
+    diagonals = [x for x in plain_panels[0].get_lines() if isinstance(x, AxLine)]
+    assert len(diagonals) > 4 and all(x.get_slope() == -1.0 for x in diagonals)
+    dashed, *more = [-x.get_xy1()[0] for x in diagonals if x.get_linestyle() == "--"]
+    here = top.setting.mean("common_distortion"), top.setting.mean("rate")
+    assert not more and dashed == top.mean == pytest.approx(-sum(here))
+    above, edge = plain_panels[0].child_axes[0], plain_panels[0].get_ylim()[1]
+    at_the_edge = above.transData.transform([(tick, 0) for tick in above.get_xticks()])[:, 0]
+    drawn = [(-tick - edge, edge) for tick in above.get_xticks()]
+    assert at_the_edge == pytest.approx(plain_panels[0].transData.transform(drawn)[:, 0])
+    assert {-x.get_xy1()[0] for x in diagonals} > set(above.get_xticks())
 
 
 @pytest.mark.parametrize("name", ["plain", "bernoulli", "two_latents", "multi_rate", "damaged"])
@@ -90,10 +90,10 @@ def test_the_theory_is_drawn_where_it_holds(plain_panels):
 
 
 def test_the_calibrated_point():
-    setting, words = calibrated(CASES["plain"][0])
+    setting, words = calibrated(SWEEPS["plain"])
     assert setting.flags == {"beta": 1.0} and words == "calibrated, β = 1"
-    assert calibrated(CASES["bernoulli"][0])[1] == calibrated(CASES["collapsed"][0])[1] == "best ELBO"
-    assert calibrated(fixed((0.2,), (0.5, 1.0)))[1] == "best ELBO"
+    assert calibrated(SWEEPS["bernoulli"])[1] == calibrated(SWEEPS["collapsed"])[1] == "best ELBO"
+    assert calibrated(arrange(fixed((0.2,), (0.5, 1.0))))[1] == "best ELBO"
 
 
 def test_a_run_far_off_does_not_set_the_axes_and_a_collapsed_one_may():
@@ -106,11 +106,14 @@ def test_a_run_far_off_does_not_set_the_axes_and_a_collapsed_one_may():
 def test_figures_of_odd_sweeps():
     nothing = [lost(r) for r in grid([1.0])]
     for figure in (frontier, beta_profile):
-        assert figure(nothing, summary(nothing)).png is None and "not drawn" in figure(nothing, {}).caption
+        for about in ({}, summary(nothing)):
+            drawn = figure(arrange(nothing, about))
+            assert drawn.png is None and "not drawn" in drawn.caption
     zero = plain(0.0, asked={"beta": 0.0, "seed": 0}, **{k: row(0.5)[k] for k in ("mse", "beta_norm")})
     for rows in ([*grid([1.0, 2.0]), zero], grid([1e-3, 1e3], 1), fixed((0.2, 1.0), (0.5, 8.0)), [row(1.0, 0, {})]):
-        assert frontier(rows, summary(rows)).png and beta_profile(rows, summary(rows)).png
-    assert len(lines_of(CASES["random"][0], "beta")) == 1
+        sweep = arrange(rows, summary(rows))
+        assert frontier(sweep).png and beta_profile(sweep).png
+    assert len(lines_of(SWEEPS["random"].groups("beta"))) == 1
     assert legend_columns(["a"] * 4) == 4 and legend_columns(["a" * 40] * 4) == 2
     assert label_of("a  $\n" + "b" * 50, 9) == r"a \$ bb..."
 
@@ -188,7 +191,7 @@ def test_files_that_are_missing_or_broken(tmp_path):
     with pytest.raises(UserError, match="run the sweep again"):
         load_sweep(tmp_path)
     (tmp_path / "sweep.json").unlink()
-    rows, about = load_sweep(tmp_path)
+    rows, about, *_ = load_sweep(tmp_path)
     assert rows[0]["rate"] == 7.0 and len(rows) == 2 and about == {}  # the later line of a run counts
 
 

@@ -118,7 +118,7 @@ def test_numbers_outside_of_their_bounds_are_refused(flags, said):
 
 def test_what_the_report_says_of_bits():
     def said(likelihood, pixels="grey", **flags):
-        return bits({"bits_per_dim": 1.5}, {"likelihood": likelihood, "pixels": pixels} | flags).text
+        return bits(likelihood, pixels, bits_per_dim=1.5, **flags).text
 
     for name in ("categorical", "discretized_logistic"):
         assert "comparable as it is" in said(name)

@@ -9,6 +9,7 @@ from conftest import golden
 from helpers.binaries import call, metrics, refused, results
 
 from vae_jax.data.text import EOS, PAD
+from vae_jax.report import read
 from vae_jax.report.reading.model import explained, perplexity
 from vae_jax.runs.text_results import text_numbers
 
@@ -36,12 +37,12 @@ def test_the_perplexity_counts_the_end_of_each_sentence():
 
 
 def test_what_z_explains_in_words():
-    said = explained({"prior_distortion": 20.0, "distortion": 15.0, "rate": 4.0}, {})
+    said = explained(prior_distortion=20.0, distortion=15.0, rate=4.0)
     assert "explains 5.00 nats" in said.text and "25.0%" in said.text and not said.attention
-    assert explained({"prior_distortion": 20.0, "distortion": 19.99, "rate": 0.01}, {}).attention
-    assert explained({}, {}) is None and perplexity({}, {}) is None
+    assert explained(prior_distortion=20.0, distortion=19.99, rate=0.01).attention
+    assert not {"What z explains", "Words"} & {finding.topic for finding in read({})}
     floor = {"perplexity": 3.5, "words": 10, "entropy": 12.94, "iw_nll": 13.04, "iw_perplexity": 3.6}
-    assert "0.100 nats above" in perplexity(floor, {}).text
+    assert "0.100 nats above" in perplexity(**floor).text
 
 
 @pytest.fixture(scope="module")

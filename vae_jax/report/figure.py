@@ -120,7 +120,7 @@ def step_axis(axes, label: bool = True) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     first, last = axes.dataLim.intervalx
-    if last - first < 1.0:
+    if axes.has_data() and last - first < 1.0:
         axes.set_xlim(first - 1.0, first + 1.0)  # a run of one line
     thousands = axes.get_xlim()[1] >= 10_000
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))

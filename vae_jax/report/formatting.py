@@ -6,6 +6,8 @@ import math
 import textwrap
 from collections.abc import Collection, Sequence
 
+from vae_jax.types import printable
+
 MISSING = "–"
 WIDTH = 110  # letters of a line in a terminal
 
@@ -77,7 +79,7 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
     pad = [str.ljust if j in left else str.rjust for j in range(len(heads))]
     lines = ["  ".join(pad[j](row[j], widths[j]) for j in range(len(heads))).rstrip() for row in cells]
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([*lines[:height], rule, *lines[height:]])
+    return printable("\n".join([*lines[:height], rule, *lines[height:]]))
 
 
 def wrapped(text: str) -> str:

@@ -1,6 +1,7 @@
 """The figures of data: inputs beside their reconstructions, samples, traversals, interpolations.
 
-Pictures are drawn as grids, pixel for pixel; rows of a table as lines over their columns.
+Pictures are drawn as grids, pixel for pixel; signals as lines. Of a table, whose columns have nothing to do with their
+neighbours, only inputs and reconstructions are drawn, a panel for each column.
 """
 
 from __future__ import annotations
@@ -9,45 +10,46 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vae_jax.report.figure import DPI, TEST, TRAIN, WIDTH, Figure, draw
+from vae_jax.report.figure import DPI, FAINT, TEST, TRAIN, WIDTH, Figure, draw
 from vae_jax.report.run_files import Run
 
 COLUMNS = 10
 LABEL = 0.62  # inches left of a row for its label
 GAP = 6  # pixels of the figure between pictures
+PANELS = 6  # of signals, or of a table's columns
+ALIKE = 0.5  # the mean correlation of neighbouring columns from which on rows are signals
+_COUNTED = ("categorical", "bernoulli")  # families whose values are names: a mean of them is of no use
 
 
 def reconstructions(run: Run) -> Figure:
-    """Inputs of the test split with E[x|z] right below each."""
+    """Inputs of the test split with E[x|z] right below each, or against each."""
     name, what = "reconstructions.png", "Reconstructions"
     inputs, outputs = run.pictures.get("inputs"), run.pictures.get("reconstructions")
-    missing = _not_drawn(name, what, inputs) or _not_drawn(name, what, outputs)
-    if missing:
-        return missing
-    if not is_image(inputs):
+    kind = _kind(run, outputs)
+    if kind == "signals":
         styles = ({"color": TRAIN, "label": "input"}, {"color": TEST, "label": "reconstruction", "linestyle": "--"})
-        png = _row_panels([list(zip(pair, styles)) for pair in zip(inputs, outputs)])
-        return Figure(name, "Reconstructions: rows of the test split (solid) and E[x|z] (dashed).", png)
+        png = _lines([list(zip(pair, styles)) for pair in zip(inputs, outputs)])
+        return Figure(name, f"{what}: rows of the test split (solid) and E[x|z] (dashed).", png)
+    if kind == "table":
+        return _against(name, what, inputs, outputs, _numeric(run, inputs.shape[1]))
+    if kind != "pictures":
+        return Figure(name, f"{what}: {kind}.", None)
     columns = min(COLUMNS, len(inputs))
     rows = []
     for start in range(0, min(3, len(inputs) // columns) * columns, columns):
         rows += [inputs[start : start + columns], outputs[start : start + columns]]
     png = grid(rows, ["input", "E[x|z]"] * (len(rows) // 2), wide_rows=range(2, len(rows), 2))
-    return Figure(name, "Reconstructions: examples of the test split, each with E[x|z] right below it.", png)
+    return Figure(name, f"{what}: examples of the test split, each with E[x|z] right below it.", png)
 
 
 def samples(run: Run) -> Figure:
     """Shows the decoder's means at draws from the prior."""
-    name, drawn = "samples.png", run.pictures.get("samples")
-    missing = _not_drawn(name, "Samples", drawn)
-    if missing:
-        return missing
+    drawn = run.pictures.get("samples")
     caption = "Samples: the decoder's mean at z drawn from the prior N(0, I), without the noise of p(x|z)."
-    if not is_image(drawn):
-        return Figure(name, caption, _row_panels([[(row, {"color": TRAIN})] for row in drawn]))
-    columns = min(COLUMNS, len(drawn))
-    rows = [drawn[r * columns : (r + 1) * columns] for r in range(min(6, len(drawn) // columns))]
-    return Figure(name, caption, grid(rows, [""] * len(rows)))
+    if drawn is not None:
+        columns = min(COLUMNS, len(drawn)) if is_image(drawn) else 1
+        drawn = [drawn[i : i + columns] for i in range(0, len(drawn) - columns + 1, columns)][:6]
+    return _groups(run, "samples.png", caption, drawn)
 
 
 def tempered(run: Run) -> Figure:
@@ -58,7 +60,7 @@ def tempered(run: Run) -> Figure:
         "Samples at several temperatures: the decoder's mean at T times the same draws from N(0, I), in each column "
         "one draw. T = 1 is the model; a smaller T shows safer samples of less variety."
     )
-    return _groups("temperatures.png", caption, run.pictures.get("tempered"), labels)
+    return _groups(run, "temperatures.png", caption, run.pictures.get("tempered"), labels)
 
 
 def traversals(run: Run) -> Figure:
@@ -71,7 +73,7 @@ def traversals(run: Run) -> Figure:
         f"{ends}, all others at the posterior mean of the first test example. Beside each row its latent, and that "
         "latent's mean KL in nats, largest first."
     )
-    return _groups("traversals.png", caption, run.pictures.get("traversals"), labels)
+    return _groups(run, "traversals.png", caption, run.pictures.get("traversals"), labels)
 
 
 def interpolations(run: Run) -> Figure:
@@ -86,23 +88,25 @@ def interpolations(run: Run) -> Figure:
         values = np.concatenate([ends[:, :1], values, ends[:, 1:]], axis=1)
         labels, apart = [], (1, values.shape[1] - 1)
         caption += "; the examples themselves stand at the two ends"
-    return _groups("interpolations.png", f"{caption}.", values, labels, apart)
+    return _groups(run, "interpolations.png", f"{caption}.", values, labels, apart)
 
 
-def _groups(name: str, caption: str, values, labels: Sequence[str], wide_columns: Sequence[int] = ()) -> Figure:
-    """Groups of pictures or rows ``[g, t, *event]``, each with its label."""
-    missing = _not_drawn(name, caption.split(":")[0], values[0] if values is not None and values.size else None)
-    if missing:
-        return missing
+def _groups(run: Run, name: str, caption: str, values, labels: Sequence[str] = (), apart: Sequence[int] = ()) -> Figure:
+    """Groups of pictures or signals ``[g, t, *event]``, each with its label; a wider gap before columns ``apart``."""
+    kind = _kind(run, values[0] if values is not None and len(values) else None)
+    if kind not in ("pictures", "signals"):
+        why = "not drawn, because the columns of a table make no picture" if kind == "table" else kind
+        return Figure(name, f"{caption.split(':')[0]}: {why}.", None)
     labels = labels if len(labels) == len(values) else [""] * len(values)
-    if is_image(values[0]):
-        return Figure(name, caption, grid(list(values), labels, wide_columns=wide_columns))
+    if kind == "pictures":
+        return Figure(name, caption, grid(list(values), labels, wide_columns=apart))
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list("from first to last", [TRAIN, "#cccccc", TEST])
-    styles = [{"color": shades(t), "linewidth": 0.8} for t in np.linspace(0.0, 1.0, values.shape[1])]
-    png = _row_panels([list(zip(group, styles)) for group in values], [label.replace("\n", ", ") for label in labels])
-    return Figure(name, f"{caption} Lines go from blue (first) to orange (last).", png)
+    styles = [{"color": shades(t), "linewidth": 0.8} for t in np.linspace(0.0, 1.0, len(values[0]))]
+    png = _lines([list(zip(group, styles)) for group in values], [label.replace("\n", ", ") for label in labels])
+    more = " Lines go from blue (first) to orange (last)." if len(styles) > 1 else ""
+    return Figure(name, f"{caption}{more}", png)
 
 
 def is_image(x) -> bool:
@@ -110,14 +114,32 @@ def is_image(x) -> bool:
     return x.ndim == 4 and x.shape[-1] in (1, 3)
 
 
-def _not_drawn(name: str, what: str, x) -> Figure | None:
-    """Returns a figure that says why ``x [n, *event]`` cannot be drawn; None where it can."""
+def _kind(run: Run, x) -> str:
+    """Tells what ``x [n, *event]`` is: "pictures", "signals", a "table", or in words why it cannot be drawn."""
     if x is None or not len(x):
-        return Figure(name, f"{what}: none, because the run left no pictures.npz with them.", None)
-    if not is_image(x) and x.ndim != 2:
+        return "none, because the run left no pictures.npz with them"
+    if is_image(x):
+        return "pictures"
+    if x.ndim != 2:
         shape = " x ".join(map(str, x.shape[1:])) or "()"
-        return Figure(name, f"{what}: not drawn, because data of shape {shape} is neither an image nor a row.", None)
-    return None
+        return f"not drawn, because data of shape {shape} is neither an image nor a row"
+    rows = np.asarray(run.pictures.get("inputs", x), float)
+    if run.config.get("likelihood") == "columns" or rows.ndim != 2 or min(rows.shape) < 3:
+        return "table"
+    centred = rows - rows.mean(axis=0)
+    scaled = centred / np.maximum(np.sqrt(np.mean(centred**2, axis=0)), 1e-30)
+    return "signals" if np.mean(scaled[:, 1:] * scaled[:, :-1]) >= ALIKE else "table"
+
+
+def _numeric(run: Run, count: int) -> list[int]:
+    """Returns the columns of a table whose family is of numbers; all ``count`` of one without ``--columns``."""
+    columns, start = [], 0
+    for block in str(run.config.get("columns") or f":{count}").split(","):
+        family, _, length = block.rpartition(":")
+        stop = start + int(length)
+        columns += [] if family.strip().startswith(_COUNTED) else list(range(start, min(stop, count)))
+        start = stop
+    return columns
 
 
 def _cells(images, width: int) -> np.ndarray:
@@ -144,16 +166,13 @@ def grid(rows, labels, wide_rows=(), wide_columns=()) -> bytes:
     share = max(columns, COLUMNS // 2)
     cell = (round(WIDTH * DPI) - margin - beside - GAP * (share - 1)) // share
     blocks = [_cells(row, cell) for row in rows]
-    tops, y = [], 0
-    for i, block in enumerate(blocks):
-        y += 3 * GAP if i in wide_rows else 0
-        tops.append(y)
-        y += block.shape[1] + GAP
-    height, width = y - GAP, margin + beside + columns * (cell + GAP) - GAP
+    above = [GAP * (i > 0) + 3 * GAP * (i in wide_rows) for i in range(len(rows))]
+    tops = np.cumsum([gap + block.shape[1] for gap, block in zip(above, blocks)]) - [b.shape[1] for b in blocks]
+    lefts = [margin + c * (cell + GAP) + 2 * GAP * sum(c >= wide for wide in wide_columns) for c in range(columns)]
+    height, width = tops[-1] + blocks[-1].shape[1], lefts[-1] + cell
     canvas = np.ones((height, width, 3), np.float32)
     for top, block in zip(tops, blocks):
-        for c, picture in enumerate(block):
-            left = margin + c * (cell + GAP) + 2 * GAP * sum(c >= column for column in wide_columns)
+        for left, picture in zip(lefts, block):
             canvas[top : top + block.shape[1], left : left + cell] = picture
 
     def paint(figure):
@@ -165,31 +184,54 @@ def grid(rows, labels, wide_rows=(), wide_columns=()) -> bytes:
     return draw(paint, height / DPI, width / DPI, layout=None)
 
 
-def _row_panels(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[str] = ()) -> bytes:
-    """Rows of a table as lines over their columns, in up to six panels: of each panel its rows ``[f]`` with a style."""
-    panels = panels[:6]
-    columns = min(3, len(panels))
+def _panels(figure, count: int, **shared):
+    """Returns ``count`` panels, at most three in a row."""
+    columns = min(3, count)
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).ravel()
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return axes[:count]
+
+
+def _lines(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[str] = ()) -> bytes:
+    """Signals as lines, in up to six panels: of each panel its rows ``[f]`` with a style."""
+    panels = panels[:PANELS]
 
     def paint(figure):
         from matplotlib.ticker import MaxNLocator
 
-        grid_ = figure.subplots(-(-len(panels) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for i, axes in enumerate(grid_):
-            if i >= len(panels):
-                axes.set_axis_off()
-                continue
-            for row, style in panels[i]:
-                dots = {"marker": "o", "markersize": 2} if len(row) <= 40 and not titles else {}
-                axes.plot(np.arange(len(row)), row, **dots, **style)
+        grid_ = _panels(figure, len(panels), sharex=True, sharey=True)
+        for i, (axes, rows) in enumerate(zip(grid_, panels)):
+            for row, style in rows:
+                axes.plot(np.arange(len(row)), row, **style)
             axes.set_title(titles[i] if titles else "", fontsize=8.5)
-            if i % columns == 0:
-                axes.set_ylabel("value")
-            if i + columns >= len(panels):
-                axes.set_xlabel("column")
-                axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-                axes.tick_params(labelbottom=True)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        figure.supxlabel("place in the row", fontsize=9)
+        figure.supylabel("value", fontsize=9)
         handles, labels = grid_[0].get_legend_handles_labels()
         if labels:
             figure.legend(handles, labels, loc="outside upper center", ncols=2)
 
     return draw(paint, height=3.4)
+
+
+def _against(name: str, what: str, inputs, outputs, columns: Sequence[int]) -> Figure:
+    """Draws E[x|z] against x for columns of a table, a panel each."""
+    shown = [c for c in columns if np.isfinite(inputs[:, c]).any()][:PANELS]
+    if not shown:
+        return Figure(name, f"{what}: not drawn, because no column of the table holds numbers.", None)
+
+    def paint(figure):
+        for axes, column in zip(_panels(figure, len(shown)), shown):
+            axes.axline((inputs[0, column], inputs[0, column]), slope=1.0, color=FAINT, linewidth=0.8)
+            axes.plot(inputs[:, column], outputs[:, column], "o", color=TRAIN, markersize=3, alpha=0.7)
+            axes.set_title(f"column {column + 1}", fontsize=8.5)
+            axes.margins(0.1)
+        figure.supxlabel("x", fontsize=9)
+        figure.supylabel("E[x|z]", fontsize=9)
+
+    rest = f" (the first {len(shown)} of {len(columns)})" if len(columns) > len(shown) else ""
+    left = len(inputs[0]) - len(columns)
+    names = f" {left} columns of categories are left out: their codes have no mean." if left else ""
+    caption = f"{what}: E[x|z] against x, test rows, for each column of numbers{rest}; the line: equal.{names}"
+    return Figure(name, caption, draw(paint, height=2.0 + 1.7 * (len(shown) > 3)))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from vae_jax.report.figure import Figure
 from vae_jax.report.formatting import number, setting, wrapped
 from vae_jax.runtime.files import write_atomic
+from vae_jax.types import printable
 
 
 class Table(NamedTuple):
@@ -44,13 +45,14 @@ def typeset(value):
 
 @functools.cache
 def template(name: str):
-    """Returns a file of the folder templates; what it shows is escaped unless it is plain text."""
+    """Returns a file of the folder templates; what it shows is printable, and escaped unless it is plain text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader("vae_jax.report"),
         autoescape=not name.endswith(".txt"),
         undefined=StrictUndefined,
+        finalize=lambda value: type(value)(printable(value)) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

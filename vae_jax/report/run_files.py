@@ -11,8 +11,11 @@ from vae_jax.report import schema
 from vae_jax.runtime.files import read_object, read_rows
 from vae_jax.types import UserError
 
-ANEW = "evaluate the run again to write it anew"
+ANEW = "remove it, and the same command of train writes it anew"
+BOTH = "remove it and results.json, and the same command of train writes both anew"
+EVALUATE = "evaluate the run again to write it anew"
 REPAIR = "repair it by hand, or train again"
+MOST = 1e100  # what is larger cannot be squared, and no figure shows it
 
 
 class Run(NamedTuple):
@@ -38,7 +41,7 @@ class Run(NamedTuple):
 def _metrics(path: Path) -> list[dict[str, Any]]:
     lines: dict[tuple[str, int], dict[str, Any]] = {}
     for line in read_rows(path):
-        if schema.number(line.get("step")) and "split" in line:
+        if schema.size(line.get("step")) and line["step"] < 1e15 and "split" in line:
             # A resumed run repeats the steps after its last checkpoint: the later line is the run's.
             kept = {name: value for name, value in line.items() if name == "split" or schema.number(value)}
             lines[str(line["split"]), int(line["step"])] = kept
@@ -60,38 +63,39 @@ def load(workdir) -> Run:
     workdir = Path(workdir)
     if not (workdir / "results.json").exists():
         what = "has no results.json" if workdir.is_dir() else "is not a directory"
-        raise UserError(f"{workdir} {what}: the run has no results yet; train it to its end, or evaluate it, first")
-    config = _object(workdir / "config.json", schema.CONFIG) or {}
+        raise UserError(f"{workdir} {what}: the run has no results yet; train it to its end first")
     return Run(
         results=_object(workdir / "results.json", schema.RESULTS) or {},
-        config=schema.checked(config, dict.fromkeys(config, schema.flag), workdir / "config.json", REPAIR),
+        config=_object(workdir / "config.json", schema.CONFIG, REPAIR) or {},
         metrics=_metrics(workdir / "metrics.jsonl"),
         pictures=_pictures(workdir / "pictures.npz"),
-        evaluation=_object(workdir / "evaluation.json", schema.EVALUATION),
-        sentences=_object(workdir / "sentences.json", schema.SENTENCES),
+        evaluation=_object(workdir / "evaluation.json", schema.EVALUATION, EVALUATE),
+        sentences=_object(workdir / "sentences.json", schema.SENTENCES, BOTH),
     )
 
 
-def _object(path: Path, kinds) -> dict[str, Any] | None:
-    return schema.checked(read_object(path, ANEW), kinds, path, ANEW) if path.exists() else None
+def _object(path: Path, patterns: dict[Any, Any], remedy: str = ANEW) -> dict[str, Any] | None:
+    return schema.checked(read_object(path, remedy), patterns, path, remedy) if path.exists() else None
 
 
 def _pictures(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise UserError(f"{path} is not a file; {BOTH}")
     try:
         with np.load(path) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
     except Exception as error:  # numpy and zipfile raise errors of many kinds for a file that is broken
-        raise UserError(f"{path} cannot be read ({error}); {ANEW}") from None
+        raise UserError(f"{path} cannot be read ({error}); {BOTH}") from None
     wrong = schema.pictures_misfit(arrays)
     if wrong is not None:
-        raise UserError(f"{path}: {wrong} has dtype {arrays[wrong].dtype} and {arrays[wrong].ndim} axes; {ANEW}")
+        raise UserError(f"{path}: {wrong} has dtype {arrays[wrong].dtype} and {arrays[wrong].ndim} axes; {BOTH}")
     return arrays
 
 
 def series(metrics, split: str, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns the steps and the values of one metric, ``([n], [n])``; lines with none are left out."""
-    kept = [(m["step"], m[key]) for m in metrics if m["split"] == split and isinstance(m.get(key), int | float)]
-    pairs = np.asarray(kept, float).reshape(-1, 2)
+    lines = [(m["step"], m.get(key)) for m in metrics if m["split"] == split]
+    pairs = np.array([(s, v) for s, v in lines if isinstance(v, int | float) and abs(v) < MOST], float).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]

@@ -35,27 +35,11 @@ _GIVEN = (
     ("lambda_max", "Largest eigenvalue", "of the data's covariance; above it, s collapses the code"),
 )
 _ELSEWHERE = (
-    "kl_per_latent",
-    "second_moment",
-    "iw_samples",
-    "latent_dim",
-    "data_dim",
-    "predicted_active",
-    "swapped_distortion",
-    "examples_per_second",
-    "sigma_at_bound",
-    "clipped",
-    "saturated",
-    "skipped",
-    "train",
-    "warnings",
-    "headline",
-    "protocol",
-    "seconds",
-    "step",
+    "kl_per_latent second_moment iw_samples latent_dim data_dim predicted_active swapped_distortion "
+    "examples_per_second sigma_at_bound clipped saturated skipped train warnings headline protocol seconds step"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
-KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE)
+KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())
 
 
 # Of evaluation.json, with rate_parts and gaps laid out flat.
@@ -74,20 +58,17 @@ _EVALUATED = (
 
 
 def _rows(run: Run, entries, training: bool) -> list[list[str]]:
+    """Rows of name, value, the training split's value where that has a column, and meaning."""
     results, train = run.results, run.results.get("train") or {}
-    count = results.get("iw_samples")
-    words = {
-        "samples": f", {count} samples of z" if count else "",
-        "latent_dim": setting(results.get("latent_dim")),
-    }
+    samples = f", {results['iw_samples']} samples of z" if results.get("iw_samples") else ""
     rows = []
     for key, name, meaning in entries:
         test, other = results.get(key), train.get(key)
         if test is None and other is None:
             continue
         shown = setting(test) if key == "beta" else number(test)
-        beside = [number(other) if other is not None else ""] if training else []
-        rows.append([name, shown, *beside, meaning.format(**words)])
+        beside = ["" if other is None else number(other)] if training else []
+        rows.append([name, shown, *beside, meaning.format(samples=samples, latent_dim=results.get("latent_dim"))])
     return rows
 
 
@@ -125,40 +106,34 @@ def one_line(run: Run) -> str:
     return "; ".join(parts)
 
 
-def _scores(run: Run) -> dict[str, Any]:
-    scores = (run.evaluation or {}).get("disentanglement")
-    return scores if isinstance(scores, dict) else {}
-
-
 def evaluation(run: Run) -> Table:
     """Returns the numbers of evaluation.json with their standard errors."""
-    measured = run.evaluation or {}
+    measured, scores = run.evaluation or {}, (run.evaluation or {}).get("disentanglement") or {}
     parts, gaps = measured.get("rate_parts") or {}, measured.get("gaps") or {}
-    cap = parts.get("cap")
-    values = {**gaps, **measured}
-    for name in ("mutual_information", "total_correlation", "dimension_wise_kl"):
-        part = parts.get(name) or {}
-        values |= {name: part.get("value"), f"{name}_error": part.get("error")}
+    values, cap = {**gaps, **measured}, parts.get("cap")
+    for name, part in parts.items():
+        if isinstance(part, dict):
+            values |= {name: part.get("value"), f"{name}_error": part.get("error")}
     words = {
         "iw_samples": measured.get("iw_samples"),
         "cap": "" if cap is None else f"; at most log N = {number(cap)}",
         "effective_samples": number(gaps.get("effective_samples")),
     }
-    entries = [(name, values.get(key), values.get(f"{key}_error"), meaning) for key, name, meaning in _EVALUATED]
-    for key, value in _scores(run).items():
+    entries = [(key, name, values.get(key), meaning) for key, name, meaning in _EVALUATED]
+    for key, value in scores.items():
         if not isinstance(value, bool) and not key.endswith("seconds"):
-            entries.append((key.replace("_", " "), value, None, "disentanglement score"))
-    rows = [
-        [name, number(value), "" if error is None else number(error), meaning.format(**words)]
-        for name, value, error, meaning in entries
-        if isinstance(value, int | float)
-    ]
+            entries.append(("", key.replace("_", " "), value, "disentanglement score"))
+    rows = []
+    for key, name, value, meaning in entries:
+        error = values.get(f"{key}_error")
+        if isinstance(value, int | float):
+            rows.append([name, number(value), "" if error is None else number(error), meaning.format(**words)])
     return Table(("", "Value", "Standard error", "Unit and meaning"), ("name", "value", "value", "meaning"), rows)
 
 
 def evaluation_notes(run: Run) -> list[str]:
     """Tells what has to be known about the numbers of ``evaluation``."""
-    measured, scores = run.evaluation or {}, _scores(run)
+    measured, scores = run.evaluation or {}, (run.evaluation or {}).get("disentanglement") or {}
     notes = [measured.get("protocol"), scores.get("protocol"), *(scores.get("left_out") or [])]
     if measured.get("step") is not None and measured["step"] != run.results.get("step"):
         notes.insert(0, f"Of step {measured['step']}, not of the state that the rest of this page is about.")

@@ -59,11 +59,11 @@ def curves(run: Run) -> Figure:
                     axes.plot(*shown[-1], color=color, label=words, marker=dots, markersize=2.5)
             if shown:
                 axes.set_ylim(*limits(shown))
-                if key == controlled and target is not None:
-                    axes.axhline(target, color=MARK, linewidth=0.8, linestyle="--", label="target")
             else:
                 axes.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axes.transAxes, color=FAINT)
                 axes.set_yticks([])
+            if shown and key == controlled and target is not None:
+                axes.axhline(target, color=MARK, linewidth=0.8, linestyle="--", label="target")
             axes.set_ylabel(label)
             step_axis(axes, label=axes in grid[2:])
         letters(grid)

@@ -29,7 +29,7 @@ from vae_jax.runs.workdir import existing_workdir
 from vae_jax.runtime.config import check_values, option
 from vae_jax.runtime.config import read_config as read_config_file
 from vae_jax.runtime.files import read_object, write_json
-from vae_jax.types import TrainState, UserError
+from vae_jax.types import TrainState, UserError, printable
 from vae_jax.weighting.multi_rate import at_beta
 
 
@@ -74,7 +74,7 @@ def main(config: Config) -> None:
     with existing_workdir(config.workdir) as folder:
         answer = evaluate(dataclasses.replace(config, workdir=str(folder)))
         write_json(folder / "evaluation.json", answer)
-        print(*in_words(answer), f"written: {folder / 'evaluation.json'}", sep="\n")
+        print(*map(printable, in_words(answer)), f"written: {folder / 'evaluation.json'}", sep="\n")
         if (folder / "results.json").exists():
             from vae_jax.report import write_report
 

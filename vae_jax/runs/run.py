@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure
 from vae_jax.runs.workdir import Workdir, open_workdir
 from vae_jax.runtime.files import read_object, write_atomic, write_json
-from vae_jax.types import TrainState
+from vae_jax.types import TrainState, printable
 
 
 def train(config) -> None:
@@ -45,9 +44,9 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     if r.is_text and first:
         write_json(path / "vocabulary.json", list(r.dataset.words))
     line = start_line(r)
-    print(line, placement.describe(r.spread.layout, config, r.dataset), *r.dataset.notes, sep="\n")
+    print(line, placement.describe(r.spread.layout, config, r.dataset), *map(printable, r.dataset.notes), sep="\n")
     for warning in r.warnings if first else ():
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {printable(warning)}", file=sys.stderr)
     if processes.told_by_first(_is_finished(path, config.num_steps)):
         print(f"this run is finished: all {config.num_steps} steps are done")
     else:
@@ -104,9 +103,8 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def finish(workdir: Path) -> None:
     """Draws the report of a finished run and says in words what it holds."""
-    from vae_jax.report import summary_lines, write_report
+    from vae_jax.report import load, summary_lines, write_report
 
-    page = write_report(workdir)
-    results, config = (json.loads((workdir / name).read_text()) for name in ("results.json", "config.json"))
-    print(*summary_lines(results, config), sep="\n")
+    page, run = write_report(workdir), load(workdir)
+    print(*summary_lines(run.results, run.config, run.metrics), sep="\n")
     print(f"report: {page}")

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from vae_jax.report.formatting import number
 from vae_jax.report.reading import decoder, model, weight
-from vae_jax.report.reading.finding import Finding, Numbers, as_lines
+from vae_jax.report.reading.finding import Finding, Numbers, as_lines, ask, facts
 
+# Each takes the numbers that its parameters name, and returns a finding, or None where they say nothing.
 READERS = (
     model.divergence,
-    model.skipped,
+    model.skipped_updates,
     weight.collapse,
     weight.weight,
     weight.target,
@@ -25,6 +26,7 @@ READERS = (
     model.bits,
     model.perplexity,
     model.explained,
+    model.clipping,
 )
 
 
@@ -36,13 +38,17 @@ def read(results: Numbers, config: Numbers | None = None, metrics: Sequence[Numb
       config: as ``config.json``; {} or None where unknown.
       metrics: the lines of ``metrics.jsonl``.
     """
-    findings = [reader(results, config or {}) for reader in READERS] + [model.clipping(results, metrics)]
+    numbers = facts(results, config or {}, metrics)
+    findings = [ask(reader, numbers) for reader in READERS]
     findings += [Finding("From the run", True, str(text)) for text in results.get("warnings") or []]
     return [finding for finding in findings if finding is not None]
 
 
-def summary_lines(results: Numbers, config: Numbers | None = None) -> list[str]:
-    """Returns the bound with its terms and the reading as plain text for a terminal, one line each."""
+def summary_lines(results: Numbers, config: Numbers | None = None, metrics: Sequence[Numbers] = ()) -> list[str]:
+    """Returns the bound with its terms and the reading as plain text for a terminal, one line each.
+
+    The run's own warnings were printed when it began.
+    """
     elbo, rate, distortion = (number(results.get(key)) for key in ("elbo", "rate", "distortion"))
     first = f"  ELBO {elbo}, rate {rate}, distortion {distortion} nats per example (test split, beta = 1)"
-    return [first, *as_lines(read(results, config))]
+    return [first, *as_lines(read({**results, "warnings": []}, config, metrics))]

@@ -1,42 +1,44 @@
-"""What a run's numbers say about the model: divergence, latents, overfitting, the posterior, units, the updates.
-
-Each function takes results.json and config.json ({} where unknown); None where the numbers say nothing.
-"""
+"""What a run's numbers say about the model: divergence, latents, overfitting, the posterior, units, the updates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
 from vae_jax.report.formatting import number, setting
-from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed
+from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
 
 # How far E[mu^2 + tau^2] may be from 1, its value at any stationary point of a network that can rescale its
-# code; short runs of small networks stay within 0.08.
+# code; short runs of small networks stay within 0.08. Of few examples it is known less well.
 MOMENT = 0.15
 _SCALED = ("gaussian", "student_t", "laplace")  # families whose noise can shrink until a density says anything
+_WIDE = 1e3  # the largest variance of data for which the defaults are made is about 1
 
 
-def divergence(results: Numbers, config: Numbers) -> Finding | None:
-    """Numbers that are not finite (null once written as JSON)."""
-    lost = [name for name in ("elbo", "rate", "distortion") if results.get(name) is None]
+def divergence(numbers, lambda_max=None) -> Finding | None:
+    """Names numbers that are not finite (null once written as JSON)."""
+    lost = [name for name in ("elbo", "rate", "distortion") if numbers.get(name) is None]
     if not lost:
         return None
-    text = (
-        f"{' and '.join(lost)}: not finite. The run diverged: lower the learning rate, or clip the gradient, and look "
-        "at the curves for the step where it began."
-    )
-    return Finding("Divergence", True, text)
+    text = f"{' and '.join(lost)}: not finite. The run diverged: {_remedy(lambda_max)}"
+    return Finding("Divergence", True, f"{text}, and look at the curves for the step where it began.")
 
 
-def skipped(results: Numbers, config: Numbers) -> Finding | None:
-    """Updates that were not made, because their loss or gradient was not finite."""
-    count, steps = results.get("skipped") or 0, results.get("step") or 0
-    if not count:
+def _remedy(lambda_max: float | None) -> str:
+    """Tells what to do about updates that are not finite: of data in huge units no learning rate is small enough."""
+    if lambda_max is not None and lambda_max > _WIDE:
+        return f"the data's largest variance is {number(lambda_max, 3)}; scale its columns to about 1"
+    return "lower the learning rate, or clip the gradient"
+
+
+def skipped_updates(skipped, step=0, lambda_max=None) -> Finding | None:
+    """Tells of updates that were not made, because their loss or gradient was not finite."""
+    if not skipped:
         return None
-    share = f" ({number(100.0 * count / steps, 2)}%)" if steps else ""
-    text = f"{count} of {steps} updates{share} were skipped, because their loss or gradient was not finite"
-    if 2 * count > steps:
-        text += ": more than half, so most of the data had no say. Lower the learning rate, or clip the gradient."
+    share = f" ({number(100.0 * skipped / step, 2)}%)" if step else ""
+    text = f"{skipped} of {step} updates{share} were skipped, because their loss or gradient was not finite"
+    if 2 * skipped > step:
+        remedy = _remedy(lambda_max)
+        text += f": more than half, so most of the data had no say. {remedy[0].upper()}{remedy[1:]}."
     else:
         text += (
             "; metrics.jsonl says when. A few examples may be extreme, or the learning rate is near what this model "
@@ -45,74 +47,96 @@ def skipped(results: Numbers, config: Numbers) -> Finding | None:
     return Finding("Skipped updates", True, text)
 
 
-def latents(results: Numbers, config: Numbers) -> Finding | None:
+def latents(
+    used,
+    latent_dim,
+    collapsed,
+    active_units=None,
+    predicted_active=None,
+    second_moment=(),
+    objective="elbo",
+    weighting=None,
+    beta=1.0,
+    examples=FEW,
+    trend=None,
+) -> Finding | None:
     """Tells how many latents are used, how many a linear model would use, and whether their scale has settled."""
-    active, total, predicted = (results.get(k) for k in ("active_units", "latent_dim", "predicted_active"))
-    if active is None or total is None:
+    if examples < FEW:
         return None
-    linear = f"; a linear model would use {predicted}" if predicted is not None else ""
-    text = f"{active} of {total} latents are used{linear}."
-    if active == total and total:
+    linear = f"; a linear model would use {predicted_active}" if predicted_active is not None else ""
+    text = f"{used} of {latent_dim} latents are used{linear}."
+    if active_units is not None and used != active_units:
+        text += f" By the variance of their posterior means alone, above 0.01, it would be {active_units}."
+    falls = bool(trend) and trend.direction == "falls"
+    if used == latent_dim and not falls:
         text += " All are: a wider code may carry more."
-    # Only a plain weight leaves the scale of the code free to settle at 1.
-    plain = config.get("objective", "elbo") == "elbo" and config.get("weighting") != "free_bits"
-    moments = enumerate(results.get("second_moment") or [])
-    off = [(abs(m - 1.0), i, m) for i, m in moments if m is not None and abs(m - 1.0) > MOMENT]
-    unsettled = plain and bool(off) and not is_collapsed(results)
+    # Only a plain weight leaves the scale of the code free to settle at 1, and only one that charges for it.
+    plain = objective == "elbo" and weighting != "free_bits" and beta > 0
+    slack = max(MOMENT, 3.0 * math.sqrt(2.0 / examples)) if examples > FEW else MOMENT
+    off = [(abs(m - 1.0), i, m) for i, m in enumerate(second_moment) if m is not None and abs(m - 1.0) > slack]
+    unsettled = plain and bool(off) and not collapsed
     if unsettled:
         _, i, m = max(off)
+        advice = "do not trust" if falls else "train longer before trusting"
         text += (
-            f" The scale of {len(off)} of them has not settled: E[mu^2 + tau^2] is 1 at any optimum and {number(m)} "
-            f"in latent {i}; train longer before trusting samples from the prior."
+            f" The scale of {len(off)} of all has not settled: E[mu^2 + tau^2] is 1 at any optimum and {number(m)} "
+            f"in latent {i}; {advice} samples from the prior."
         )
     return Finding("Latents", unsettled, text)
 
 
-def generalisation(results: Numbers, config: Numbers) -> Finding | None:
+def generalisation(elbo, rate, train_elbo, examples=FEW, trend=None) -> Finding | None:
     """Reports the gap between the training and the test ELBO, measured against the rate."""
-    train, test, rate = (results.get("train") or {}).get("elbo"), results.get("elbo"), results.get("rate")
-    if None in (train, test, rate):
-        return None
-    gap = train - test
-    share = f", {number(100.0 * gap / rate, 2)}% of what the code carries" if rate > COLLAPSED_RATE else ""
+    gap, direction = train_elbo - elbo, trend.direction if trend else None
     text = (
-        f"The ELBO is {number(train)} nats on the training split and {number(test)} on the test split, a gap of "
+        f"The ELBO is {number(train_elbo)} nats on the training split and {number(elbo)} on the test split, a gap of "
         f"{number(gap)} nats"
     )
+    if examples < FEW:
+        return Finding("Generalisation", False, f"{text}; so few test examples allow no verdict.")
+    share = ""
+    if rate > COLLAPSED_RATE:
+        share = f", {number(100.0 * gap / rate, 2)}% of what the code carries"
+        share = ", more than all that the code carries" if gap > rate else share
+    if gap > max(1.0, 0.1 * rate) and direction == "rises":
+        return Finding("Generalisation", False, f"{text}{share}; the test ELBO still rises, so training helps both.")
     if gap > max(1.0, 0.25 * rate):
-        text += f"{share}: overfitting. More data, a smaller network or an earlier stop would close it."
+        text += f"{share}: overfitting. "
+        if direction == "falls":
+            text += (
+                f"The test ELBO was highest at step {trend.step}, {number(trend.elbo)} nats. More data, a smaller "
+                "network or an earlier stop would close it."
+            )
+        else:
+            text += "More data or a smaller network would close it."
         return Finding("Generalisation", True, text)
     if gap > max(1.0, 0.1 * rate):
         return Finding("Generalisation", False, f"{text}{share}: some overfitting.")
     return Finding("Generalisation", False, text + (": no overfitting to speak of." if gap >= -1.0 else "."))
 
 
-def posterior(results: Numbers, config: Numbers) -> Finding | None:
+def posterior(elbo, iw_nll, iw_samples="several") -> Finding:
     """Tells what the importance-weighted bound adds to the ELBO."""
-    elbo, nll, count = (results.get(k) for k in ("elbo", "iw_nll", "iw_samples"))
-    if elbo is None or nll is None:
-        return None
-    gap = -elbo - nll
-    text = f"The importance-weighted bound (with {count or 'several'} samples)"
+    gap = -elbo - iw_nll
+    text = f"The importance-weighted bound (with {iw_samples} samples)"
     if gap < -0.01 * max(1.0, abs(elbo)):
         text += f" is {number(-gap)} nats looser than the ELBO: evaluate with more samples, these were too few."
         return Finding("Posterior", True, text)
     text += (
-        f" puts -log p(x) at {number(nll)} nats or less, {number(max(gap, 0.0))} nats below the negative ELBO: at "
+        f" puts -log p(x) at {number(iw_nll)} nats or less, {number(max(gap, 0.0))} nats below the negative ELBO: at "
         "least that much is lost by the approximate posterior, not by the decoder."
     )
     return Finding("Posterior", False, text)
 
 
-def bits(results: Numbers, config: Numbers) -> Finding | None:
+def bits(likelihood=None, pixels=None, bits_per_dim=None, soft_targets=False, columns=None, squeeze=None):
     """Tells what the bits per dimension may be compared with."""
-    value, likelihood, pixels = results.get("bits_per_dim"), config.get("likelihood"), config.get("pixels")
-    if value is None:
+    if bits_per_dim is None:
         text = (
             "A Bernoulli on grey pixels is no density: the distortion is a cross-entropy whose floor is the entropy of "
             "the pixels. Compare it with no likelihood; --likelihood=continuous_bernoulli is the one that normalises."
         )
-        return Finding("Units", True, text) if likelihood == "bernoulli" and config.get("soft_targets") else None
+        return Finding("Units", True, text) if likelihood == "bernoulli" and soft_targets else None
     endless = " (a smaller sigma can lower it without end)" if likelihood in _SCALED else ""
     text = (
         f": of a density at grey values, which is no code length{endless}. Compare it only with the same data, "
@@ -121,7 +145,7 @@ def bits(results: Numbers, config: Numbers) -> Finding | None:
     if likelihood == "columns":
         text = (
             ", a sum over columns of different kinds: probabilities of some, densities in their own units of others. "
-            f"Compare it only with the same columns and families (--columns={config.get('columns')})."
+            f"Compare it only with the same columns and families (--columns={columns})."
         )
     elif likelihood in ("discretized_logistic", "categorical"):
         text = ": a code length of discrete pixels, comparable as it is."
@@ -131,53 +155,43 @@ def bits(results: Numbers, config: Numbers) -> Finding | None:
         kind = pixels if pixels in ("binary", "sampled") else "black and white"
         text = f", of {kind} pixels: comparable only where the pixels were made binary in the same way."
     if likelihood == "beta":  # part of the number: what 0 and 1 are worth depends on it
-        squeeze = config.get("squeeze")
         text = f" (Beta of values squeezed by {setting(squeeze) if squeeze else 'half a grey level'}){text}"
-    return Finding("Units", False, f"{number(value)} bits per dimension{text}")
+    return Finding("Units", False, f"{number(bits_per_dim)} bits per dimension{text}")
 
 
-def clipping(results: Numbers, metrics: Sequence[Numbers]) -> Finding | None:
+def clipping(metrics, clipped=0.0) -> Finding | None:
     """Tells whether most gradients of the run's second half (of all of it, without its lines) were clipped."""
     shares = [m["clipped"] for m in metrics if m["split"] == "train" and m.get("clipped") is not None]
     late = shares[len(shares) // 2 :]
-    share = sum(late) / len(late) if late else results.get("clipped") or 0.0
-    if share <= 0.5:
-        return None
+    share = sum(late) / len(late) if late else clipped
     when = " in the second half of the run" if late else ""
     text = (
         f"{number(100.0 * share, 3)}% of the gradients were clipped{when}: the step no longer depends on the size of "
         "the loss, so weights that should be equal may not train alike."
     )
-    return Finding("Clipping", True, text)
+    return Finding("Clipping", True, text) if share > 0.5 else None
 
 
-def perplexity(results: Numbers, config: Numbers) -> Finding | None:
+def perplexity(perplexity, iw_perplexity=None, entropy=None, iw_nll=None, words=None) -> Finding:
     """Reports the perplexity, and how far the bound is above the entropy where that is known."""
-    value, weighted, floor, nll = (results.get(k) for k in ("perplexity", "iw_perplexity", "entropy", "iw_nll"))
-    if value is None:
-        return None
     text = (
-        f"The perplexity is at most {number(value)} per word, the end of a sentence counted as one "
-        f"({results.get('words')} words)"
+        f"The perplexity is at most {number(perplexity)} per word, the end of a sentence counted as one ({words} words)"
     )
-    text += f", {number(weighted)} by the importance-weighted bound." if weighted is not None else "."
-    if None not in (floor, nll):
+    text += f", {number(iw_perplexity)} by the importance-weighted bound." if iw_perplexity is not None else "."
+    if None not in (entropy, iw_nll):
         text += (
-            f" A sentence has an entropy of {number(floor)} nats, and the bound is {number(nll)}: "
-            f"{number(nll - floor, 3)} nats above what no model can beat on average."
+            f" A sentence has an entropy of {number(entropy)} nats, and the bound is {number(iw_nll)}: "
+            f"{number(iw_nll - entropy, 3)} nats above what no model can beat on average."
         )
     return Finding("Words", False, text)
 
 
-def explained(results: Numbers, config: Numbers) -> Finding | None:
+def explained(prior_distortion, distortion, rate=0.0) -> Finding:
     """Tells what of the distortion z explains: z from the prior in place of z from the posterior."""
-    prior, distortion = results.get("prior_distortion"), results.get("distortion")
-    if prior is None or distortion is None:
-        return None
-    gain, rate = prior - distortion, results.get("rate") or 0.0
+    gain = prior_distortion - distortion
     text = (
-        f"z explains {number(gain, 3)} nats of a sentence, {100.0 * gain / prior:.1f}% of the {number(prior)} that it "
-        f"takes with a z drawn from the prior; its rate is {number(rate, 3)} nats."
+        f"z explains {number(gain, 3)} nats of a sentence, {100.0 * gain / prior_distortion:.1f}% of the "
+        f"{number(prior_distortion)} that it takes with a z drawn from the prior; its rate is {number(rate, 3)} nats."
     )
     ignored = gain < 0.1
     return Finding("What z explains", ignored, text + (" The decoder does without it." if ignored else ""))

@@ -3,8 +3,6 @@
 The collapsed solution is stable exactly where the water level beta sigma^2 is above the largest eigenvalue
 of the data's covariance (linear_vae.py holds the closed forms); at any optimum over a shared sigma,
 SSE / (D sigma^2) = 1.
-
-Each function takes results.json and config.json ({} where unknown); None where the numbers say nothing.
 """
 
 from __future__ import annotations
@@ -12,14 +10,14 @@ from __future__ import annotations
 import math
 
 from vae_jax.report.formatting import number, setting
-from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding, Numbers, is_collapsed
+from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
 
 CALIBRATED, NEARLY = 0.02, 0.05  # how far SSE / (D sigma^2) may be from 1
 WORSE = 1.1  # from this multiple of the training ratio on, the test ratio tells of overfitting
 SATURATED = 0.5  # the share of the run's second half at a bound of beta
+AT_BOUND = 1.05  # a sigma within this factor of its lower bound is held by it
 # The largest variance that one dimension of the family can have; beta times it stands in for the water level.
 _LARGEST_VARIANCE = {"bernoulli": 1 / 4, "continuous_bernoulli": 1 / 12}
-_RAMPED = ("linear", "sigmoid", "cosine", "cyclical", "capacity")
 # weighting -> the flag of its target, and the number that it controls
 CONTROLLED = {
     "pi": ("target_kl", "rate"),
@@ -28,47 +26,48 @@ CONTROLLED = {
 }
 _GAIN = {"pi": "--ki", "geco": "--geco_rate", "capacity": "--gamma"}
 _FAILURE = (
-    "It is a failure of optimisation, not of the weight: below that level the collapsed solution is a saddle. Train "
-    "longer, warm the weight up from 0, or lower the learning rate."
+    "It is a failure of optimisation, not of the weight: below that level the collapsed solution is a saddle. Warm the "
+    "weight up from 0, or lower the learning rate."
 )
 
 
-def collapse(results: Numbers, config: Numbers) -> Finding | None:
+def collapse(rate, numbers, collapsed, water_level=None, lambda_max=None, examples=FEW) -> Finding | None:
     """Tells whether the code is used at all, and if not, whether the weight or the optimiser is to blame."""
-    rate, water, largest = (results.get(k) for k in ("rate", "water_level", "lambda_max"))
-    if rate is None:
-        return None
     level = (
-        f"the water level beta sigma^2 is {number(water)}, the largest eigenvalue of the data's covariance "
-        f"{number(largest)}"
+        f"the water level beta sigma^2 is {number(water_level)}, the largest eigenvalue of the data's covariance "
+        f"{number(lambda_max)}"
     )
-    if not is_collapsed(results):
-        known = f" ({level})" if None not in (water, largest) else ""
-        return Finding("Collapse", False, f"Not collapsed: the code carries {number(rate)} nats per example{known}.")
+    if not collapsed:
+        known = f" ({level})" if None not in (water_level, lambda_max) else ""
+        few = examples < FEW
+        text = f"the code carries {number(rate)} nats per example{known}"
+        so_few = f"With so few test examples no verdict: {text}."
+        return Finding("Collapse", False, so_few if few else f"Not collapsed: {text}.")
     start = f"the code carries {number(rate)} nats per example."
     if rate >= COLLAPSED_RATE:
         start = f"{number(rate)} nats per example are paid, and no latent depends on the input."
-    return Finding("Collapse", True, f"Collapsed: {start} {_why_collapsed(results, config, level)}")
+    return Finding("Collapse", True, f"Collapsed: {start} {_why_collapsed(numbers, level)}")
 
 
-def _unfinished(results: Numbers, config: Numbers) -> bool:
-    """Tells whether the run ended inside the warm-up of its weight."""
-    return config.get("weighting") in _RAMPED and (results.get("step") or 0) < (config.get("warmup_steps") or 0)
-
-
-def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
-    water, largest, beta = (results.get(k) for k in ("water_level", "lambda_max", "beta"))
-    if _unfinished(results, config):
+def _why_collapsed(numbers, level: str) -> str:
+    keys = ("water_level", "lambda_max", "beta", "trend")
+    water, largest, beta, trend = (numbers.get(k) for k in keys)
+    if numbers["unfinished"]:
         return (
-            f"The run ended at step {setting(results.get('step'))}, inside the weight's warm-up of "
-            f"{setting(config['warmup_steps'])} steps: train on, or shorten the warm-up, before reading more into it."
+            f"The run ended at step {setting(numbers.get('step'))}, inside the weight's warm-up of "
+            f"{setting(numbers['warmup_steps'])} steps: train on, or shorten the warm-up, before reading more into it."
         )
+    if largest is not None and largest <= 0.0:
+        return "The training examples are all equal, so there is nothing to encode."
     if None not in (water, largest):
         if water >= largest:
-            knob = "beta" if config.get("precision") in ("learned", "optimal") else "beta or sigma"
+            knob = "beta" if numbers.get("precision") in ("learned", "optimal") else "beta or sigma"
+            remedy = f"Lower {knob}."
+            if largest <= _least_variance(numbers):
+                remedy = "The data vary less than --min_sigma lets sigma follow: scale them to a spread of about 1."
             return (
                 f"This is the optimum of its loss: {level}, and under the water a code costs more than it saves. "
-                f"Lower {knob}."
+                f"{remedy}"
             )
         spend = 0.5 * math.log(largest / water) if water > 0 else math.inf
         if spend < COLLAPSED_RATE:
@@ -76,8 +75,11 @@ def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
                 f"The weight leaves almost nothing: {level}; the best direction of the data is worth {number(spend)} "
                 "nats to a linear model. Lower beta or sigma."
             )
+    if trend and trend.direction == "rises":
+        return "The test ELBO still rises: train on before reading more into it."
+    if None not in (water, largest):
         return f"The weight does not ask for it: {level}. {_FAILURE}"
-    variance = _LARGEST_VARIANCE.get(config.get("likelihood"))
+    variance = _LARGEST_VARIANCE.get(numbers.get("likelihood"))
     if variance and largest and beta and largest > beta * variance:
         return (
             f"The weight does not ask for it: the noise of this family weighs at most beta * {number(variance)} = "
@@ -89,36 +91,47 @@ def _why_collapsed(results: Numbers, config: Numbers, level: str) -> str:
     )
 
 
-def weight(results: Numbers, config: Numbers) -> Finding | None:
+def _least_variance(numbers) -> float:
+    """Returns the square of the lower bound of a sigma that is not fixed, as far as the run says."""
+    fixed = numbers.get("precision") in (None, "fixed")
+    return 0.0 if fixed else (numbers.get("min_sigma") or 0.0) ** 2
+
+
+def weight(unfinished, beta=None, water_level=None, weighting=None) -> Finding | None:
     """Tells whether the loss is a bound, and at which weight the numbers are."""
-    beta, water, weighting = results.get("beta"), results.get("water_level"), config.get("weighting")
-    early = _unfinished(results, config)
-    end = " The weight's warm-up had not ended when the run did." if early else ""
+    end = " The weight's warm-up had not ended when the run did." if unfinished else ""
     no_bound = "not a bound on log p(x). All the numbers here are at beta = 1."
     if weighting in ("capacity", "free_bits"):  # these change the loss itself, not only a weight in it
         text = f"The loss ({weighting.replace('_', ' ')}) is {no_bound}"
     elif beta is None:
-        return Finding("Weight", True, end.strip()) if early else None
+        return Finding("Weight", True, end.strip()) if unfinished else None
     elif weighting in CONTROLLED:
         text = f"beta = {setting(beta)}, found by the controller: the loss is {no_bound}"
     elif math.isclose(beta, 1.0, rel_tol=1e-6):
         text = "beta = 1: the loss is a bound on -log p(x)."
     else:
         text = f"beta = {setting(beta)}: the loss is {no_bound}"
-        if water and water > 0:
-            text += f" As a squared error, this is the model of noise sigma = {number(math.sqrt(water))} at beta = 1."
-    return Finding("Weight", early, text + end)
+        if water_level and water_level > 0:
+            sigma = number(math.sqrt(water_level))
+            text += f" As a squared error, this is the model of noise sigma = {sigma} at beta = 1."
+    return Finding("Weight", unfinished, text + end)
 
 
-def calibration(results: Numbers, config: Numbers) -> Finding | None:
+def calibration(
+    numbers, calibration=None, train_calibration=None, sigma=None, precision=None, min_sigma=0.0, trend=None
+) -> Finding | None:
     """Tells whether the noise that the decoder assumes is the error it makes."""
-    train, test = (results.get("train") or {}).get("calibration"), results.get("calibration")
-    ratio, split = (test, "test") if train is None else (train, "training")
+    ratio, split = (calibration, "test") if train_calibration is None else (train_calibration, "training")
     if not ratio:
         return None
-    off, sigma, precision = abs(ratio - 1.0), results.get("sigma"), config.get("precision")
+    off, both = abs(ratio - 1.0), None not in (calibration, train_calibration)
+    overfit = both and calibration > WORSE * ratio
     text = f"SSE / (D sigma^2) is {number(ratio)} on the {split} split"
-    if off <= CALIBRATED:
+    if both:
+        text += f" and {number(calibration)} on the test split"
+    if off <= NEARLY and overfit:
+        text = f"Calibrated on the training split only: {text}: unseen data is reconstructed worse."
+    elif off <= CALIBRATED:
         text = f"Calibrated: {text}; the noise assumed is the error made."
     elif off <= NEARLY:
         text = f"Nearly calibrated: {text}, where 1 is calibrated."
@@ -126,65 +139,76 @@ def calibration(results: Numbers, config: Numbers) -> Finding | None:
         word = "too small (the model is overconfident)" if ratio > 1 else "too big (its samples of x are too noisy)"
         text = f"Not calibrated: {text}; the noise assumed is {word}."
         if precision in (None, "fixed") and sigma:
-            text += _would_be_calibrated(results, ratio, sigma)
-            if precision == "fixed":
-                text += " --precision=learned finds the sigma that stays calibrated as the network follows it."
+            text += _would_be_calibrated(numbers, ratio, sigma)
+        elif precision != "fixed" and sigma and ratio < 1 and sigma <= AT_BOUND * min_sigma:
+            text += (
+                f" Sigma cannot follow the error below --min_sigma={setting(min_sigma)}: scale the data to a spread "
+                "of about 1, or lower that bound."
+            )
         elif precision != "fixed":
-            text += " A learned sigma ends at 1: train longer, or give it a higher learning rate."
-    overfit = train is not None and test is not None and test > WORSE * ratio
-    if train is not None and test is not None:
-        text += f" On the test split it is {number(test)}" + (
-            ": unseen data is reconstructed worse." if overfit else "."
-        )
+            longer = "" if trend and trend.direction == "falls" else "train longer, or "
+            text += f" A learned sigma ends at 1: {longer}give it a higher learning rate."
+        text += " Unseen data is reconstructed worse." if overfit else ""
     return Finding("Calibration", off > NEARLY or overfit, text)
 
 
-def _would_be_calibrated(results: Numbers, ratio: float, sigma: float) -> str:
-    text = f" Calibrated would be sigma = {number(sigma * math.sqrt(ratio))}, the root of the error made"
-    beta, dim, test = (results.get(k) for k in ("beta", "data_dim", "calibration"))
+def _would_be_calibrated(numbers, ratio: float, sigma: float) -> str:
+    """Tells which sigma would be calibrated, and what the same weights then are, where sigma is fixed."""
+    wanted, least = sigma * math.sqrt(ratio), numbers.get("min_sigma") or 0.0
+    text = f" Calibrated would be sigma = {number(wanted)}, the root of the error made"
+    beta, dim, test = (numbers.get(k) for k in ("beta", "data_dim", "calibration"))
     if beta:
         text += f"; at that sigma, these same weights are those of beta = {number(beta / ratio)}"
     if dim and test:
         # -(D/2) log(2 pi v) - SSE / (2 v) at v = ratio sigma^2, minus the same at v = sigma^2.
         gain = 0.5 * dim * (test * (1.0 - 1.0 / ratio) - math.log(ratio))
         text += f", and their test ELBO is {number(gain)} nats higher" if gain > 0 else ""
-    return text + "."
+    if numbers.get("precision") != "fixed":
+        return f"{text}."
+    if wanted < least:
+        return (
+            f"{text}. A learned sigma would stop at --min_sigma={setting(least)}: scale the data, or lower that bound."
+        )
+    return f"{text}. --precision=learned finds the sigma that stays calibrated as the network follows it."
 
 
-def bound_of_sigma(results: Numbers, config: Numbers) -> Finding | None:
-    """Tells whether a learned sigma lies on its lower bound."""
-    share = results.get("sigma_at_bound")
-    if not share:
+def bound_of_sigma(sigma_at_bound, nats_at_bound=None) -> Finding | None:
+    """Tells whether a learned sigma lies on its lower bound, and what of the ELBO comes from there."""
+    if not sigma_at_bound:
         return None
-    text = (
-        f"{number(100.0 * share, 3)}% of the standard deviations lie at their lower bound. The likelihood would grow "
-        "without limit there, so its value says more about the bound than about the model: compare the MSE instead."
+    text = f"{number(100.0 * sigma_at_bound, 3)}% of the standard deviations lie at their lower bound"
+    if nats_at_bound is not None:
+        text += f"; {number(nats_at_bound)} nats of the ELBO come from the dimensions there"
+    text += (
+        ". The likelihood would grow without limit there, so its value says more about the bound than about the "
+        "model: compare the MSE instead."
     )
     return Finding("Noise at its bound", True, text)
 
 
-def target(results: Numbers, config: Numbers) -> Finding | None:
+def target(numbers, weighting, beta=0.0, rate=0.0, saturated=0.0, trend=None) -> Finding | None:
     """Tells whether the rate or the distortion of the training split is where the controller should have held it."""
-    flag, key = CONTROLLED.get(config.get("weighting"), (None, None))
-    wanted, train = config.get(flag), (results.get("train") or {}).get(key)
-    reached, split = (results.get(key), "test") if train is None else (train, "training")
+    flag, key = CONTROLLED.get(weighting, (None, None))
+    wanted, train = numbers.get(flag), numbers.get(f"train_{key}")
+    reached, split = (numbers.get(key), "test") if train is None else (train, "training")
     if wanted is None or reached is None:
         return None
     text = f"a {key} of {setting(wanted)} nats was asked for and the {split} split has {number(reached)}"
-    share = results.get("saturated") or 0.0
-    if share > SATURATED:
+    if saturated > SATURATED:
         text = (
-            f"Saturated: {text}; in {number(100.0 * share, 3)}% of the second half of the run the weight stood at a "
-            f"bound (--beta_min={setting(config.get('beta_min'))} and --beta_max={setting(config.get('beta_max'))}), "
-            "so the bound decided and not the controller. Ask for less, or widen the range."
+            f"Saturated: {text}; in {number(100.0 * saturated, 3)}% of the second half of the run the weight stood at "
+            f"a bound (--beta_min={setting(numbers.get('beta_min'))} and "
+            f"--beta_max={setting(numbers.get('beta_max'))}), so the bound decided and not the controller. Ask for "
+            "less, or widen the range."
         )
         return Finding("Target", True, text)
     # 5% of the rate, or what they buy: a nat of rate is worth beta nats of distortion.
-    nats = abs(wanted) if key == "rate" else abs(results.get("rate") or 0.0) * max(results.get("beta") or 0.0, 0.0)
+    nats = abs(wanted) if key == "rate" else abs(rate) * max(beta, 0.0)
     if abs(reached - wanted) <= max(0.5, 0.05 * nats):
         return Finding("Target", False, f"Met: {text}.")
+    longer = "" if trend and trend.direction == "falls" else "Train longer, raise "
     text += (
-        f". Train longer, raise {_GAIN[config['weighting']]}, or ask for a target within reach: "
-        "python -m experiments.weigh says what is."
+        f". {longer or 'Raise '}{_GAIN[weighting]}, or ask for a target within reach: python -m experiments.weigh "
+        "says what is."
     )
     return Finding("Target", True, f"Missed: {text}")

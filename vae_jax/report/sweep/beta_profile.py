@@ -4,180 +4,242 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.report.figure import MARK, Figure, draw, label_of, legend_above, letters
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.sweep.grouping import Group, Measure, along, distortion, done, elbo, key_measure, rate, score
+from vae_jax.report.sweep.grouping import SCORES, Setting, Sweep
 from vae_jax.report.sweep.linear_theory import gaussian_distortion, predicted_collapse, reference
 from vae_jax.report.sweep.lines import DARK, LOOKS, Line, any_far, lines_of, near
-from vae_jax.report.sweep.profile_axis import Axis
-from vae_jax.report.sweep.sweep_files import Row
 
-SCORES = {"mig": "MIG", "beta_vae": "BetaVAE", "factor_vae": "FactorVAE", "dci_disentanglement": "DCI"}
-_THEORY = {"linewidth": 0.8, "linestyle": "--", "zorder": 2, "label": "linear theory", "scalex": False}
+_TERMS = {"rate": "rate (nats)", "common_distortion": "distortion (nats)", "common_elbo": "ELBO (nats)"}
+_FAR_AWAY = 30.0  # an onset further off than so many times the range is not on the axis
+
+
+class Axis(NamedTuple):
+    """The x axis: the flag that was swept, on a linear or logarithmic scale or as words.
+
+    Attributes:
+      flag: what it shows; for a sweep of beta that is beta_norm.
+      values: of all settings that are drawn.
+      words: the places of categories.
+      betas: beta / beta_norm where that is one number.
+    """
+
+    flag: str
+    values: list
+    words: list[str]
+    betas: float | None
+
+    @classmethod
+    def of(cls, sweep: Sweep, flag: str) -> Axis:
+        """Returns the axis of a sweep along ``flag``."""
+        key = "beta_norm" if flag == "beta" else flag
+        values = [s.at(key) for s in sweep.settings if s.done]
+        if not all(isinstance(v, int | float) for v in values):
+            return cls(key, values, list(dict.fromkeys(map(str, values))), None)
+        ratios = {round(r["beta"] / r["beta_norm"], 6) for r in sweep.done if r.get("beta") and r.get("beta_norm")}
+        axis = cls(key, values, [], None)
+        return (
+            axis._replace(betas=ratios.pop()) if len(ratios) == 1 and axis.scale == "log" and flag == "beta" else axis
+        )
+
+    @property
+    def scale(self) -> str:
+        """ "linear", "log" or "symlog"."""
+        positive = [v for v in self.values if v > 0] if not self.words else []
+        if not positive or (self.flag != "beta_norm" and max(positive) <= 10 * min(positive)):
+            return "linear"
+        return "log" if len(positive) == len(self.values) else "symlog"
+
+    @property
+    def label(self) -> str:
+        """What is written below the axis."""
+        return "β normalised, β M / D" if self.flag == "beta_norm" else f"--{label_of(self.flag)}"
+
+    def place(self, s: Setting) -> float:
+        """Tells where a setting stands on the axis."""
+        value = s.at(self.flag)
+        return float(self.words.index(str(value))) if self.words else float(value)
+
+    def apply(self, axes) -> None:
+        """Sets the scale, the margins and the ticks of a panel."""
+        if self.words:
+            axes.set_xticks(range(len(self.words)), [label_of(word, 60 // len(self.words)) for word in self.words])
+            axes.margins(x=0.4 / len(self.words))
+            return
+        linear_to = {"linthresh": min(v for v in self.values if v > 0)} if self.scale == "symlog" else {}
+        axes.set_xscale(self.scale, **linear_to)
+        axes.margins(x=0.06)
+        if self.scale == "log":
+            _log_ticks(axes.xaxis, self.values)
+
+    def beta_on_top(self, axes) -> None:
+        """Adds an axis above the panel, in beta itself."""
+        betas = self.betas
+        top = axes.secondary_xaxis("top", functions=(lambda x: x * betas, lambda x: x / betas))
+        top.spines["top"].set_visible(True)
+        top.tick_params(labelsize=7, pad=1)
+        top.set_xlabel("β", labelpad=2)
+        _log_ticks(top.xaxis, [v * betas for v in self.values])
+
+
+def _log_ticks(axis, values: Sequence[float]) -> None:
+    """Plain numbers on a logarithmic axis: decades, 1, 2 and 5 of each where it spans few, or the only value."""
+    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+
+    few = max(values) < 30 * min(values)
+    locator = LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=12)
+    axis.set_major_locator(FixedLocator(values[:1]) if max(values) == min(values) else locator)
+    axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.set_minor_formatter(lambda value, _: "")
+    if few:
+        axis.set_minor_locator(NullLocator())
 
 
 class Panel(NamedTuple):
-    """One panel: its ``label``, and for each line of it a measure with a name ("" where the group names it)."""
+    """One panel: its ``label``, and the keys of its lines, each with a name ("" where the group names it)."""
 
     label: str
-    measures: dict[str, Measure]
+    keys: dict[str, str]
 
 
-def beta_profile(rows: Sequence[Row], summary: dict[str, Any]) -> Figure:
+def beta_profile(sweep: Sweep) -> Figure:
     """Means over seeds with their spread, against beta_norm, or against the flag that was swept where beta was not."""
-    name, finished = "beta_profile.png", done(rows)
-    if not finished:
-        return Figure(name, "The profile: not drawn, because no run came to its end with finite numbers.", None)
-    flag = along(rows)
-    lines = lines_of(rows, flag)
-    axis = Axis.of(flag, lines, finished)
-    panels = _panels(finished, len(lines))
-    gaussian = all(row.get("calibrated_elbo") is not None for row in finished)
-    onsets = [_onset(line, axis, summary) for line in lines]
+    if not sweep.done:
+        caption = "The profile: not drawn, because no run came to its end with finite numbers."
+        return Figure("beta_profile.png", caption, None)
+    flag = sweep.along(numeric=False)
+    lines, axis = lines_of(sweep.groups(flag)), Axis.of(sweep, flag)
+    panels = _panels(sweep, len(lines))
+    onsets = [_onset(sweep, line, axis) for line in lines]
 
     def paint(figure):
         grid = figure.subplots(math.ceil(len(panels) / 2), 2, sharex=True).ravel()
         for i, (axes, panel) in enumerate(zip(grid, panels)):
             for line in lines:
-                for (word, measure), look in zip(panel.measures.items(), LOOKS):
-                    color, marker = look if word else (line.color, line.marker)
-                    label = word or label_of(line.group.name)
-                    _draw(axes, line.group, measure, axis, color, marker, label, line.valued)
-            axis.apply(axes, [x for x in onsets if x])
-            for line, onset in zip(lines, onsets):
-                color = line.color if len(lines) > 1 else DARK
-                if onset and axes.get_xlim()[0] < onset < axes.get_xlim()[1]:
-                    style = {"linewidth": 0.8, "linestyle": ":", "zorder": 1, "label": "predicted collapse"}
-                    axes.axvline(onset, color=line.color if len(lines) > 1 else MARK, **style)
-                if line.valued:
-                    _draw_theory(axes, i, line, axis, summary, gaussian, color)
+                for (key, name), (color, marker) in zip(panel.keys.items(), LOOKS):
+                    own = (
+                        {} if name else {"color": line.color, "marker": line.marker, "label": label_of(line.group.name)}
+                    )
+                    _draw(axes, line, key, axis, **{"color": color, "marker": marker, "label": name} | own)
+            axis.apply(axes)
             axes.set_ylabel(panel.label)
-            _set_height(axes, i, finished)
-            if i in (1, 2, 3):
-                _leave_out(axes, panel.measures[""], lines, -1.0 if i == 3 else 1.0)
+            for line, onset in zip(lines, onsets):
+                if onset:
+                    color = line.color if len(lines) > 1 else MARK
+                    axes.axvline(onset, color=color, linewidth=0.8, linestyle=":", zorder=1, label="predicted collapse")
             if i + 2 >= len(panels):
                 axes.set_xlabel(axis.label)
                 axes.tick_params(labelbottom=True)
+        grid[0].set_xlim(grid[0].get_xlim())  # the theory reaches to the ends, and does not move them
+        for axes, panel in zip(grid, panels):
+            for line in filter(lambda line: line.valued, lines):
+                x, y = _theory(sweep, line, axis, next(iter(panel.keys)), axes.get_xlim())
+                color = line.color if len(lines) > 1 else DARK
+                axes.plot(
+                    x, y, color=color, linewidth=0.8, linestyle="--", zorder=2, label="linear theory" * (len(x) > 0)
+                )
+            _set_height(axes, sweep, panel, lines)
         letters(grid[: len(panels)])
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        for axes in grid[: 0 if axis.betas is None else 2]:
+        for axes in grid[: 2 if axis.betas else 0]:
             axis.beta_on_top(axes)
         legend_above(figure, grid[:4])
-        if len(panels) == 5 and "" not in panels[4].measures:
-            own = {label: h for h, label in zip(*grid[4].get_legend_handles_labels()) if label in SCORES.values()}
-            grid[5].legend(own.values(), own.keys(), loc="center left", title="scores", alignment="left")
+        if len(panels) == 5 and len(panels[4].keys) > 1:
+            handles, labels = grid[4].get_legend_handles_labels()
+            grid[5].legend(handles, labels, loc="center left", title="scores", alignment="left")
 
     height = 0.7 + 1.75 * math.ceil(len(panels) / 2)
-    return Figure(name, _caption(axis, lines, panels, gaussian, rows), draw(paint, height=height))
+    return Figure("beta_profile.png", _caption(sweep, axis, lines, panels), draw(paint, height=height))
 
 
-def _panels(rows: Sequence[Row], groups: int) -> list[Panel]:
-    panels = [
-        Panel("active units", {"": key_measure("active_units")}),
-        Panel("rate (nats)", {"": rate}),
-        Panel("distortion (nats)", {"": distortion}),
-        Panel("ELBO (nats)", {"": elbo}),
-    ]
-    scores = {word: score(k) for k, word in SCORES.items() if any(score(k)(row) is not None for row in rows)}
+def _panels(sweep: Sweep, groups: int) -> list[Panel]:
+    panels = [Panel(label, {key: ""}) for key, label in {"active_units": "active units", **_TERMS}.items()]
+    scores = {key: name for key, name in SCORES.items() if any(row[key] is not None for row in sweep.done)}
     if groups == 1 and scores:
         return [*panels, Panel("disentanglement", scores)]
-    return panels + [Panel(word, {"": measure}) for word, measure in scores.items()]
+    return panels + [Panel(name, {key: ""}) for key, name in scores.items()]
 
 
-def _draw(axes, group: Group, measure: Measure, axis: Axis, color, marker, label, joined) -> None:
-    """Means with a band (bars where they are not joined) of one standard deviation over seeds."""
-    shown = [s for s in group.living if math.isfinite(s.mean(measure))]
-    if not shown:
-        return
-    x = np.array([axis.place(s) for s in shown])
-    mean = np.array([s.mean(measure) for s in shown])
-    spread = np.array([s.spread(measure) or 0.0 for s in shown])
-    style = {"color": color, "marker": marker, "markersize": 3.5, "markeredgecolor": "white", "markeredgewidth": 0.3}
-    if joined and not axis.words and len(shown) > 1:
-        axes.fill_between(x, mean - spread, mean + spread, color=color, alpha=0.2, linewidth=0)
-        axes.plot(x, mean, label=label, zorder=3, **style)
-    else:
-        axes.errorbar(x, mean, spread, linewidth=0, elinewidth=0.8, label=label, zorder=3, **style)
+def _draw(axes, line: Line, key: str, axis: Axis, **style) -> None:
+    """Draws means with bars of one standard deviation over seeds."""
+    shown = line.group.having(key)
+    x, y = [axis.place(s) for s in shown], [s.mean(key) for s in shown]
+    style |= {"markersize": 3.5, "markeredgecolor": "white", "markeredgewidth": 0.3, "elinewidth": 0.8, "zorder": 3}
+    joined = line.valued and not axis.words
+    if shown:
+        axes.errorbar(x, y, [s.spread(key) or 0.0 for s in shown], linewidth=1.0 if joined else 0.0, **style)
 
 
-def _onset(line: Line, axis: Axis, summary) -> float | None:
+def _onset(sweep: Sweep, line: Line, axis: Axis) -> float | None:
     """Tells where on the axis the linear theory closes the last latent; None where it does not say, or for a cloud."""
-    rows = done(line.group.rows)
+    rows = line.group.done
     if not line.valued or axis.flag not in ("beta_norm", "sigma"):
         return None
-    onset = predicted_collapse(summary.get("reference") or [], rows, axis.flag.removesuffix("_norm"))
+    onset = predicted_collapse(sweep.summary, rows, axis.flag.removesuffix("_norm"))
     if onset and axis.flag == "beta_norm":
-        return onset * rows[0]["latent_dim"] / rows[0]["data_dim"] if rows[0].get("data_dim") else None
-    return onset
+        onset = onset * rows[0]["latent_dim"] / rows[0]["data_dim"] if rows[0].get("data_dim") else None
+    return onset if onset and min(axis.values) / _FAR_AWAY < onset < _FAR_AWAY * max(axis.values) else None
 
 
-def _draw_theory(axes, index: int, line: Line, axis: Axis, summary, gaussian: bool, color) -> None:
-    """What the linear theory says at each weight, in the first four panels."""
-    shown, rows = line.group.living, done(line.group.rows)
+def _theory(sweep: Sweep, line: Line, axis: Axis, key: str, limits) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what the linear theory says of ``key`` at each weight, ``([n], [n])`` inside the limits of the axis."""
+    shown, nothing = line.group.having("rate"), (np.zeros(0), np.zeros(0))
     if len(shown) < 2:
-        return
-    if index == 0 and not axis.words:
-        active = [(axis.place(s), s.mean(key_measure("predicted_active"))) for s in shown]
-        active = [p for p in active if math.isfinite(p[1])]
-        if len(active) > 1:
-            axes.plot(*np.array(active).T, color=color, **_THEORY)
-    if index in (1, 2, 3) and gaussian and axis.flag == "beta_norm":
-        _draw_theory_line(axes, index, reference(summary.get("reference") or [], rows[0]), rows[0], color)
-
-
-def _draw_theory_line(axes, index: int, entry, row: Row, color) -> None:
-    """Rate, distortion or ELBO of the linear theory along beta_norm, where sigma says which beta is at a level."""
-    fixed = row.get("precision") == "fixed"
-    if not entry or not entry.get("frontier") or not row.get("beta_norm") or not row.get("beta"):
-        return
-    if fixed and not row.get("sigma"):
-        return
+        return nothing
+    if key == "active_units" and not axis.words:
+        shown = line.group.having("predicted_active")
+        return np.array([axis.place(s) for s in shown]), np.array([s.mean("predicted_active") for s in shown])
+    row = line.group.done[0]
+    entry, fixed = reference(sweep.summary, row) or {}, row.get("precision") == "fixed"
+    if key not in _TERMS or axis.flag != "beta_norm" or not (sweep.gaussian and entry.get("frontier")):
+        return nothing
+    if not (row.get("beta_norm") and row.get("beta")) or (fixed and not row.get("sigma")):
+        return nothing
+    # Where sigma follows the error, beta at a water level s is s / error^2.
     level, nats, error = (np.asarray(entry["frontier"][k], float) for k in ("water_level", "rate", "rms"))
-    beta = level / (row["sigma"] ** 2 if fixed else error**2)
     left = gaussian_distortion(error, row["data_dim"])
-    y = (nats, left, -(nats + left))[index - 1]
-    low, high = axes.get_xlim()
-    x = beta * row["beta_norm"] / row["beta"]
-    x, y = np.append(x, max(high, x[-1])), np.append(y, y[-1])  # collapsed, as for every larger weight
-    inside = (x >= low) & (x <= high)
-    axes.plot(x[inside], y[inside], color=color, **_THEORY)
+    y = {"rate": nats, "common_distortion": left, "common_elbo": -(nats + left)}[key]
+    x = level / (row["sigma"] ** 2 if fixed else error**2) * row["beta_norm"] / row["beta"]
+    x, y = np.append(x, max(limits[1], x[-1])), np.append(y, y[-1])  # collapsed, as for every larger weight
+    inside = (x >= limits[0]) & (x <= limits[1])
+    return x[inside], y[inside]
 
 
-def _set_height(axes, index: int, rows: Sequence[Row]) -> None:
-    if index <= 1:
-        top = max(r.get("latent_dim") or 1 for r in rows) if index == 0 else max(1.0, axes.dataLim.y1)
-        axes.set_ylim(-0.05 * top, 1.08 * top)
-        if index == 0:
-            axes.yaxis.get_major_locator().set_params(integer=True)
-    elif index >= 4:
+def _set_height(axes, sweep: Sweep, panel: Panel, lines: Sequence[Line]) -> None:
+    """Sets the y axis: from 0 where it counts, and without the few means that lie far off."""
+    key = next(iter(panel.keys))
+    if key in ("active_units", "rate"):
+        most = max(r.get("latent_dim") or 1 for r in sweep.done) if key == "active_units" else axes.dataLim.y1
+        axes.set_ylim(-0.05 * max(most, 1.0), 1.08 * max(most, 1.0))
+    if key == "active_units":
+        axes.yaxis.get_major_locator().set_params(integer=True)
+    elif key in SCORES:
         axes.set_ylim(-0.03, 1.03)
+    else:
+        sign = -1.0 if key == "common_elbo" else 1.0
+        shown = [s for line in lines for s in line.group.having(key)]
+        values = [sign * s.mean(key) for s in shown]
+        kept = near(values, [all(is_collapsed(row) for row in s.done) for s in shown])
+        if len(kept) < len(values):
+            margin = 0.1 * (max(kept) - min(kept))
+            axes.set_ylim(sorted(sign * end for end in (min(kept) - margin, max(kept) + margin)))
 
 
-def _leave_out(axes, measure: Measure, lines: Sequence[Line], sign: float) -> None:
-    """Lets the axis end before the few means that lie far off, where there are any."""
-    shown = [s for line in lines for s in line.group.living if math.isfinite(s.mean(measure))]
-    values = [sign * s.mean(measure) for s in shown]
-    kept = near(values, [all(is_collapsed(row) for row in s.done) for s in shown])
-    if len(kept) < len(values):
-        margin = 0.1 * (max(kept) - min(kept))
-        axes.set_ylim(sorted(sign * end for end in (min(kept) - margin, max(kept) + margin)))
-
-
-def _caption(axis: Axis, lines, panels, gaussian, rows) -> str:
+def _caption(sweep: Sweep, axis: Axis, lines: Sequence[Line], panels: Sequence[Panel]) -> str:
     what = "beta_norm = beta M / D" if axis.flag == "beta_norm" else f"--{axis.flag}, as beta does not vary"
     names = ", ".join(f"({letter}) {p.label.replace(' (nats)', '')}" for letter, p in zip("abcdefgh", panels))
-    sigma = " and the recalibrated sigma" if gaussian else ""
+    sigma = " and the recalibrated sigma" if sweep.gaussian else ""
     text = f"The sweep along {what}: {names}; nats per example on the test split, at beta = 1{sigma}."
-    if any(len(s.done) > 1 for line in lines for s in line.group.settings):
-        text += " Means over seeds, bands or bars one standard deviation."
+    if any(len(s.done) > 1 for s in sweep.settings):
+        text += " Means over seeds, bars one standard deviation."
     text += "" if lines[0].valued else " A mark is a setting; too many flags differ to join them."
-    text += " The few values that lie far off may be outside." if any_far(done(rows)) else ""
-    if any(r.get("predicted_active") is not None for r in rows) and lines[0].valued and not axis.words:
+    text += " The few values that lie far off may be outside." if any_far(sweep.done) else ""
+    if any(r.get("predicted_active") is not None for r in sweep.rows) and lines[0].valued and not axis.words:
         text += " Dashed: what the linear theory predicts"
         text += "; dotted: where it closes the last latent." if axis.flag in ("beta_norm", "sigma") else "."
     return text

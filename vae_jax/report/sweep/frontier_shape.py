@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.report.formatting import nats, number, setting
 from vae_jax.report.reading.finding import Finding
-from vae_jax.report.sweep.grouping import at, groups, main_groups, rate, rms
+from vae_jax.report.sweep.grouping import Group, Sweep
 from vae_jax.report.sweep.recommendation import SPREADS, combined
-from vae_jax.report.sweep.sweep_files import Row
 
 SLIGHT = 1e-3  # of the whole range of a quantity: a smaller step backwards is no violation
 DEPTH = 0.05  # how far below its chord, of a unit square, a frontier must bend to have a knee
@@ -42,8 +40,7 @@ def knee_of(points) -> int | None:
     points = np.asarray(points, float).reshape(-1, 2)
     if len(points) < 3:
         return None
-    order = np.argsort(points[:, 0], kind="stable")
-    first, last = points[order[0]], points[order[-1]]
+    first, last = points[points[:, 0].argmin()], points[points[:, 0].argmax()]
     width, height = last[0] - first[0], first[1] - last[1]
     if not (width > 0 and height > 0):
         return None
@@ -53,77 +50,64 @@ def knee_of(points) -> int | None:
     return index if below[index] > DEPTH else None
 
 
-def violations(rows: Sequence[Row], flag: str = "beta") -> list[Violation]:
-    """Tells where the mean rate rises or the mean RMS error falls along ``flag``, beyond the spread over seeds.
+def violations(group: Group) -> list[Violation]:
+    """Tells where the mean rate rises or the mean RMS error falls along the group's flag, beyond the spread over seeds.
 
     Each setting is compared with the lowest rate and the largest error that any smaller value of the flag had. It
     violates if it is on the wrong side by more than ``SPREADS`` combined standard deviations over seeds, and by more
     than ``SLIGHT`` of the range of all means; of one seed, only the second is known.
     """
     wrong = []
-    for group in groups(rows, flag):
-        for quantity, measure, sign in (("rate", rate, 1.0), ("RMS error", rms, -1.0)):
-            line = [
-                (float(at(s, flag)), sign * s.mean(measure), s.spread(measure))
-                for s in group.living
-                if isinstance(at(s, flag), int | float) and math.isfinite(s.mean(measure))
-            ]
-            if not line:
-                continue
-            means = [m for _, m, _ in line]
-            slight, lowest = SLIGHT * (max(means) - min(means)), line[0]
-            for point in line[1:]:
-                by, spread = point[1] - lowest[1], combined(point[2], lowest[2])
-                if by > SPREADS * spread and by > slight:
-                    wrong.append(Violation(quantity, lowest[0], point[0], by, spread))
-                if by < 0:
-                    lowest = point
+    for quantity, key, sign in (("rate", "rate", 1.0), ("RMS error", "rms", -1.0)):
+        numbered = [s for s in group.having(key) if isinstance(s.at(group.along), int | float)]
+        line = [(float(s.at(group.along)), sign * s.mean(key), s.spread(key)) for s in numbered]
+        means = [m for _, m, _ in line]
+        lowest = line[0] if line else None
+        for point in line[1:]:
+            by, spread = point[1] - lowest[1], combined(point[2], lowest[2])
+            if by > SPREADS * spread and by > SLIGHT * (max(means) - min(means)):
+                wrong.append(Violation(quantity, lowest[0], point[0], by, spread))
+            lowest = min(lowest, point, key=lambda p: p[1])
     return wrong
 
 
-def knee(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
+def knee(sweep: Sweep) -> Finding | None:
     """Tells where each frontier turns from buying much error with a nat to buying little."""
-    flag, shown = main_groups(rows, 3)
     sentences = []
-    for group in shown if flag in ("beta", "sigma") else ():
-        line = [s for s in group.living if math.isfinite(s.mean(rms))]
-        points = [(s.mean(rms), s.mean(rate)) for s in line]
+    for group in sweep.main_groups(3):
+        line = group.having("rms")
+        points = [(s.mean("rms"), s.mean("rate")) for s in line]
         index = knee_of(points)
         if index is None:
             continue
-        (error, cost), ends, value = points[index], sorted(points), setting(at(line[index], flag))
+        (error, cost), ends, value = points[index], sorted(points), setting(line[index].at(group.along))
         sentences.append(
             group.sentence(
-                f"the frontier bends most at {flag} = {value}. Up to there {nats(cost - ends[-1][1])} "
+                f"the frontier bends most at {group.along} = {value}. Up to there {nats(cost - ends[-1][1])} "
                 f"of rate bring the RMS error from {number(ends[-1][0])} down to {number(error)}; the next "
                 f"{nats(ends[0][1] - cost)} bring it to {number(ends[0][0])} only."
             )
         )
-    if not sentences:
-        return None
     end = (
-        " (The point furthest below the chord between the ends, rate and error scaled to their ranges: it depends on "
+        "(The point furthest below the chord between the ends, rate and error scaled to their ranges: it depends on "
         "the range that was swept, and is no optimum.)"
     )
-    return Finding("Knee", False, " ".join(sentences) + end)
+    return Finding("Knee", False, " ".join([*sentences, end])) if sentences else None
 
 
-def monotone(rows: Sequence[Row], summary: dict[str, Any]) -> Finding | None:
+def monotone(sweep: Sweep) -> Finding | None:
     """Tells whether a larger weight never buys a higher rate or a smaller error, as on any true frontier."""
-    flag, shown = main_groups(rows, 2)
-    if flag not in ("beta", "sigma") or not shown:
-        return None
-    sentences = []
+    shown, sentences = sweep.main_groups(2), []
     for group in shown:
-        for v in violations(group.rows, flag):
+        for v in violations(group):
             by = f"rises by {number(v.by, 3)} nats" if v.quantity == "rate" else f"falls by {number(v.by, 2)}"
             spread = f", {number(v.by / v.spread, 2)} combined standard deviations" if v.spread else ""
-            where = f"between {flag} = {setting(v.low)} and {setting(v.high)}"
+            where = f"between {group.along} = {setting(v.low)} and {setting(v.high)}"
             sentences.append(group.sentence(f"{where} the {v.quantity} {by}{spread}."))
     if sentences:
         text = " ".join(sentences[:_MOST_VIOLATIONS]) + " A longer training usually mends it."
         return Finding("Not monotone", True, text)
     several = any(len(s.done) > 1 for g in shown for s in g.living)
     within = f"within {SPREADS:g} combined standard deviations over seeds" if several else "of one seed each"
-    text = f"The frontier is monotone in {flag}, {within}: the rate never rises and the RMS error never falls."
-    return Finding("Monotone", False, text)
+    text = f"The frontier is monotone in {sweep.along()}, {within}: the rate never rises and the RMS error never falls."
+    return Finding("Monotone", False, text) if shown else None

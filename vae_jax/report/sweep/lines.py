@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.report.reading.finding import is_collapsed
-from vae_jax.report.sweep.grouping import Group, Measure, distortion, groups, rate, rms
-from vae_jax.report.sweep.sweep_files import Row
+from vae_jax.report.sweep.grouping import Group, Row
 
 # Okabe and Ito's palette without yellow, which is too light for lines, each with a marker of its own.
 LOOKS = tuple(zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"), "os^DvPX"))
@@ -28,18 +27,13 @@ class Line(NamedTuple):
     joined: bool
     valued: bool = True
 
-    def means(self, measure: Measure) -> np.ndarray:
-        """``[n, 2]``: measure and rate, means over seeds, of the settings with a finished run."""
-        points = [(s.mean(measure), s.mean(rate)) for s in self.group.living]
-        return np.array([p for p in points if np.isfinite(p).all()]).reshape(-1, 2)
 
-
-def lines_of(rows: Sequence[Row], flag: str, levels: bool = False) -> list[Line]:
+def lines_of(groups: Sequence[Group]) -> list[Line]:
     """Each group with its look; more groups than there are looks become one cloud of settings that are not joined."""
-    members = groups(rows, flag, levels)
-    if len(members) > len(LOOKS):
-        return [Line(Group("", flag, [s for g in members for s in g.settings]), *LOOKS[0], False, False)]
-    return [Line(g, *look, g.along in _JOINED) for g, look in zip(members, LOOKS)]
+    if len(groups) > len(LOOKS):
+        cloud = Group("", groups[0].along, [s for g in groups for s in g.settings])
+        return [Line(cloud, *LOOKS[0], joined=False, valued=False)]
+    return [Line(g, *look, g.along in _JOINED) for g, look in zip(groups, LOOKS)]
 
 
 def near(values: Sequence[float], ordinary: Sequence[bool]) -> list[float]:
@@ -61,5 +55,5 @@ def near(values: Sequence[float], ordinary: Sequence[bool]) -> list[float]:
 def any_far(rows: Sequence[Row]) -> bool:
     """Tells whether runs lie so far off in rate, distortion or error that they do not set the axes."""
     ordinary = [is_collapsed(row) for row in rows]
-    columns = [[measure(row) for row in rows] for measure in (rate, distortion, rms)]
+    columns = [[row[key] for row in rows] for key in ("rate", "common_distortion", "rms")]
     return any(None not in column and len(near(column, ordinary)) < len(column) for column in columns)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vae_jax.report.formatting import nats, number, setting
 from vae_jax.report.reading.finding import Finding
-from vae_jax.report.sweep.grouping import Setting, at, elbo, settings, varied
-from vae_jax.report.sweep.sweep_files import Row
+from vae_jax.report.sweep.grouping import Setting, Sweep
 
 SPREADS = 2.0  # combined standard deviations over seeds that a difference must pass to count
 _NOT_TYPED = ("workdir", "seed", "method")
@@ -38,31 +36,34 @@ def combined(one: float | None, other: float | None) -> float:
     return math.hypot(one or 0.0, other or 0.0)
 
 
-def best(rows: Sequence[Row]) -> Best | None:
+def best(sweep: Sweep) -> Best | None:
     """Returns the setting with the largest mean ELBO over its finished seeds; None without a finished run.
 
     Networks trained for one weight come before one network for all weights, as only they are a run by themselves.
     """
-    for some in ([row for row in rows if row["method"] != "multi_rate"], rows):
-        finished = sorted((s for s in settings(some) if math.isfinite(s.mean(elbo))), key=lambda s: -s.mean(elbo))
-        if finished:
-            top, spread = finished[0], finished[0].spread(elbo)
-            mean = top.mean(elbo)
-            tied = [s for s in finished[1:] if mean - s.mean(elbo) <= SPREADS * combined(spread, s.spread(elbo))]
-            return Best(top, mean, spread, tied)
-    return None
+    finished = [s for s in sweep.settings if math.isfinite(s.mean("common_elbo"))]
+    finished = [s for s in finished if s.method != "multi_rate"] or finished
+    if not finished:
+        return None
+    top, *others = sorted(finished, key=lambda s: -s.mean("common_elbo"))
+    mean, spread = top.mean("common_elbo"), top.spread("common_elbo")
+
+    def ties(s: Setting) -> bool:
+        return mean - s.mean("common_elbo") <= SPREADS * combined(spread, s.spread("common_elbo"))
+
+    return Best(top, mean, spread, list(filter(ties, others)))
 
 
-def recommendation(rows: Sequence[Row], summary: dict[str, Any]) -> Finding:
+def recommendation(sweep: Sweep) -> Finding:
     """Reports the setting with the best held-out ELBO, how sure that is, and the flags to type."""
-    top = best(rows)
+    top = best(sweep)
     if top is None:
         return Finding("Recommendation", True, "None: no run came to its end with finite numbers.")
     gaussian = top.setting.done[0].get("calibrated_elbo") is not None
     score = "held-out ELBO at beta = 1" + (" with sigma recalibrated" if gaussian else "")
     count = len(top.setting.done)
     seeds = f"the mean of {count} seeds, ± {number(top.spread, 2)}" if count > 1 else "one seed"
-    others = len([s for s in settings(rows) if s.done and s.method == top.setting.method]) - 1
+    others = len([s for s in sweep.settings if s.done and s.method == top.setting.method]) - 1
     within = f"within {SPREADS:g} combined standard deviations of it"
     text = f"{top.setting.name} has the best {score}: {nats(top.mean)} ({seeds})."
     if others < 1:
@@ -75,16 +76,16 @@ def recommendation(rows: Sequence[Row], summary: dict[str, Any]) -> Finding:
         text += f" None of the {others} others is {within}."
     else:
         text += " With one seed the spread is not known, and a small lead over the next is no ordering."
-    text += _not_a_bound(top, rows)
-    apart = [f"--{flag}" for flag in varied(rows) if flag in _APART]
+    text += _not_a_bound(top, sweep)
+    apart = [f"--{flag}" for flag in sweep.varied if flag in _APART]
     if apart:
         text += f" But {' and '.join(apart)} differ between runs: ELBOs of different data or families need not compare."
-    return Finding("Recommendation", bool(apart), f"{text} To train it: {command(top.setting, summary)}")
+    return Finding("Recommendation", bool(apart), f"{text} To train it: {command(top.setting, sweep.summary)}")
 
 
-def _not_a_bound(top: Best, rows: Sequence[Row]) -> str:
+def _not_a_bound(top: Best, sweep: Sweep) -> str:
     """Tells what a score at beta = 1 means for a setting that was trained at another weight."""
-    beta, row = at(top.setting, "beta"), top.setting.done[0]
+    beta, row = top.setting.at("beta"), top.setting.done[0]
     if not isinstance(beta, int | float) or math.isclose(beta, 1.0, rel_tol=1e-6):
         return ""
     gaussian, error = row.get("calibrated_elbo") is not None, (row.get("train") or {}).get("mse")
@@ -99,10 +100,10 @@ def _not_a_bound(top: Best, rows: Sequence[Row]) -> str:
             f"in units of the error that it makes this is beta = {number(row['water_level'] / error, 3)}, and 1 would "
             "be calibrated."
         )
-    for s in settings(rows):
+    for s in sweep.settings:
         same = s.flags | {"beta": None} == top.setting.flags | {"beta": None} and s.method == top.setting.method
-        if same and s.done and at(s, "beta") == 1.0 and "beta" in s.flags:
-            text += f" Against beta = 1 it gains {nats(top.mean - s.mean(elbo))}."
+        if same and s.done and s.at("beta") == 1.0 and "beta" in s.flags:
+            text += f" Against beta = 1 it gains {nats(top.mean - s.mean('common_elbo'))}."
     return text
 
 

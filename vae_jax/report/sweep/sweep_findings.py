@@ -1,20 +1,17 @@
-"""All that a sweep's numbers say, in plain words. Each reader takes the rows of sweep.jsonl and sweep.json."""
+"""All that a sweep's numbers say, in plain words."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from vae_jax.report.formatting import duration, nats
-from vae_jax.report.reading.finding import Finding, as_lines
+from vae_jax.report.reading.finding import Finding
 from vae_jax.report.sweep.collapse import collapse
 from vae_jax.report.sweep.frontier_shape import knee, monotone
-from vae_jax.report.sweep.grouping import Setting, elbo, rate, settings
+from vae_jax.report.sweep.grouping import Setting, Sweep
 from vae_jax.report.sweep.recommendation import recommendation
-from vae_jax.report.sweep.sweep_files import Row
 
-Summary = dict[str, Any]
 _MOST_NAMES = 8  # runs that are named one by one
 
 
@@ -26,12 +23,12 @@ class Difference(NamedTuple):
     elbo: float
 
 
-def compare_methods(rows: Sequence[Row]) -> list[Difference]:
+def compare_methods(sweep: Sweep) -> list[Difference]:
     """One network for all weights against those trained for one, at every setting that both have."""
-    finished = [s for s in settings(rows) if s.done]
+    finished = [s for s in sweep.settings if s.done]
     shared = [s for s in finished if s.method == "multi_rate"]
     pairs = [(s, m) for s in finished if s.method == "separate" for m in shared if _same(s.flags, m.flags)]
-    return [Difference(s, *(m.mean(f) - s.mean(f) for f in (rate, elbo))) for s, m in pairs]
+    return [Difference(s, *(m.mean(key) - s.mean(key) for key in ("rate", "common_elbo"))) for s, m in pairs]
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -42,9 +39,9 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return one.keys() == other.keys() and all(close(value, other[key]) for key, value in one.items())
 
 
-def methods(rows: Sequence[Row], summary: Summary) -> Finding | None:
-    """One network for all weights against one for each."""
-    differences = compare_methods(rows)
+def methods(sweep: Sweep) -> Finding | None:
+    """Compares one network for all weights with one for each."""
+    differences = compare_methods(sweep)
     if not differences:
         return None
     by_rate = max(differences, key=lambda d: abs(d.rate))
@@ -61,30 +58,26 @@ def _signed(value: float) -> str:
     return f"{'+' if value >= 0 else '-'}{nats(abs(value))}"
 
 
-def diverged(rows: Sequence[Row], summary: Summary) -> Finding | None:
+def diverged(sweep: Sweep) -> Finding | None:
     """Reports the runs that went non-finite, by name."""
-    lost = [row for row in rows if row["status"] == "diverged"]
-    if not lost:
-        return None
-    names = [
-        f"runs/{row['run']}" + ("" if row.get("diverged_at") is None else f" at step {row['diverged_at']}")
-        for row in lost
-    ]
+    lost = [row for row in sweep.rows if row["status"] == "diverged"]
+    at = [row.get("diverged_at") for row in lost]
+    names = [f"runs/{row['run']}" + ("" if step is None else f" at step {step}") for row, step in zip(lost, at)]
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     text = (
-        f"{len(lost)} of {len(rows)} runs went non-finite and were frozen: {', '.join(names[:_MOST_NAMES])}{more}. "
-        "They are left out of every mean. Lower the learning rate, or clip the gradient."
+        f"{len(lost)} of {len(sweep.rows)} runs went non-finite and were frozen: {', '.join(names[:_MOST_NAMES])}"
+        f"{more}. They are left out of every mean. Lower the learning rate, or clip the gradient."
     )
-    return Finding("Diverged", True, text)
+    return Finding("Diverged", True, text) if lost else None
 
 
-def halving(rows: Sequence[Row], summary: Summary) -> Finding | None:
+def halving(sweep: Sweep) -> Finding | None:
     """Tells what successive halving stopped and what that saved."""
-    cut, stopped = summary.get("halving") or {}, sum(row["status"] == "stopped" for row in rows)
+    cut, stopped = sweep.summary.get("halving") or {}, sum(row["status"] == "stopped" for row in sweep.rows)
     if not cut and not stopped:
         return None
     stops = [f"at step {s['step']} {s['stopped']} stopped and {s['kept']} went on" for s in cut.get("stops") or []]
-    text = f"Successive halving stopped {stopped} of {len(rows)} runs" + (f" ({'; '.join(stops)})" if stops else "")
+    text = f"Successive halving stopped {stopped} of {len(sweep.rows)} runs" + f" ({'; '.join(stops)})" * bool(stops)
     if cut.get("saved_share") is not None:
         text += f"; {100.0 * cut['saved_share']:.0f}% of the training steps were not spent"
         text += f", about {duration(cut['saved_seconds'])}" if cut.get("saved_seconds") is not None else ""
@@ -95,13 +88,8 @@ def halving(rows: Sequence[Row], summary: Summary) -> Finding | None:
 READERS = (recommendation, knee, collapse, monotone, methods, diverged, halving)
 
 
-def read_sweep(rows: Sequence[Row], summary: Summary) -> list[Finding]:
+def read_sweep(sweep: Sweep) -> list[Finding]:
     """Returns all that a sweep says, in a fixed order; its own notes last."""
-    findings = [reader(rows, summary) for reader in READERS]
-    findings += [Finding("From the sweep", True, str(note)) for note in summary.get("notes") or []]
+    findings = [reader(sweep) for reader in READERS]
+    findings += [Finding("From the sweep", True, str(note)) for note in sweep.summary.get("notes") or []]
     return [finding for finding in findings if finding is not None]
-
-
-def summary_lines(rows: Sequence[Row], summary: Summary) -> list[str]:
-    """Returns the findings as plain text, one line each, for a terminal; "!" marks what needs attention."""
-    return as_lines(read_sweep(rows, summary))

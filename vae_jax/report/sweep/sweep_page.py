@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from vae_jax.report import page
+from vae_jax.report.reading.finding import as_lines
 from vae_jax.report.sweep import sweep_tables
 from vae_jax.report.sweep.beta_profile import beta_profile
 from vae_jax.report.sweep.frontier_figure import frontier
-from vae_jax.report.sweep.grouping import done
-from vae_jax.report.sweep.sweep_files import Sweep, load_sweep
+from vae_jax.report.sweep.grouping import Sweep
+from vae_jax.report.sweep.sweep_files import load_sweep
 from vae_jax.report.sweep.sweep_findings import read_sweep
 from vae_jax.runtime.files import write_atomic
 
@@ -19,13 +20,9 @@ def _title(sweep: Sweep) -> str:
     on = f" on {Path(str(dataset)).name}" if dataset else ""
     separate = len({row["run"] for row in sweep.rows if row["method"] != "multi_rate"})
     shared = len({row["run"] for row in sweep.rows if row["method"] == "multi_rate"})
-    parts = [_count(separate, "VAE")] if separate else []
-    parts += [_count(shared, "VAE") + " for all weights"] if shared else []
+    counted = ((separate, "VAE", ""), (shared, "VAE", " for all weights"))
+    parts = [(f"one {what}" if n == 1 else f"{n} {what}s") + rest for n, what, rest in counted if n]
     return f"A sweep of {' and '.join(parts)}{on}"
-
-
-def _count(n: int, what: str) -> str:
-    return f"one {what}" if n == 1 else f"{n} {what}s"
 
 
 def write_sweep_report(workdir) -> Path:
@@ -39,21 +36,25 @@ def write_sweep_report(workdir) -> Path:
     """
     workdir = Path(workdir)
     sweep = load_sweep(workdir)
-    rows, summary = sweep
-    figures = [frontier(rows, summary), beta_profile(rows, summary)]
+    figures = [frontier(sweep), beta_profile(sweep)]
     page.write_figures(workdir, figures)
     made = page.render(
         "sweep.html",
         title=_title(sweep),
-        summary=sweep_tables.one_line(rows, summary),
-        findings=read_sweep(rows, summary),
+        summary=sweep_tables.one_line(sweep),
+        findings=read_sweep(sweep),
         figures=figures,
-        gaussian=any(row.get("calibrated_elbo") is not None for row in done(rows)),
-        averaged=len(rows) > sweep_tables.SHOWN_ONE_BY_ONE,
-        runs=sweep_tables.runs_table(rows),
-        timings=sweep_tables.timings(rows, summary),
-        configuration=sweep_tables.configuration(rows, summary),
-        protocol=next((row["protocol"] for row in rows if row.get("protocol")), None),
+        gaussian=any(row.get("calibrated_elbo") is not None for row in sweep.done),
+        averaged=len(sweep.rows) > sweep_tables.SHOWN_ONE_BY_ONE,
+        runs=sweep_tables.runs_table(sweep),
+        timings=sweep_tables.timings(sweep),
+        configuration=sweep_tables.configuration(sweep),
+        protocol=next((row["protocol"] for row in sweep.rows if row.get("protocol")), None),
     )
     write_atomic(workdir / "report.html", made)
     return workdir / "report.html"
+
+
+def terminal_lines(sweep: Sweep) -> list[str]:
+    """Returns the table and the findings as plain text for a terminal; "!" marks what needs attention."""
+    return sweep_tables.table_lines(sweep) + as_lines(read_sweep(sweep))

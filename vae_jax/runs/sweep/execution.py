@@ -151,10 +151,10 @@ def measure_runs(program: Program, ended: list[Ended], instruments: Instruments,
 
 def report(plan: Plan, config: Any, root: Path, rows: list[dict[str, Any]], clock: Clock) -> None:
     """Writes sweep.json, draws the report and prints the table."""
-    from vae_jax.report.sweep import summary_lines, table_lines, write_sweep_report
+    from vae_jax.report.sweep import load_sweep, terminal_lines, write_sweep_report
 
     counts = {"runs": len(rows), "programs": len(plan.programs)}
     found = summary(config, plan.jobs, rows, clock) | {"swept": plan.swept, "notes": plan.warnings} | counts
     write_json(root / "sweep.json", found)
     page = write_sweep_report(root)
-    print(*table_lines(rows), *summary_lines(rows, found), f"report: {page}", sep="\n")
+    print(*terminal_lines(load_sweep(root)), f"report: {page}", sep="\n")
