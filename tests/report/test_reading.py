@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import sys
 
 import pytest
 from helpers.made_runs import D, M, config, metrics, results
 
 from vae_jax.report import read, summary_lines
-from vae_jax.report.formatting import duration, number, setting
+from vae_jax.report.formatting import duration, number, program, setting
 from vae_jax.report.reading.finding import is_collapsed, trend_of
 
 
@@ -283,6 +284,14 @@ def test_the_summary_is_the_reading_as_text():
     assert len(lines) == len(read(numbers, config())) and not any("ramp" in line for line in lines)  # said before
     assert read(numbers)[-1] == ("From the run", True, "the ramp never\nended")
     assert summary_lines({}) and summary_lines(numbers)
+
+
+def test_a_command_can_be_pasted(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", f"{tmp_path}/my env/bin/python")
+    assert program("train") == "'my env/bin/python' -m experiments.train"
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    assert program("train") == "python -m experiments.train"
 
 
 def test_numbers_are_short():

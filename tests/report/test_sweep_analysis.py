@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_sweeps import BETAS, CASES, SWEEPS, fixed, grid, lost, plain, row, summary, theory
 
+from vae_jax.report.formatting import program
 from vae_jax.report.reading.finding import as_lines
 from vae_jax.report.sweep import recommendation, terminal_lines
 from vae_jax.report.sweep.collapse import Onset, agrees, collapse, onset_of
@@ -228,12 +229,12 @@ def test_the_findings_of_a_linear_sweep_agree_with_its_theory():
 
 def test_the_command_names_the_flags_of_the_best_and_no_others():
     rows = [row(4.0, 0, {"beta": 4.0, "latent_dim": 5, "seed": 0}, latents=5)]
-    flags = {"dataset": "my set", "beta": [1, 4], "seed": [0], "halving": True, "workdir": "w", "hidden": None}
-    command = recommendation.command(arrange(rows).settings[0], {"flags": flags})
-    assert command == "python -m experiments.train '--dataset=my set' --beta=4 --latent_dim=5"
+    flags = {"dataset": "my set", "beta": [1, 4], "seed": [0], "halving": True, "hidden": None}
+    typed = recommendation.command(arrange(rows).settings[0], {"flags": flags, "workdir": "w"})
+    assert typed == program("train") + " '--dataset=my set' --beta=4 --latent_dim=5 --workdir=w/best"
     given = {"dataset": "mnist", "beta": "0.1,4", "method": "both", "halving": "4", "num_steps": "3000"}  # as typed
     assert recommendation.command(arrange(rows).settings[0], {"flags": given}).endswith(
-        "train --dataset=mnist --num_steps=3000 --beta=4 --latent_dim=5"
+        "train --dataset=mnist --num_steps=3000 --beta=4 --latent_dim=5 --workdir=runs/best"
     )
     text = found("Recommendation", rows).text
     assert "no bound on log p(x)" in text and "is scored at beta = 1" in text

@@ -192,7 +192,9 @@ def test_files_that_are_missing_or_broken(tmp_path):
         load_sweep(tmp_path)
     (tmp_path / "sweep.json").unlink()
     rows, about, *_ = load_sweep(tmp_path)
-    assert rows[0]["rate"] == 7.0 and len(rows) == 2 and about == {}  # the later line of a run counts
+    assert (
+        rows[0]["rate"] == 7.0 and len(rows) == 2 and about == {"workdir": str(tmp_path)}
+    )  # the later line of a run counts
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser: VAE_JAX_BROWSER is not set")

@@ -193,6 +193,14 @@ def test_digits_from_flags_to_files(tmp_path, capsys):
     assert max(len(line) for line in said.split("\n") if not line.startswith("written: ")) < 150
 
 
+def test_a_sigma_below_the_bound_of_training_is_said(tmp_path, capsys):
+    rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    for scale in (1.0, 1e-5):
+        np.savez(tmp_path / "rows.npz", train=scale * rows, test=scale * rows)
+        weigh.main(weigh.Config(workdir=str(tmp_path), dataset=str(tmp_path / "rows.npz"), latent_dim=2))
+        assert ("is below where train stops" in capsys.readouterr().out) == (scale < 1)
+
+
 def test_a_bce_has_no_water_level_but_is_weighed(tmp_path, capsys):
     config = weigh.Config(
         workdir=str(tmp_path), dataset="digits", recon="bce", recon_reduction="sum", kl_reduction="sum", weight=2.0

@@ -168,3 +168,12 @@ def test_the_headline_of_a_controller_says_what_a_linear_model_needs():
     assert "needs beta = 4 (beta_norm = 2.4)" in line and "water level s = beta sigma^2 = 0.4" in line
     assert "about 5 of the 6 latents" in line
     assert np.isclose(at_beta(FIXED, weighting.beta).water_level, 0.4)
+
+
+def test_no_forecast_goes_below_the_bound_of_sigma():
+    tiny = Forecast(1e-9 * BED_EIGENVALUES, BED_LATENTS, None)
+    free, bounded = (at_beta(tiny._replace(least=least), 1.0) for least in (0.0, 1e-6))
+    assert free.sigma2 < 1e-6 == bounded.sigma2 and bounded.active == 0 < free.active
+    assert at_beta(tiny._replace(sigma2=1e-8, least=1e-6), 1.0).sigma2 == 1e-8  # a fixed sigma has no bound
+    line = headline(tiny.eigenvalues, BED_LATENTS, "beta = 1", 1.0, "gaussian", "learned", 2e-3, 1e-3)
+    assert "would stop at its lower bound 0.001" in line and "about 0 of" in line and "settle" not in line

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from vae_jax.types import one_line
@@ -15,28 +16,7 @@ TRAIN, TEST, MARK, FAINT = "#0072B2", "#D55E00", "#000000", "#999999"
 WIDTH = 6.4  # inches, about the text width of a page
 DPI = 180
 
-_RC = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.labelsize": 9,
-    "axes.titlesize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "ytick.minor.size": 0,
-    "lines.linewidth": 1.0,
-    "axes.formatter.useoffset": False,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-}
+_STYLE = Path(__file__).parent / "templates" / "figure.mplstyle"
 
 
 class Figure(NamedTuple):
@@ -57,11 +37,11 @@ def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | Non
 
     It uses no global figure and no display, and the same input gives the same bytes.
     """
-    from matplotlib import rc_context
+    from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with rc_context(_RC), warnings.catch_warnings():
+    with style.context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in a script of its own
         figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
         FigureCanvasAgg(figure)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 import textwrap
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from vae_jax.types import printable
 
@@ -80,6 +83,13 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
     lines = ["  ".join(pad[j](row[j], widths[j]) for j in range(len(heads))).rstrip() for row in cells]
     rule = "  ".join("-" * width for width in widths)
     return printable("\n".join([*lines[:height], rule, *lines[height:]]))
+
+
+def program(name: str) -> str:
+    """Returns what starts the binary ``name``, to be pasted: with this interpreter where it lies below this folder."""
+    path = Path(sys.executable)
+    inside = path.is_relative_to(Path.cwd())
+    return f"{shlex.quote(str(path.relative_to(Path.cwd()))) if inside else 'python'} -m experiments.{name}"
 
 
 def wrapped(text: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from vae_jax.report.figure import FAINT, TRAIN, WIDTH, Figure, draw, label_of, level
 from vae_jax.report.label_placement import beside, room
+from vae_jax.report.reading.finding import used_latents
 from vae_jax.report.run_files import Run
 
 # A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
@@ -24,7 +25,7 @@ def kl_per_latent(run: Run) -> Figure:
         return Figure(name, "KL of each latent: none, because results.json does not list it.", None)
     order = np.argsort(-kl, kind="stable")
     kl, place = kl[order], np.arange(kl.size)
-    active = run.results.get("active_units")
+    active = used_latents(run.results)
     active = int(np.sum(kl > THRESHOLD)) if active is None else min(int(active), kl.size)
     groups = (
         (place < active, TRAIN, TRAIN, f"used ({active})"),

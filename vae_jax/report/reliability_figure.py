@@ -10,29 +10,20 @@ from vae_jax.report.run_files import Run
 
 NAME = "reliability.png"
 _DISCRETE = ("bernoulli", "categorical", "discretized_logistic")
-
-
-def _numbers(run: Run) -> dict[str, np.ndarray] | str:
-    """``levels``, ``coverage``, ``standard_error`` and ``pit`` as arrays, or why there are none."""
-    measured = run.results.get("reliability")
-    if not isinstance(measured, dict):
-        return "the run did not measure it"
-    if measured.get("skipped"):
-        return str(measured["skipped"])
-    arrays = {k: np.asarray(measured.get(k) or [], float) for k in ("levels", "coverage", "standard_error", "pit")}
-    sizes = {len(arrays[k]) for k in ("levels", "coverage", "standard_error")}
-    if len(sizes) != 1 or 0 in sizes or not len(arrays["pit"]):
-        return "results.json lists none of its numbers"
-    if not all(np.isfinite(values).all() for values in arrays.values()):
-        return "it is not finite"
-    return arrays
+_KEYS = ("levels", "coverage", "standard_error", "pit")
 
 
 def reliability(run: Run) -> Figure:
     """Coverage against its nominal level, with the deviation between them, and the histogram behind it."""
-    numbers = _numbers(run)
-    if isinstance(numbers, str):
-        return Figure(NAME, f"Reliability: not drawn, because {numbers}.", None)
+    measured = run.results.get("reliability") or {"skipped": "the run did not measure it"}
+    numbers = {k: np.asarray(measured.get(k) or [], float) for k in _KEYS}
+    why = measured.get("skipped")
+    if not why and (len({len(numbers[k]) for k in _KEYS[:3]}) > 1 or not all(map(len, numbers.values()))):
+        why = "results.json lists none of its numbers"
+    if not why and not all(np.isfinite(values).all() for values in numbers.values()):
+        why = "it is not finite"
+    if why:
+        return Figure(NAME, f"Reliability: not drawn, because {why}.", None)
     density = numbers["pit"] * len(numbers["pit"])
     # One bin that holds a pile of equal values would flatten all the rest.
     top = max(2.0, 1.3 * float(np.sort(density)[-3:][0]))
@@ -51,11 +42,10 @@ def _coverage(axes, numbers) -> None:
     axes.fill_between(levels, levels, coverage, color=TEST, alpha=0.25, linewidth=0)
     bars = 2.0 * numbers["standard_error"]
     axes.errorbar(levels, coverage, yerr=bars, fmt="o-", color=TEST, markersize=3, elinewidth=0.8)
-    ticks = [0, 0.25, 0.5, 0.75, 1]
     axes.set(xlabel="nominal level of the interval", ylabel="share of values inside", aspect="equal")
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=ticks, yticks=ticks)
-    axes.set_xticklabels(map(str, ticks))
-    axes.set_yticklabels(map(str, ticks))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    for set_ticks in (axes.set_xticks, axes.set_yticks):
+        set_ticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     note(axes, "too wide", (0.04, 0.96), (0, 0), "axes fraction", ha="left", va="top", color="#595959")
     note(axes, "too narrow", (0.96, 0.04), (0, 0), "axes fraction", ha="right", va="bottom", color="#595959")
 

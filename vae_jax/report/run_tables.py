@@ -25,6 +25,7 @@ _MEASURED = (
     ("psnr", "PSNR", "dB; of E[x|z], the mean over images"),
     ("ssim", "SSIM", "structural similarity of E[x|z], 1 is identical"),
     ("calibration", "Calibration", "SSE / (D sigma^2); 1 where the noise assumed is the error made"),
+    ("used_latents", "Used latents", "of {latent_dim}; what they carry stands above their noise"),
     ("active_units", "Active latents", "of {latent_dim}; the variance of the posterior mean is above 0.01"),
 )
 _GIVEN = (
@@ -36,7 +37,8 @@ _GIVEN = (
 )
 _ELSEWHERE = (
     "kl_per_latent second_moment iw_samples latent_dim data_dim predicted_active swapped_distortion "
-    "examples_per_second sigma_at_bound clipped saturated skipped train warnings headline protocol seconds step"
+    "examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped train warnings headline protocol "
+    "seconds step"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())

@@ -275,5 +275,5 @@ def start_line(r: Run) -> str:
             f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: "
             f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
         )
-    gaussian = (c.precision, c.sigma) if c.likelihood == "gaussian" else ()
+    gaussian = (c.precision, c.sigma, c.min_sigma) if c.likelihood == "gaussian" else ()
     return headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)

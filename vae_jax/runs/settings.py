@@ -237,7 +237,8 @@ def settle(
     check_fit(settings)
     forecast = None
     if flags.likelihood == "gaussian" and spectrum is not None:
-        forecast = Forecast(spectrum, flags.latent_dim, flags.sigma**2 if flags.precision == "fixed" else None)
+        sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
+        forecast = Forecast(spectrum, flags.latent_dim, sigma2, flags.min_sigma**2)
     flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
     return dataclasses.replace(settings, **flat(flags) | parsed, flags=flags), forecast, choice
 

@@ -122,7 +122,7 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     import jax
 
     from vae_jax.data.pixels import preprocess
-    from vae_jax.runs import placement
+    from vae_jax.runs import placement, settings
     from vae_jax.runs.build import data_spectrum
     from vae_jax.runs.names import load_dataset, names_of
 
@@ -159,6 +159,12 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
         "directions_above": [[s, int((values > s).sum())] for s in (1.0, 0.1, 0.01)],
     }
     answer.update(prospects.prospects(values, c.latent_dim, named, c.target_kl, c.tolerance))
+    settled = answer["calibrated"]
+    if settled and settled["sigma"] < (least := settings.Config.min_sigma):
+        answer["warnings"].append(
+            f"the calibrated sigma, {settled['sigma']:.3g}, is below where train stops a learned one: scale the data "
+            f"to a spread of about 1, or lower --min_sigma={least:g}"
+        )
     if convention is not None and convention.water_level:
         for weights in filter(None, (answer["collapse"], answer["calibrated_weights"])):
             weights["yours"] = answer["loss"]["weight"] * weights["water_level"] / convention.water_level

@@ -22,16 +22,20 @@ class Forecast(NamedTuple):
       eigenvalues: ``[D]``, of the data's covariance, the largest first.
       latent_dim: M.
       sigma2: the decoder's variance where it is fixed, None where it is learned or solved for.
+      least: the variance below which one that is not fixed does not fall.
     """
 
     eigenvalues: np.ndarray
     latent_dim: int
     sigma2: float | None
+    least: float = 0.0
 
 
 def at_beta(forecast: Forecast, beta: float) -> Prediction:
     """Returns the optimum of a linear model at this weight."""
-    return predict(forecast.eigenvalues, beta, forecast.sigma2, forecast.latent_dim)
+    values, latent_dim, sigma2, least = forecast
+    free = predict(values, beta, sigma2, latent_dim)
+    return predict(values, beta, least, latent_dim) if sigma2 is None and free.sigma2 < least else free
 
 
 def distortion_at(forecast: Forecast, beta: float) -> float:
@@ -48,7 +52,7 @@ def beta_for_rate(forecast: Forecast, rate: float) -> float:
     Raises:
       ValueError: for a rate that no weight gives.
     """
-    values, latent_dim, sigma2 = forecast
+    values, latent_dim, sigma2, _ = forecast
     return beta_at(water_level_for_rate(values, rate, latent_dim), values, latent_dim, sigma2)
 
 
@@ -58,7 +62,7 @@ def beta_for_distortion(forecast: Forecast, distortion: float) -> float:
     Raises:
       ValueError: for a distortion that no weight gives.
     """
-    values, latent_dim, sigma2 = forecast
+    values, latent_dim, sigma2, _ = forecast
     dim = len(values)
     # Both invert distortion = D/2 log(2 pi v) + error / (2 v). A learned variance is calibrated, v = error / D.
     if sigma2 is None:
@@ -89,6 +93,7 @@ def headline(
     likelihood: str,
     precision: str | None = None,
     sigma: float | None = None,
+    min_sigma: float = 0.0,
 ) -> str:
     """Returns one line that says what is really being weighed.
 
@@ -100,6 +105,7 @@ def headline(
       likelihood: the family's name.
       precision: the Gaussian's, None for another family.
       sigma: its fixed or initial standard deviation, in the units of x.
+      min_sigma: the lower bound of one that is not fixed.
     """
     dim = len(eigenvalues)
     line = f"D = {dim}, M = {latent_dim}: {weight}"
@@ -118,11 +124,13 @@ def headline(
     if beta is None:
         return f"{line}; {largest}"
     fixed = precision == "fixed"
-    prediction = at_beta(Forecast(eigenvalues, latent_dim, sigma**2 if fixed else None), beta)
+    prediction = at_beta(Forecast(eigenvalues, latent_dim, sigma**2 if fixed else None, min_sigma**2), beta)
     above = int((eigenvalues > prediction.water_level).sum())
     expected = f"so about {prediction.active} of the {latent_dim} latents would stay active in a linear model"
     if fixed:
         expected += f" ({above} directions of the data lie above the water)"
     else:
-        expected += f", whose sigma would settle at {prediction.sigma2**0.5:.3g}"
+        held = prediction.sigma2 <= min_sigma**2
+        expected += f", whose sigma would {'stop at its lower bound' if held else 'settle at'}"
+        expected += f" {prediction.sigma2**0.5:.3g}"
     return f"{line}, water level s = beta sigma^2 = {beta * sigma**2:.2g}; {largest}, {expected}"

@@ -19,11 +19,11 @@ def divergence(numbers, lambda_max=None) -> Finding | None:
     lost = [name for name in ("elbo", "rate", "distortion") if numbers.get(name) is None]
     if not lost:
         return None
-    text = f"{' and '.join(lost)}: not finite. The run diverged: {_remedy(lambda_max)}"
+    text = f"{' and '.join(lost)}: not finite. The run diverged: {remedy(lambda_max)}"
     return Finding("Divergence", True, f"{text}, and look at the curves for the step where it began.")
 
 
-def _remedy(lambda_max: float | None) -> str:
+def remedy(lambda_max: float | None) -> str:
     """Tells what to do about updates that are not finite: of data in huge units no learning rate is small enough."""
     if lambda_max is not None and lambda_max > _WIDE:
         return f"the data's largest variance is {number(lambda_max, 3)}; scale its columns to about 1"
@@ -37,8 +37,7 @@ def skipped_updates(skipped, step=0, lambda_max=None) -> Finding | None:
     share = f" ({number(100.0 * skipped / step, 2)}%)" if step else ""
     text = f"{skipped} of {step} updates{share} were skipped, because their loss or gradient was not finite"
     if 2 * skipped > step:
-        remedy = _remedy(lambda_max)
-        text += f": more than half, so most of the data had no say. {remedy[0].upper()}{remedy[1:]}."
+        text += f": more than half, so most of the data had no say: {remedy(lambda_max)}."
     else:
         text += (
             "; metrics.jsonl says when. A few examples may be extreme, or the learning rate is near what this model "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from vae_jax.report.formatting import number, setting
+from vae_jax.report.formatting import number, program, setting
 from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
 
 CALIBRATED, NEARLY = 0.02, 0.05  # how far SSE / (D sigma^2) may be from 1
@@ -208,7 +208,6 @@ def target(numbers, weighting, beta=0.0, rate=0.0, saturated=0.0, trend=None) ->
         return Finding("Target", False, f"Met: {text}.")
     longer = "" if trend and trend.direction == "falls" else "Train longer, raise "
     text += (
-        f". {longer or 'Raise '}{_GAIN[weighting]}, or ask for a target within reach: python -m experiments.weigh "
-        "says what is."
+        f". {longer or 'Raise '}{_GAIN[weighting]}, or ask for a target within reach: {program('weigh')} says what is."
     )
     return Finding("Target", True, f"Missed: {text}")

@@ -106,7 +106,7 @@ class Sweep(NamedTuple):
 
     Attributes:
       rows: the lines of ``sweep.jsonl``, each with what `_measured` adds.
-      summary: ``sweep.json``, {} where there is none.
+      summary: ``sweep.json`` where there is one, and the ``workdir`` where it was read.
       settings: in the order of their first runs.
       varied: the flags that differ between runs, the seed apart, each with its values in their order of appearance.
     """

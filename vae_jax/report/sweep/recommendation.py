@@ -6,7 +6,7 @@ import math
 import shlex
 from typing import Any, NamedTuple
 
-from vae_jax.report.formatting import nats, number, setting
+from vae_jax.report.formatting import nats, number, program, setting
 from vae_jax.report.reading.finding import Finding
 from vae_jax.report.sweep.grouping import Setting, Sweep
 
@@ -118,5 +118,6 @@ def command(s: Setting, summary: dict[str, Any]) -> str:
     }
     if not flags.get("dataset") and s.runs[0].get("dataset") and "dataset" not in s.flags:
         flags["dataset"] = s.runs[0]["dataset"]
-    words = [shlex.quote(f"--{k}={setting(v)}") for k, v in (flags | s.flags).items() if v is not None]
-    return " ".join(["python -m experiments.train", *words])
+    flags = {k: v for k, v in (flags | s.flags).items() if v is not None}
+    flags["workdir"] = f"{summary.get('workdir', 'runs')}/best"
+    return " ".join([program("train"), *(shlex.quote(f"--{k}={setting(v)}") for k, v in flags.items())])

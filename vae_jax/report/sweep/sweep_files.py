@@ -40,4 +40,4 @@ def load_sweep(workdir) -> Sweep:
         raise UserError(f"{path} holds no run yet; let the sweep come to its end first")
     summary = Path(workdir) / "sweep.json"
     about = schema.checked(read_object(summary, AGAIN), schema.SWEEP, summary, AGAIN) if summary.exists() else {}
-    return arrange(rows.values(), about)
+    return arrange(rows.values(), about | {"workdir": str(workdir)})

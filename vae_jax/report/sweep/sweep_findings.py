@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from vae_jax.report.formatting import duration, nats
 from vae_jax.report.reading.finding import Finding
+from vae_jax.report.reading.model import remedy
 from vae_jax.report.sweep.collapse import collapse
 from vae_jax.report.sweep.frontier_shape import knee, monotone
 from vae_jax.report.sweep.grouping import Setting, Sweep
@@ -64,11 +65,13 @@ def diverged(sweep: Sweep) -> Finding | None:
     at = [row.get("diverged_at") for row in lost]
     names = [f"runs/{row['run']}" + ("" if step is None else f" at step {step}") for row, step in zip(lost, at)]
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    if not lost:
+        return None
     text = (
         f"{len(lost)} of {len(sweep.rows)} runs went non-finite and were frozen: {', '.join(names[:_MOST_NAMES])}"
-        f"{more}. They are left out of every mean. Lower the learning rate, or clip the gradient."
+        f"{more}. They are left out of every mean: {remedy(max(r.get('lambda_max') or 0.0 for r in lost))}."
     )
-    return Finding("Diverged", True, text) if lost else None
+    return Finding("Diverged", True, text)
 
 
 def halving(sweep: Sweep) -> Finding | None:
