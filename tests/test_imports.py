@@ -40,6 +40,7 @@ ROOMS = {
     "runtime": ("devices",),
     "report": ("runtime",),
     "runs": ("theory", "models", "devices", "data", "train", "evaluation", "runtime", "report"),
+    "trained": ("runs", "models", "data", "evaluation", "runtime", "report"),
 }
 # Rooms that know nothing of VAEs: of the core they import what an error is.
 ONLY_TYPES = ("runtime", "report")

@@ -62,7 +62,7 @@ def test_a_text_run_leaves_what_the_contract_promises(trained):
     assert r["perplexity"] == pytest.approx(math.exp(-r["elbo"] * n / r["words"]))
     assert np.isfinite(r["prior_distortion"]) and np.isfinite(r["swapped_distortion"])
     assert "50% of the words not read" in out and "perplexity is at most" in out
-    kept = json.loads((folder / "run" / "vocabulary.json").read_text())
+    kept = json.loads((folder / "run" / "data.json").read_text())["words"]
     assert kept[:4] == ["<pad>", "<bos>", "<eos>", "<unk>"] and sorted(kept[4:]) == [
         "blue",
         "cat",

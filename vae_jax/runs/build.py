@@ -128,10 +128,9 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
 
     settings, forecast, choice = settle(config, names, dataset, spectrum, check_fit)
     decided = _decided_by_numbers(settings)
+    view = training = make_view(settings)
     if dataset.words:
-        view, training = word_dropout.prepare(), word_dropout.prepare(settings.word_dropout)
-    else:
-        view = training = preprocess(settings.pixels, dataset.levels)
+        training = word_dropout.prepare(settings.word_dropout)
     return Run(
         config=settings,
         dataset=dataset,
@@ -149,9 +148,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
 
 def _decided_by_numbers(s: Settings) -> dict[str, Any]:
     """Returns the fields of ``Run`` that the numbers of a configuration decide; they may be traced, as in a sweep."""
-    likelihood = s.names.likelihoods[s.likelihood](s, s.levels)
-    if s.beta_range is not None:
-        likelihood = respond(likelihood, s.beta_range)
+    likelihood = make_likelihood(s)
     weight, changed = make_weight(s)
     rates = learning_rates(s.lr_schedule, s.learning_rate, s.num_steps)
     ahead = Aggressive(s.encoder_steps + 1, s.aggressive_steps) if s.encoder_steps else None
@@ -168,6 +165,17 @@ def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
     """Returns a run with other numbers, which may be traced: one of many that differ in nothing else."""
     config = dataclasses.replace(r.config, **numbers)
     return r._replace(config=config, **_decided_by_numbers(config))
+
+
+def make_likelihood(s: Settings) -> Likelihood:
+    """Makes the family of p(x|z)."""
+    likelihood = s.names.likelihoods[s.likelihood](s, s.levels)
+    return likelihood if s.beta_range is None else respond(likelihood, s.beta_range)
+
+
+def make_view(s: Settings) -> Callable:
+    """Makes ``(key, raw[...]) -> x[event]``, how evaluation sees one example of the data."""
+    return word_dropout.prepare() if s.likelihood == "tokens" else preprocess(s.pixels, s.levels)
 
 
 def _spread(config, dataset: Dataset) -> Parallel:

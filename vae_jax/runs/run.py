@@ -15,7 +15,7 @@ from vae_jax.devices.cluster import join
 from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.randomness import TEST, purpose_key
-from vae_jax.runs import placement, profiling
+from vae_jax.runs import known_data, placement, profiling
 from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure
@@ -41,8 +41,7 @@ def run(config, shared: Material | None = None) -> None:
 def _run(r: Run, workdir: Workdir, started: float) -> None:
     config, path = r.config, workdir.path
     first = processes.is_first()
-    if r.is_text and first:
-        write_json(path / "vocabulary.json", list(r.dataset.words))
+    known_data.keep(path, r)
     line = start_line(r)
     print(line, placement.describe(r.spread.layout, config, r.dataset), *map(printable, r.dataset.notes), sep="\n")
     for warning in r.warnings if first else ():

@@ -225,14 +225,7 @@ def settle(
     if flags.hidden is None:
         open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
     flags = dataclasses.replace(flags, **open_ones)
-    parsed = {
-        "hidden": parse_widths(flags.hidden),
-        "beta_range": parse_beta_range(flags.beta_range),
-        "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
-    }
-    settings = Settings(
-        **flat(flags) | parsed, flags=flags, names=names, event=event, levels=dataset.levels, data_dim=dim
-    )
+    settings = parsed_settings(flags, names, event, dataset.levels, dim)
     # The theory below makes arrays of as many numbers as there are latents.
     check_fit(settings)
     forecast = None
@@ -240,7 +233,17 @@ def settle(
         sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
         forecast = Forecast(spectrum, flags.latent_dim, sigma2, flags.min_sigma**2)
     flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
-    return dataclasses.replace(settings, **flat(flags) | parsed, flags=flags), forecast, choice
+    return parsed_settings(flags, names, event, dataset.levels, dim), forecast, choice
+
+
+def parsed_settings(flags: Config, names: Names, event: Event, levels: int | None, dim: int) -> Settings:
+    """Parses the text among ``flags``, in which nothing is open; the others are attributes of ``Settings``."""
+    parsed = {
+        "hidden": parse_widths(flags.hidden),
+        "beta_range": parse_beta_range(flags.beta_range),
+        "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
+    }
+    return Settings(**flat(flags) | parsed, flags=flags, names=names, event=event, levels=levels, data_dim=dim)
 
 
 def flat(config: Config) -> dict[str, object]:

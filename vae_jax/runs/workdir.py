@@ -101,6 +101,18 @@ def existing_workdir(workdir: str) -> Iterator[Path]:
         mirror.push(final=True)
 
 
+@contextlib.contextmanager
+def copy_of(workdir: str) -> Iterator[Path]:
+    """The folder of a run, to be read only; of a URL its copy here."""
+    mirror = _mirror(workdir)
+    if mirror is None:
+        yield Path(workdir)
+        return
+    with lock.take(mirror.local):
+        mirror.pull()
+        yield mirror.local
+
+
 def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
     """A run of a sweep in its folder below the sweep's, whose lock holds for it.
 

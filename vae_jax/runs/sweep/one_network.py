@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax.devices import processes
+from vae_jax.runs import known_data
 from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.evaluate import read_at
 from vae_jax.runs.loop import train_and_save
@@ -70,6 +71,7 @@ def rows(network: Network, session: Session) -> list[dict[str, Any]]:
     """
     r = network.run
     workdir = claim_run_folder(session.workdir, Path(r.config.workdir), r.config.flags)
+    known_data.keep(workdir.path, r)
     # Numbers that were read before, beta as text -> results.
     path = workdir.path / "curve.json"
     remedy = "remove it, and the same command reads the network again"

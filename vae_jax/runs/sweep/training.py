@@ -18,6 +18,7 @@ from vae_jax.devices import processes
 from vae_jax.devices.run_mesh import RunMesh, run_mesh
 from vae_jax.evaluation import summarise
 from vae_jax.randomness import TRAIN, purpose_key
+from vae_jax.runs import known_data
 from vae_jax.runs.build import first_state, make_vae, training_chunk, with_numbers
 from vae_jax.runs.loop import CONVENTION
 from vae_jax.runs.skipped_updates import watch_skipped
@@ -64,6 +65,7 @@ def train(program: Program, session: Session, progress: Progress, scores: Callab
     """
     for job in program.jobs:
         claim_run_folder(session.workdir, job.workdir, job.run.config.flags)
+        known_data.keep(job.workdir, job.run)
     num_steps, ended = program.first.config.num_steps, []
     members, state = np.arange(len(program.jobs)), first_sweep_state(program)
     stops = halving.stops(session.config.halving_at, num_steps) if session.config.halving else []

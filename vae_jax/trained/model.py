@@ -1,0 +1,314 @@
+"""``TrainedVAE``: the methods of a trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vae_jax.evaluation.bounds import score_example
+from vae_jax.gaussian import at_least_float32
+from vae_jax.randomness import LATENT, PIXELS, PRIOR, TEST, example_keys, purpose_key
+from vae_jax.runs.known_data import KnownData
+from vae_jax.runs.settings import Config
+from vae_jax.trained import examples
+from vae_jax.trained.programs import Programs
+from vae_jax.types import VAE, Array, Event, Likelihood, Params, UserError
+from vae_jax.weighting.multi_rate import at_beta
+
+CARRIES = 0.01  # nats: a latent that has less of them on the test split carries nothing
+KINDS = ("linear", "spherical")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class TrainedVAE:
+    """A trained model: numpy arrays in and out, any number of examples, batched, and compiled once for each method.
+
+    Examples ``x`` are ``[n, *event]`` in the data's own units: grey levels of images (0 to ``levels - 1``; ``[n, h, w]``
+    where there is one channel), the columns' units of rows and tables (an array, a frame or a dict of columns, and the
+    same comes back), sentences of a text (a list of texts). Codes ``z`` are ``[n, d]``. Information is in nats.
+
+    A ``key`` is that of whatever is drawn: example i draws from ``key`` and i, so the size of the batches decides
+    nothing. Where one may be left out it is the key of the run's own evaluation: ``elbo`` and ``rate`` of the test split
+    have the means that results.json holds.
+
+    Attributes:
+      vae, likelihood, params: the functions and parameters, as ``vae_jax.objective`` takes them; of one x in [0, 1]
+        units.
+      config: the flags of the run.
+      results: the numbers of results.json; None before a run has ended.
+      data: what the model knows of its data.
+      view: ``(key, raw[event]) -> x[event]``.
+      beta_range: of a network for all beta, which ``at`` reads; None for any other.
+      batch_size: how many examples at a time; it changes memory and speed, not the numbers.
+    """
+
+    vae: VAE
+    likelihood: Likelihood
+    params: Params
+    config: Config
+    results: dict[str, Any] | None
+    data: KnownData
+    view: Callable[[Array, Array], Array]
+    beta_range: tuple[float, float] | None = None
+    batch_size: int = 0
+    programs: Programs = dataclasses.field(default_factory=Programs)
+
+    def __post_init__(self):
+        if not self.batch_size:
+            size = int(np.prod(self.likelihood.theta_shape(self.x_event)))
+            object.__setattr__(self, "batch_size", max(16, min(256, 200_000 // size)))
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.event))
+        return f"TrainedVAE({self.data.name}, event {shape}, {self.latent_dim} latents, {self.config.likelihood})"
+
+    @property
+    def event(self) -> Event:
+        """The shape of one example; ``(t,)`` of a sentence of at most t tokens."""
+        return self.data.event
+
+    @property
+    def x_event(self) -> Event:
+        """The shape of one x: of a sentence its targets and what the decoder reads."""
+        return (2, *self.event) if self.data.words else self.event
+
+    @property
+    def latent_dim(self) -> int:
+        """How many latents there are, d."""
+        return self.config.latent_dim
+
+    @property
+    def active(self) -> np.ndarray | None:
+        """Which latents carry anything, bool ``[d]``: more than 0.01 nats on the test split; None before the results."""
+        kl = (self.results or {}).get("kl_per_latent")
+        return None if kl is None else np.asarray(kl, float) > CARRIES
+
+    @property
+    def sigma(self) -> float | None:
+        """The standard deviation of p(x|z), in [0, 1] pixel units or those of the columns; None where it is no number."""
+        if self.likelihood.sigma is not None:
+            return float(self.likelihood.sigma(self.params["likelihood"]))
+        return (self.results or {}).get("sigma")
+
+    def at(self, beta: float) -> TrainedVAE:
+        """Returns a network for all beta (``--beta_range``) as the model at ``beta``.
+
+        Raises:
+          UserError: it was trained at one beta, or not at this one.
+        """
+        if self.beta_range is None:
+            raise UserError(f"at({beta}): this model was trained at one beta; --beta_range trains one for all of them")
+        low, high = self.beta_range
+        if not (isinstance(beta, int | float | np.number) and low <= beta <= high):
+            raise UserError(f"at({beta}): the model was trained for beta from {low:g} to {high:g}")
+        # The results are those of the beta at which the run was read.
+        return dataclasses.replace(self, params=at_beta(self.params, beta), results=None)
+
+    def encode(self, x, sample: bool = False, key: Array | None = None, first: int = 0):
+        """Encodes examples: mean and standard deviation of q(z|x), ``[n, d]`` each; or one draw of it.
+
+        Args:
+          x: examples.
+          sample: return ``z [n, d]`` drawn from q(z|x) in place of its mean and standard deviation; needs a ``key``.
+          key: of the draw, and of the noise of ``--pixels=sampled`` and ``dequantised``.
+          first: the index of ``x[0]``, where a long input comes in parts.
+        """
+        raw = self._read(x).raw
+        if not sample:
+            return self._each("encode", self._posterior, [raw], key, first)
+        self._need_key("encode(sample=True)", key)
+
+        def draw(params, key, row, raw):
+            q = self.vae.encode(params["model"], self._x(key, row, raw))
+            return q.sample(_folded(key, LATENT, row), 1)[0]
+
+        return self._each("draw", draw, [raw], key, first)
+
+    def decode(self, z):
+        """Decodes codes ``[n, d]``: E[x|z], ``[n, *event]``; of a text the most probable sentences, word by word."""
+        return self._decoded(examples.codes(z, self.latent_dim))
+
+    def sample(self, n: int, key: Array, temperature: float = 1.0, noise: bool = False):
+        """Samples the model: ``[n, *event]``, n sentences of a text.
+
+        Args:
+          n: how many.
+          key: consumed.
+          temperature: of the prior, z ~ N(0, temperature^2); below 1 for more usual examples.
+          noise: draw x from p(x|z) in place of E[x|z]; words are drawn, too.
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise UserError(f"sample(n={n!r}): expected a whole number of examples")
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < np.inf:
+            raise UserError(f"sample(temperature={temperature!r}): expected a number of at least 0")
+        self._need_key("sample", key)
+
+        def code(params, key, row, _):
+            return jax.random.normal(_folded(key, PRIOR, row), (self.latent_dim,))
+
+        z = np.float32(temperature) * self._each("prior", code, [np.zeros((n, 0))], key)
+        return self._decoded(z, key if noise else None)
+
+    def reconstruct(self, x, key: Array | None = None):
+        """Reconstructs examples: E[x|z] at the posterior mean, in the form of ``x``."""
+        given = self._read(x)
+        made = self._decoded(self._means(given, key))
+        return made if self.data.words else given.back(made)
+
+    def interpolate(self, a, b, steps: int = 8, kind: str = "linear"):
+        """Goes from the code of ``a`` to that of ``b``: E[x|z] ``[n, steps, *event]``, both ends among the steps.
+
+        Args:
+          a, b: as many examples of each, or one of each without an axis for n; then n is left out of the result, too.
+          steps: at least 2.
+          kind: "linear" in z, or "spherical": along the great circle, which keeps to the usual lengths of codes.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 2:
+            raise UserError(f"interpolate(steps={steps!r}): expected a whole number of at least 2")
+        if kind not in KINDS:
+            raise UserError(f"interpolate(kind={kind!r}): expected one of {', '.join(KINDS)}")
+        ends = [self._read(value, name, one=True) for value, name in ((a, "a"), (b, "b"))]
+        if len(ends[0].raw) != len(ends[1].raw):
+            raise UserError(f"interpolate: {len(ends[0].raw)} examples in a and {len(ends[1].raw)} in b")
+        share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[:, None]
+        z = _between(*(self._means(end)[:, None] for end in ends), share, kind)
+        return self._decoded(z[0] if ends[0].single else z)
+
+    def traverse(self, x, latent: int, values):
+        """Moves one latent of the code of ``x``: E[x|z] ``[n, len(values), *event]``, the others at their means.
+
+        Args:
+          x: examples, or one without an axis for n; then n is left out of the result, too.
+          latent: which, from 0.
+          values: where to, ``[v]``.
+        """
+        if isinstance(latent, bool) or not isinstance(latent, int | np.integer) or not 0 <= latent < self.latent_dim:
+            raise UserError(f"traverse(latent={latent!r}): expected one of 0 to {self.latent_dim - 1}")
+        values = np.asarray(values)
+        if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            raise UserError("traverse(values): expected a list of finite numbers")
+        given = self._read(x, one=True)
+        z = np.repeat(self._means(given)[:, None], len(values), axis=1)
+        z[..., latent] = values
+        return self._decoded(z[0] if given.single else z)
+
+    def log_prob(self, x, num_samples: int = 64, key: Array | None = None) -> np.ndarray:
+        """Estimates log p(x) from below, ``[n]`` nats: the importance-weighted bound (Burda 2016, 1509.00519, eq. 8).
+
+        Of x in the model's units ([0, 1] pixels). Memory does not grow with ``num_samples``.
+        """
+        if isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 1:
+            raise UserError(f"log_prob(num_samples={num_samples!r}): expected a whole number of at least 1")
+        return -self._scores(x, key, int(num_samples)).iw_nll
+
+    def elbo(self, x, key: Array | None = None) -> np.ndarray:
+        """Computes the bound of each example at beta = 1, ``[n]`` nats, with one draw of z."""
+        scores = self._scores(x, key)
+        return -(scores.rate + scores.distortion)
+
+    def rate(self, x, key: Array | None = None) -> np.ndarray:
+        """Computes KL(q(z|x) || p(z)) of each latent, ``[n, d]`` nats."""
+        return self._scores(x, key).kl
+
+    def anomaly_score(self, x, key: Array | None = None) -> np.ndarray:
+        """Computes -ELBO of each example, ``[n]`` nats: larger for what the model knows less. Takes values of any size."""
+        scores = self._scores(x, key, ranged=False)
+        return scores.rate + scores.distortion
+
+    def _read(self, x, name: str = "x", one: bool = False, ranged: bool = True) -> examples.Given:
+        return examples.read(self.data, self.likelihood.support, x, name, one, ranged)
+
+    def _x(self, key, row, raw):
+        """Computes x of one raw example."""
+        return self.view(_folded(key, PIXELS, row), raw)
+
+    def _posterior(self, params, key, row, raw):
+        q = self.vae.encode(params["model"], self._x(key, row, raw))
+        return q.mean, jnp.exp(0.5 * q.logvar)
+
+    def _means(self, given: examples.Given, key=None) -> np.ndarray:
+        return self._each("encode", self._posterior, [given.raw], key)[0]
+
+    def _scores(self, x, key, iw_samples: int = 0, ranged: bool = True):
+        def measure(params, key, row, raw):
+            own = _folded(key, LATENT, row)
+            return score_example(self.vae, self.likelihood, params, self._x(key, row, raw), own, iw_samples)
+
+        return self._each(f"scores {iw_samples}", measure, [self._read(x, ranged=ranged).raw], key)
+
+    def _decoded(self, z: np.ndarray, key: Array | None = None):
+        """Decodes ``z [..., d]`` to ``[..., *event]``, with the noise of ``key`` where there is one."""
+        name, function = ("decode", self._mean) if key is None else ("noise", self._noise)
+        made = self._each(name, function, [z.reshape(-1, self.latent_dim)], key)
+        if self.data.words:
+            return _nested(examples.sentences_of(self.data, made), z.shape[:-1])
+        return made.reshape(*z.shape[:-1], *made.shape[1:])
+
+    def _mean(self, params, key, row, z):
+        if self.data.words:
+            return self._write(params, z, None)
+        theta = at_least_float32(self.vae.decode(params["model"], z))
+        return self._units(self.likelihood.mean(params["likelihood"], theta))
+
+    def _noise(self, params, key, row, z):
+        key = _folded(key, LATENT, row)
+        if self.data.words:
+            return self._write(params, z, key)
+        theta = at_least_float32(self.vae.decode(params["model"], z))
+        return self._units(self.likelihood.sample(params["likelihood"], theta, key)).astype(jnp.float32)
+
+    def _write(self, params, z, key):
+        from vae_jax.models.autoregressive import generate
+
+        return generate(params["model"], z, key, self.event[0])
+
+    def _units(self, x):
+        return examples.own_units(self.config.pixels, self.data.levels)(x)
+
+    def _each(self, name: str, function: Callable, arrays, key=None, first: int = 0):
+        """Maps ``function(params, key, row, *example)`` over the first axis of ``arrays``."""
+        key = purpose_key(jax.random.key(self.config.seed), TEST) if key is None else _checked(key)
+        return self.programs.run(name, function, self.params, arrays, key, first, self.batch_size)
+
+    def _need_key(self, what: str, key) -> None:
+        if key is None:
+            raise UserError(f"{what} draws: give a key, such as key=jax.random.key(0)")
+        _checked(key)
+
+
+def _folded(key, purpose: int, row):
+    return example_keys(purpose_key(key, purpose), row[None])[0]
+
+
+def _checked(key) -> Array:
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
+        raise UserError(f"key is {type(key).__name__}, expected one of JAX's, such as jax.random.key(0)")
+    return key
+
+
+def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray, kind: str) -> np.ndarray:
+    """Returns codes on the way from ``a [n, 1, d]`` to ``b``, ``share [t, 1]`` of it: ``[n, t, d]``."""
+    linear = a + share * (b - a)
+    if kind == "linear":
+        return linear
+    lengths = np.linalg.norm(a, axis=-1, keepdims=True) * np.linalg.norm(b, axis=-1, keepdims=True)
+    cosine = np.sum(a * b, axis=-1, keepdims=True) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    sine = np.sin(angle)
+    # Where both point one way, or straight apart, there is no one great circle.
+    degenerate = sine < 1e-4
+    sine = np.where(degenerate, 1.0, sine)
+    arc = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / sine
+    return np.where(degenerate, linear, arc).astype(np.float32)
+
+
+def _nested(flat: list, shape: tuple[int, ...]):
+    """Folds a list into lists of lists of this shape."""
+    for size in reversed(shape[1:]):
+        flat = [flat[i : i + size] for i in range(0, len(flat), size)] if size else [[] for _ in range(shape[0])]
+    return flat
