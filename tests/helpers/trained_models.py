@@ -1,4 +1,4 @@
-"""Trained models to read: a tiny run of digits, made once a session, and models that were never trained, made at once."""
+"""Models to read: a tiny run of digits, trained once a session, and models with random parameters, made at once."""
 
 from __future__ import annotations
 

@@ -90,7 +90,6 @@ def remove(name):
         (edit("checkpoints/4/meta/metadata", checksums={}), "can be read"),
         (write("config.json", "[]"), "JSON object"),
         (edit("config.json", latent_dim=4), "another model"),
-        (edit("config.json", likelihood="bernoulli"), "another model"),
         (edit("config.json", model="unheard_of"), "--model"),
         (edit("config.json", plugin="/nowhere.py"), "--plugin"),
         (write("data.json", "{"), "JSON"),

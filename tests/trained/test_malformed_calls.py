@@ -77,7 +77,7 @@ def test_images(image, call, match):
 
 @calls(
     (lambda m: m.encode(ROWS * [1, 1, 2]), "column c"),
-    (lambda m: m.encode(ROWS + [0, 0.5, 9]), "column"),
+    (lambda m: m.encode(ROWS + np.array([0, 0.5, 9])), "column"),
     (lambda m: m.encode(ROWS * [300, 1, 1]), "other units"),
     (lambda m: m.encode(ROWS[:, :2]), "[n, 3]"),
     (lambda m: m.encode({"a": ROWS[:, 0], "b": ROWS[:, 1]}), "no column c"),
@@ -108,7 +108,7 @@ def test_a_beta_that_was_not_trained(beta):
 
 
 def test_anomalies_are_scored_whatever_their_size(table):
-    scores = table.anomaly_score(ROWS * [1e6, 1, 1] + [1e6, 0, 0])
+    scores = table.anomaly_score(ROWS * np.array([1e6, 1, 1]) + np.array([1e6, 0, 0]))
     assert np.all(scores > table.anomaly_score(ROWS))
 
 

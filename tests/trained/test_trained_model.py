@@ -78,7 +78,11 @@ def test_samples_are_draws_of_the_prior(images):
     near(images.sample(4, KEY, temperature=0.5), decoded(images, 0.5 * z), 256)
     theta = jax.vmap(images.vae.decode, (None, 0))(images.params["model"], z)
     keys = example_keys(purpose_key(KEY, LATENT), jnp.arange(4))
-    near(images.sample(4, KEY, noise=True), jax.vmap(images.likelihood.sample, (None, 0, 0))({}, theta, keys) * 256 - 0.5, 256)
+    near(
+        images.sample(4, KEY, noise=True),
+        jax.vmap(images.likelihood.sample, (None, 0, 0))({}, theta, keys) * 256 - 0.5,
+        256,
+    )
 
 
 def test_bounds_are_those_of_the_core(images):
@@ -135,7 +139,9 @@ def test_sentences_in_and_sentences_out(text):
     ways = text.interpolate(x[:2], x[2:4], 3)
     assert [len(way) for way in ways] == [3, 3] and ways[1][2] == text.decode(mean[3:4])[0]
     assert len(text.traverse(x[:2], 0, [0.0, 1.0])[1]) == 2
-    assert len(text.sample(3, KEY)) == 3 and text.sample(3, KEY, noise=True) != text.sample(3, jax.random.key(9), noise=True)
+    assert len(text.sample(3, KEY)) == 3 and text.sample(3, KEY, noise=True) != text.sample(
+        3, jax.random.key(9), noise=True
+    )
     assert all(isinstance(sentence, str) for sentence in text.sample(2, KEY))
     assert text.elbo(x).shape == (5,) and text.encode(["zebra a"])[0].shape == (1, 3)
 

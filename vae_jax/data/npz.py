@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import zipfile
+from typing import IO
 
 import numpy as np
 
@@ -110,3 +111,17 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
     if min(shape, default=1) < 0 or start + size != member.file_size:
         raise refusal(f"is damaged: its header claims {size} bytes, shape {shape}, {member.file_size - start} follow")
     return size
+
+
+def open_array(path: str, archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype, IO[bytes]]:
+    """Opens an array of a .npz file to be read row by row: its shape, its type, and a stream of its values.
+
+    Raises:
+      UserError: as for ``read_npz``; and for an array in Fortran's order, whose rows do not follow each other.
+    """
+    _bytes(path, archive, key)
+    file = archive.open(f"{key}.npy")
+    shape, fortran, dtype = HEADERS[np.lib.format.read_magic(file)](file, max_header_size=LONGEST_HEADER)
+    if fortran and len(shape) > 1:
+        raise UserError(f"{path}: `{key}` is in Fortran's order; save numpy.ascontiguousarray of it")
+    return shape, dtype, file

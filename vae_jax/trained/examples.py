@@ -65,7 +65,9 @@ def read(known: KnownData, support: Any, x: Any, name: str = "x", one: bool = Fa
     if len(known.event) == 3 and known.event[-1] == 1 and array.shape[1:] == known.event[:2]:
         array = array[..., None]  # as the data set takes grey images
     if array.shape[1:] != known.event or array.ndim != 1 + len(known.event):
-        raise UserError(f"{name} has shape {np.shape(x)}, expected {_shape(known.event)}{_hint(array.shape, known.event)}")
+        raise UserError(
+            f"{name} has shape {np.shape(x)}, expected {_shape(known.event)}{_hint(array.shape, known.event)}"
+        )
     if known.levels is None:
         return Given(_real(known, support, array, name, ranged), single, back)
     return Given(_grey(known.levels, array, name), single, back)
@@ -80,7 +82,9 @@ def codes(z: Any, latent_dim: int, name: str = "z") -> np.ndarray:
     array = _numbers(z, name, (latent_dim,)).astype(np.float32)
     if array.ndim != 2 or array.shape[1] != latent_dim:
         one = "; one code needs an axis for n: z[None]" if array.shape == (latent_dim,) else ""
-        raise UserError(f"{name} has shape {array.shape}, expected [n, {latent_dim}], n codes of {latent_dim} latents{one}")
+        raise UserError(
+            f"{name} has shape {array.shape}, expected [n, {latent_dim}], n codes of {latent_dim} latents{one}"
+        )
     return array
 
 
@@ -178,7 +182,9 @@ def _columns(known: KnownData, x: Any, name: str) -> tuple[Any, Callable]:
             return x[wanted].to_numpy()
 
         def back(values):
-            return type(x)(values, columns=wanted, index=x.index) if values.ndim == 2 and len(values) == len(x) else values
+            return (
+                type(x)(values, columns=wanted, index=x.index) if values.ndim == 2 and len(values) == len(x) else values
+            )
 
     else:
         return x, lambda values: values

@@ -28,12 +28,12 @@ KINDS = ("linear", "spherical")
 class TrainedVAE:
     """A trained model: numpy arrays in and out, any number of examples, batched, and compiled once for each method.
 
-    Examples ``x`` are ``[n, *event]`` in the data's own units: grey levels of images (0 to ``levels - 1``; ``[n, h, w]``
-    where there is one channel), the columns' units of rows and tables (an array, a frame or a dict of columns, and the
-    same comes back), sentences of a text (a list of texts). Codes ``z`` are ``[n, d]``. Information is in nats.
+    Examples ``x`` are ``[n, *event]`` in their own units: grey levels of images, 0 to ``levels - 1``, ``[n, h, w]``
+    where there is one channel; the columns' units of rows and tables, as an array, a frame or a dict of
+    columns, and the same comes back; of a text a list of sentences. Codes ``z`` are ``[n, d]``. Information is in nats.
 
     A ``key`` is that of whatever is drawn: example i draws from ``key`` and i, so the size of the batches decides
-    nothing. Where one may be left out it is the key of the run's own evaluation: ``elbo`` and ``rate`` of the test split
+    nothing. Where one may be left out it is that of the run's own evaluation: ``elbo`` and ``rate`` of the test split
     have the means that results.json holds.
 
     Attributes:
@@ -84,13 +84,13 @@ class TrainedVAE:
 
     @property
     def active(self) -> np.ndarray | None:
-        """Which latents carry anything, bool ``[d]``: more than 0.01 nats on the test split; None before the results."""
+        """Which latents carry more than 0.01 nats on the test split, bool ``[d]``; None before there are results."""
         kl = (self.results or {}).get("kl_per_latent")
         return None if kl is None else np.asarray(kl, float) > CARRIES
 
     @property
     def sigma(self) -> float | None:
-        """The standard deviation of p(x|z), in [0, 1] pixel units or those of the columns; None where it is no number."""
+        """The standard deviation of p(x|z), of [0, 1] pixels or in the columns' units; None where it is no number."""
         if self.likelihood.sigma is not None:
             return float(self.likelihood.sigma(self.params["likelihood"]))
         return (self.results or {}).get("sigma")
@@ -216,9 +216,10 @@ class TrainedVAE:
         return self._scores(x, key).kl
 
     def anomaly_score(self, x, key: Array | None = None) -> np.ndarray:
-        """Computes -ELBO of each example, ``[n]`` nats: larger for what the model knows less. Takes values of any size."""
+        """Computes -ELBO of each example, ``[n]`` nats: larger for what the model knows less; of values of any size."""
         scores = self._scores(x, key, ranged=False)
-        return scores.rate + scores.distortion
+        score = scores.rate + scores.distortion
+        return np.where(np.isnan(score), np.inf, score)  # so far out that float32 has no number for it
 
     def _read(self, x, name: str = "x", one: bool = False, ranged: bool = True) -> examples.Given:
         return examples.read(self.data, self.likelihood.support, x, name, one, ranged)

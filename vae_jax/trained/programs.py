@@ -45,7 +45,9 @@ class Programs:
         with jax.default_matmul_precision("highest"):
             for start in range(0, max(n, 1), size):
                 rows = np.arange(first + start, first + start + size, dtype=np.uint32)
-                waiting.append(program(params, key, rows, *(_padded(array[start : start + size], size) for array in arrays)))
+                waiting.append(
+                    program(params, key, rows, *(_padded(array[start : start + size], size) for array in arrays))
+                )
                 if len(waiting) >= IN_FLIGHT:
                     parts.append(jax.tree.map(np.asarray, waiting.popleft()))
         parts += [jax.tree.map(np.asarray, part) for part in waiting]

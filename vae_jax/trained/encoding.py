@@ -1,0 +1,72 @@
+"""The codes of any number of examples, streamed from a source to a file; a kill loses seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+
+import jax
+import numpy as np
+
+from vae_jax.data.folder import counted
+from vae_jax.runtime.config import option
+from vae_jax.trained.code_files import CodeFile, check_output
+from vae_jax.trained.loading import load
+from vae_jax.trained.model import TrainedVAE
+from vae_jax.trained.sources import open_source
+from vae_jax.types import UserError
+
+BATCHES = 16  # in a part of the input
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every flag."""
+
+    workdir: str | None = option(None, "a run that has been trained")
+    input: str = option("test", "FOLDER of images, FILE.npz, FILE.csv, FILE.txt, or train, validation or test")
+    output: str | None = option(None, "FILE.npz or FILE.csv, for the codes")
+    beta: float | None = option(None, "where to read a network for all beta", above=0)
+    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
+    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
+
+
+def open_run(workdir: str | None, beta: float | None, data_dir: str | None, plugin: str | None) -> TrainedVAE:
+    """Opens the run that the flags of a binary name."""
+    if workdir is None:
+        raise UserError("--workdir=DIR is needed: a run that has been trained")
+    model = load(workdir, plugin, data_dir)
+    return model if beta is None else model.at(beta)
+
+
+def main(config: Config) -> None:
+    """Encodes the input, or continues with it, and writes the output."""
+    from tqdm import tqdm
+
+    output = check_output(config.output)
+    model = open_run(config.workdir, config.beta, config.data_dir, config.plugin)
+    source = open_source(model, config.input)
+    file = CodeFile(output, f"{source.identity} by {_fingerprint(model)}", model.latent_dim, source.label_names)
+    first, size = file.progress.seen, BATCHES * model.batch_size
+    if first:
+        print(f"continuing from example {first:,}")
+    with tqdm(total=source.count, initial=first, desc="encoding", unit=" examples", disable=None) as bar:
+        for part in source.parts(first, size):
+            seen = len(part.ids) if part.seen is None else part.seen
+            mean, std = model.encode(part.examples, first=file.progress.seen)
+            file.append(seen, mean, std, part.ids, part.labels)
+            bar.update(seen)
+    if not file.progress.kept:
+        what = f": {counted(source.left_out)}" if source.left_out else ""
+        raise UserError(f"--input={config.input} holds no example that the model takes{what}")
+    file.finish()
+    if source.left_out:
+        print(f"left out: {counted(source.left_out)}")
+    print(f"{file.progress.kept:,} codes of {model.latent_dim} latents: {output}")
+
+
+def _fingerprint(model: TrainedVAE) -> int:
+    total = 0
+    for leaf in jax.tree.leaves(model.params):
+        total = zlib.crc32(np.ascontiguousarray(leaf).tobytes(), total)
+    return total

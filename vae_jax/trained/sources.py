@@ -1,0 +1,261 @@
+"""Where the examples of ``encode`` and ``sample`` come from: files, folders, or a split of the run's data.
+
+A source is read from its beginning in parts, so that none of it has to be held.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vae_jax.data import images
+from vae_jax.data.folder import LeftOut, find, why
+from vae_jax.data.npz import open_array
+from vae_jax.data.text import is_text, load_text
+from vae_jax.runs import placement
+from vae_jax.runs.names import load_dataset, names_of
+from vae_jax.trained.model import TrainedVAE
+from vae_jax.types import UserError
+
+SPLITS = ("train", "validation", "test")
+LABELS = ("labels", "factors")
+
+
+class Part(NamedTuple):
+    """Some examples: what ``TrainedVAE.encode`` takes, a name or number of each, labels ``[n, k]``, and of how many
+    examples of the input they are what is left, where some are left out."""
+
+    examples: Any
+    ids: list[Any]
+    labels: np.ndarray | None = None
+    seen: int | None = None
+
+
+class Source(NamedTuple):
+    """Examples to be read.
+
+    Attributes:
+      identity: what tells it from another one, or from itself before it was changed.
+      count: how many examples there are, at most: a broken image is left out.
+      parts: ``(first, size) -> Part``s of at most ``size`` examples, always cut in the same way; those that begin
+        before example ``first`` are left out.
+      label_names: of the labels; none where there are none.
+      left_out: what is in a folder and cannot be used: why -> names; filled while it is read.
+    """
+
+    identity: str
+    count: int
+    parts: Callable[[int, int], Iterator[Part]]
+    label_names: tuple[str, ...] = ()
+    left_out: LeftOut | None = None
+
+
+def open_source(model: TrainedVAE, name: str) -> Source:
+    """Opens FOLDER, FILE.npz, FILE.csv, FILE.txt (of a text), or train, validation or test of the run's own data.
+
+    Raises:
+      UserError: it is not there, or holds no examples of the model's kind.
+    """
+    path = os.path.expanduser(name)
+    if name in SPLITS:
+        return _split(model, name)
+    if not os.path.exists(path):
+        raise UserError(f"--input={name}: there is no such file or folder; or give one of {', '.join(SPLITS)}")
+    if os.path.isdir(path):
+        return _folder(model, path)
+    if not os.path.isfile(path):
+        raise UserError(f"--input={name} is no regular file")
+    ending = os.path.splitext(path)[1].lower()
+    kinds = {".npz": _npz, ".csv": _csv, ".txt": _txt}
+    if ending not in kinds:
+        raise UserError(f"--input={name}: give a folder of images, FILE.npz, FILE.csv, FILE.txt, or a split's name")
+    if (ending == ".txt") != bool(model.data.words) and ending != ".npz":
+        raise UserError(f"--input={name}: {'a text is read from' if model.data.words else 'only a text is'} FILE.txt")
+    return kinds[ending](model, path)
+
+
+def _identity(path: str) -> str:
+    status = os.stat(path)
+    return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
+
+
+def _split(model: TrainedVAE, name: str) -> Source:
+    c = model.config
+    if model.data.words and is_text(c.dataset):
+        dataset = load_text(c.dataset, c.max_length, c.max_words, c.data_dir)
+    else:
+        dataset = load_dataset(names_of(c), c.dataset, c.data_dir, placement.bytes_held())
+    rows = getattr(dataset, name)
+    if rows is None:
+        raise UserError(f"--input={name}: {c.dataset} has no such split")
+    if (dataset.event, dataset.levels) != (model.event, model.data.levels):
+        raise UserError(f"--input={name}: {c.dataset} holds other data than those that the model was trained on")
+    factors = getattr(dataset, f"{name}_factors", None)
+
+    def parts(first, size):
+        for start in range(first, len(rows), size):
+            stop = min(start + size, len(rows))
+            yield Part(rows[start:stop], [*range(start, stop)], None if factors is None else factors[start:stop])
+
+    names = () if factors is None else tuple(dataset.factor_names)
+    return Source(f"{c.dataset} {name} {len(rows)}", len(rows), parts, names)
+
+
+def _folder(model: TrainedVAE, path: str) -> Source:
+    if len(model.event) != 3 or model.data.levels is None:
+        raise UserError(f"--input={path} is a folder of images, and {model.data.name} are none")
+    height, width, channels = model.event
+    left_out: LeftOut = {}
+    files = find(path, path, left_out)
+    if not files:
+        raise UserError(f"--input={path}: no images in this folder")
+    listing = "\n".join(f"{file.name} {file.bytes}" for file in files)
+
+    def decoded(file):
+        try:
+            return images.decode(file.path, channels, (width, height))
+        except MemoryError:
+            raise
+        except images.OtherSize:
+            return f"not {width}x{height}, the size that the model takes"
+        except Exception as error:  # pillow's decoders raise errors of many kinds
+            return why(error)
+
+    def parts(first, size):
+        for start in range(first, len(files), size):
+            some = files[start : start + size]
+            made = images.map_in_threads(decoded, some)
+            for file, image in zip(some, made):
+                if isinstance(image, str):
+                    left_out.setdefault(image, []).append(file.name)
+            sound = [(image, file.name) for file, image in zip(some, made) if not isinstance(image, str)]
+            pixels = np.stack([image for image, _ in sound]) if sound else np.zeros((0, *model.event), np.uint8)
+            if model.data.levels == 2:  # black and white, however grey the files' edges are
+                pixels = (pixels > 127).astype(np.uint8)
+            yield Part(pixels, [name for _, name in sound], seen=len(some))
+
+    return Source(
+        f"{os.path.abspath(path)} {len(files)} files {zlib.crc32(listing.encode())}", len(files), parts, (), left_out
+    )
+
+
+def _npz(model: TrainedVAE, path: str) -> Source:
+    try:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # of a zip file: errors of many kinds
+        raise UserError(f"--input={path} is damaged, or no .npz ({error})") from None
+    there = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    names = [name for name in SPLITS if name in there]
+    if "x" in there or not names:
+        names = ["x"] if "x" in there else [name for name in there if not name.endswith((*LABELS, "factor_names"))]
+        if len(names) != 1:
+            what = ", ".join(there) or "no array"
+            raise UserError(f"--input={path} holds {what}; call the array of examples x, or train and test")
+    lengths = {name: open_array(path, archive, name)[0][0] for name in names}
+    labels = {name: _labels(path, archive, there, name, length) for name, length in lengths.items()}
+    width = {None if part is None else part.shape[1] for part in labels.values()}
+    width = width.pop() if len(width) == 1 else None
+
+    def parts(first, size):
+        done = 0
+        for name, length in lengths.items():
+            shape, dtype, file = open_array(path, archive, name)
+            row = math.prod(shape[1:]) * dtype.itemsize
+            for start in range(0, length, size):
+                stop = min(start + size, length)
+                raw = file.read((stop - start) * row)
+                if done >= first:
+                    values = np.frombuffer(raw, dtype).reshape(stop - start, *shape[1:])
+                    ids = [i if len(names) == 1 else f"{name}/{i}" for i in range(start, stop)]
+                    yield Part(values, ids, None if width is None else labels[name][start:stop])
+                done += stop - start
+
+    return Source(_identity(path), sum(lengths.values()), parts, tuple(f"label_{i}" for i in range(width or 0)))
+
+
+def _labels(path: str, archive: zipfile.ZipFile, there: list[str], name: str, length: int) -> np.ndarray | None:
+    """Returns the labels of an array of examples, ``[n, k]``: they are small, and held."""
+    own = [label for label in (f"{name}_factors", f"{name}_labels", "labels", "factors") if label in there]
+    if not own:
+        return None
+    shape, dtype, file = open_array(path, archive, own[0])
+    values = np.frombuffer(file.read(), dtype).reshape(shape)
+    if not shape or shape[0] != length or len(shape) > 2:
+        raise UserError(f"--input={path}: {own[0]} has shape {shape}, and {name} holds {length} examples")
+    return values.reshape(length, -1)
+
+
+def _csv(model: TrainedVAE, path: str) -> Source:
+    names, width = model.data.column_names, model.event[0]
+    with _opened(path) as file:
+        head = next(csv.reader(file), [])
+        header = not all(map(_is_number, head))
+        count = sum(1 for row in csv.reader(file) if row) + (not header)
+    if len(model.event) != 1 or (names and header and set(names) - set(head)) or len(head) < width:
+        raise UserError(
+            f"--input={path} has {len(head)} columns, and the model takes {model.data.name}: {names or width}"
+        )
+    if len(head) > width and not (names and header):
+        raise UserError(f"--input={path} has {len(head)} columns, and the model takes {width}")
+    taken = [head.index(name) for name in names] if names and header else range(width)
+
+    def parts(first, size):
+        with _opened(path) as file:
+            rows = (row for row in csv.reader(file) if row)
+            if header:
+                next(rows)
+            for start, some in _in_parts(rows, first, size):
+                values = [[_number(path, start + i, row, column) for column in taken] for i, row in enumerate(some)]
+                yield Part(np.asarray(values, np.float64), [*range(start, start + len(some))])
+
+    return Source(_identity(path), count, parts)
+
+
+def _txt(model: TrainedVAE, path: str) -> Source:
+    with _opened(path) as file:
+        count = sum(1 for line in file if line.strip())
+
+    def parts(first, size):
+        with _opened(path) as file:
+            lines = ((number, line.strip()) for number, line in enumerate(file, start=1) if line.strip())
+            for _, some in _in_parts(lines, first, size):
+                yield Part([line for _, line in some], [number for number, _ in some])
+
+    return Source(_identity(path), count, parts)
+
+
+def _in_parts(items: Iterator, first: int, size: int) -> Iterator[tuple[int, list]]:
+    """Cuts items into lists of ``size``, each with the index of its first; those before ``first`` are left out."""
+    start = 0
+    while some := list(itertools.islice(items, size)):
+        if start >= first:
+            yield start, some
+        start += len(some)
+
+
+def _opened(path: str):
+    return open(path, encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _number(path: str, row: int, cells: list[str], column: int) -> float:
+    try:
+        return float(cells[column])
+    except (ValueError, IndexError):
+        what = repr(cells[column]) if column < len(cells) else "nothing"
+        raise UserError(f"--input={path}: row {row} holds {what} in column {column}, expected a number") from None
