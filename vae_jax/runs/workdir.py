@@ -19,7 +19,7 @@ DYING = 20.0  # seconds that processes of a run that lost one of them may take t
 # What runs and sweeps write into their folders.
 FILES = (
     *("config.json", "metrics.jsonl", "results.json", "evaluation.json", "pictures.npz", "sentences.json"),
-    *("vocabulary.json", "report.html", "sweep.json", "sweep.jsonl", "sweep.csv", "clock.json", "curve.json"),
+    *("data.json", "report.html", "sweep.json", "sweep.jsonl", "sweep.csv", "clock.json", "curve.json"),
 )
 FOLDERS = ("checkpoints", "figures", "profile", "programs", "runs")
 
@@ -84,11 +84,11 @@ def open_workdir(config: Any) -> Iterator[Workdir]:
 
 
 @contextlib.contextmanager
-def existing_workdir(workdir: str) -> Iterator[Path]:
+def existing_workdir(workdir: str, bring_back: bool = True) -> Iterator[Path]:
     """The folder of a run that is there already, to be read, beside a run that writes it if need be.
 
-    Of a URL it is the copy here, which is brought back when all went well; of a run that goes on here its own copy,
-    which that run brings.
+    Of a URL it is the copy here, which is brought back when all went well, unless nothing is written (``bring_back``);
+    of a run that goes on here its own copy, which that run brings.
     """
     path, mirror = _places(workdir)
     check_plain(path, FILES, FOLDERS)
@@ -98,19 +98,8 @@ def existing_workdir(workdir: str) -> Iterator[Path]:
     with lock.take(path):
         mirror.pull()
         yield path
-        mirror.push(final=True)
-
-
-@contextlib.contextmanager
-def copy_of(workdir: str) -> Iterator[Path]:
-    """The folder of a run, to be read only; of a URL its copy here."""
-    mirror = _mirror(workdir)
-    if mirror is None:
-        yield Path(workdir)
-        return
-    with lock.take(mirror.local):
-        mirror.pull()
-        yield mirror.local
+        if bring_back:
+            mirror.push(final=True)
 
 
 def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:

@@ -15,7 +15,7 @@ from vae_jax.runs.checks import check
 from vae_jax.runs.names import names_of
 from vae_jax.runs.placement import bytes_held
 from vae_jax.runs.settings import Config
-from vae_jax.runs.workdir import copy_of
+from vae_jax.runs.workdir import existing_workdir
 from vae_jax.runtime.config import read_config
 from vae_jax.runtime.files import read_object
 from vae_jax.runtime.restore import read_latest
@@ -35,7 +35,7 @@ def load(workdir: str | Path, plugin: str | Path | None = None, data_dir: str | 
       UserError: there is no run, it has no checkpoint, or it kept nothing of its data and they are not here.
     """
     _check_path("load", workdir)
-    with copy_of(str(workdir)) as folder:
+    with existing_workdir(str(workdir), bring_back=False) as folder:
         path = folder / "config.json"
         if not path.exists():
             raise UserError(f"{workdir} holds no run: there is no config.json; train it first")
