@@ -94,3 +94,13 @@ def mnist_train(raw_dir) -> np.ndarray:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(60_000, 784)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory) -> Path:
+    """The folder of a tiny run of digits, to be read only."""
+    from helpers.trained_models import train_digits
+
+    workdir = tmp_path_factory.mktemp("trained") / "digits"
+    train_digits(workdir)
+    return workdir
