@@ -31,6 +31,9 @@ class Config(TrainConfig):
     latent_dim: int = option(16, "the number of latents")
     hidden: str | None = option("128", "the width of the recurrent state")
     embedding: int = option(64, "the width of a word's vector")
+    rare_words: int = option(
+        2, "words that a training text without <unk> holds fewer times are learned as it", least=1, identity=False
+    )
     batch_size: int = option(32, "sentences per update, over all devices")
     clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from vae_jax import data
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.folder import counted
+from vae_jax.data.image_files import counted
 from vae_jax.data.rows import held_out
 from vae_jax.types import UserError
 
@@ -103,9 +103,9 @@ def test_folders_that_are_refused(tmp_path):
     assert "only one image" in refused(data.load, str(tmp_path))
     save_image(tmp_path / "b.png", IMAGES[0, :, :3])
     assert "1 of 2 are not 4x4 (b.png is 3x4)" in refused(data.load, str(tmp_path))
-    (tmp_path / "train").mkdir()
-    (tmp_path / "test").mkdir()
-    assert "no images" in refused(data.load, str(tmp_path))
+    for split in ("train", "test"):
+        (tmp_path / "splits" / split).mkdir(parents=True)
+    assert "no images" in refused(data.load, str(tmp_path / "splits"))
     (tmp_path / "links").mkdir()
     os.symlink(tmp_path, tmp_path / "links" / "images")
     assert "links to folders, which are not followed (images)" in refused(data.load, str(tmp_path / "links"))
@@ -117,7 +117,7 @@ def test_what_cannot_be_used_is_left_out(folder, content, why, recwarn):
         (folder / "0.png").write_bytes(GOOD)
     (folder / "5b.png").write_bytes(content)
     d = data.load(str(folder))
-    assert d.notes == (f"1 of 11 images are left out: 1 {why} (5b.png)",)
+    assert d.notes[0] == f"1 of 11 images are left out: 1 {why} (5b.png)" and len(d.notes) == 2
     for split, chosen in zip((d.train, d.test), held_out(10, 1)):  # the split is one of the others
         np.testing.assert_array_equal(split[..., 0], IMAGES[chosen])
     assert not recwarn.list
@@ -136,7 +136,7 @@ def test_a_truncated_image_in_a_split_of_its_own(tmp_path):
     np.testing.assert_array_equal(d.train[..., 0], IMAGES[2:6])
     assert d.notes == ("1 of 6 images are left out: 1 truncated or damaged (test/0.png)",)
     (tmp_path / "test" / "1.png").write_bytes(b"")
-    assert f"{tmp_path}/test: no images that can be used" in refused(data.load, str(tmp_path))
+    assert "no images that can be used (" in refused(data.load, str(tmp_path))
 
 
 def test_the_held_out_images_may_all_be_broken(folder):
@@ -158,7 +158,7 @@ def test_what_is_no_regular_file_is_never_opened_and_a_link_to_an_image_is_one(f
     os.symlink("3.data", folder / "3.png")
     os.remove(folder / "0.png")
     d = data.load(str(folder))
-    assert d.notes == (
+    assert d.notes[:-1] == (
         "6 of 15 images are left out: 3 links that lead nowhere (00.png, dangling.png, loop.png), 3 no regular files "
         "(pipe.png, socket.jpg, zero.png)",
         "left out: 2 files that are no images by their name (3.data, pipe)",
@@ -184,7 +184,7 @@ def test_what_may_not_be_read(folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", closed)
     monkeypatch.setattr(images, "header", locked)
-    assert data.load(str(folder)).notes == (
+    assert data.load(str(folder)).notes[:-1] == (
         "2 of 11 images are left out: 1 in folders that cannot be read (secret), 1 not readable (4.png)",
     )
 
@@ -198,7 +198,7 @@ def test_a_file_is_read_as_what_it_holds_and_hidden_ones_are_not(folder):
     save_image(folder / "1.bmp", IMAGES[1])
     os.replace(folder / "1.bmp", folder / "1.png")
     d = data.load(str(folder))
-    assert d.notes == clean.notes == () and np.array_equal(d.train, clean.train)
+    assert d.notes == clean.notes and len(d.notes) == 1 and np.array_equal(d.train, clean.train)
 
 
 def test_many_kinds_are_counted_and_the_first_few_named_until_more_are_broken_than_sound(folder):
@@ -207,7 +207,7 @@ def test_many_kinds_are_counted_and_the_first_few_named_until_more_are_broken_th
         (folder / f"e{i}.png").write_bytes(b"")
     (folder / "sub").mkdir()
     (folder / "sub" / "t.gif").write_bytes(b"GIF89a")
-    (note,) = data.load(str(folder)).notes
+    note, _ = data.load(str(folder)).notes
     assert note.startswith("10 of 20 images are left out: 9 of zero bytes (e0.png, e1.png, e2.png, ...), 1 ")
     assert note.endswith("(sub/t.gif)")
     (folder / "last.png").write_bytes(b"no image")
@@ -234,7 +234,7 @@ def test_names_that_cannot_be_printed(folder):
     for name in (b"line\nbreak.png", b"\xff\xfe.png", b"long" * 50 + b".png"):
         with open(os.fsencode(folder) + b"/" + name, "wb"):
             pass
-    (note,) = data.load(str(folder)).notes
+    note, _ = data.load(str(folder)).notes
     assert note.isprintable() and note.encode() and "line break.png" in note and len(note) < 300
     for i in range(10):
         (folder / f"{i}.png").unlink()
@@ -263,3 +263,48 @@ def test_a_folder_with_a_broken_image_is_refused_or_read(tmp_path_factory, at, f
         assert str(folder) in str(error) and "\n" not in str(error)
     else:
         assert isinstance(d, Dataset) and len(d.train) >= 2
+
+
+def icon(mode, alpha, level=0):
+    """An 8x8 disc of one grey level on transparent ground, saved as icons are."""
+    from PIL import Image
+
+    grid = np.indices((8, 8)) - 3.5
+    visible = (np.hypot(*grid) < 3) * np.uint8(alpha)
+    image = Image.fromarray(np.dstack([np.full((8, 8, 3), level, np.uint8), visible]))
+    return image.quantize(8) if mode == "P" else image.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("level, ground", [(0, "white"), (255, "black")])
+def test_what_is_transparent_is_laid_on_ground_that_shows_it_and_it_is_said(tmp_path, mode, level, ground):
+    for i, alpha in enumerate((255, 255, 128)):
+        icon(mode, alpha, level).save(tmp_path / f"{i}.png", optimize=i == 0)
+    d = data.load(str(tmp_path))
+    lazy = data.load(str(tmp_path), keep=0)
+    assert any(f"3 with transparent pixels, laid on {ground} (0.png, 1.png, 2.png)" in note for note in d.notes)
+    train = d.train * (255 if d.levels == 2 else 1)
+    assert np.array_equal(lazy.train[:], train) and train[0, 0, 0, 0] == 255 - level and train[0, 4, 4, 0] == level
+
+
+def test_photographs_are_upright_and_of_several_frames_the_first_is_read_and_both_are_said(tmp_path):
+    from PIL import Image, ImageOps
+
+    seen = {}
+    for i in range(1, 9):
+        stored = Image.fromarray(IMAGES[i][:3] if i < 5 else IMAGES[i][:3].T.copy())
+        stored.getexif()[0x0112] = i
+        seen[name := f"{i}.{'png' if i % 2 else 'tiff'}"] = np.asarray(ImageOps.exif_transpose(stored))
+        stored.save(tmp_path / name, exif=stored.getexif())
+    frames = [Image.fromarray(image[:3]) for image in IMAGES[:3]]
+    for name, exif in (("bad.png", b"Exif\0\0no exif"), ("odd.png", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03")):
+        frames[0].save(tmp_path / name, exif=exif)
+        seen[name] = IMAGES[0][:3]
+    for kind in ("gif", "png", "tiff", "webp"):
+        lossless = {"lossless": True} if kind == "webp" else {}
+        frames[0].save(tmp_path / f"frames.{kind}", save_all=True, append_images=frames[1:], **lossless)
+        seen[f"frames.{kind}"] = IMAGES[0][:3]
+    d = data.load(str(tmp_path), whole=True)
+    np.testing.assert_array_equal(d.train[..., 0], [seen[name] for name in sorted(seen)])
+    notes = " ".join(d.notes)
+    assert "3 turned upright" in notes and "4 of several frames or pages, of which the first is read" in notes

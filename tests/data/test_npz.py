@@ -29,6 +29,7 @@ def read(path, content: bytes):
 def test_npz(tmp_path):
     d = read(tmp_path, npz(train=IMAGES, test=IMAGES[:3], train_factors=np.arange(10), other=np.zeros(2)))
     assert (d.name, d.event, d.levels, d.test_factors) == (f"{tmp_path}/mine.npz", (4, 4, 1), 256, None)
+    assert d.notes == ("arrays that are not read: other",)
     np.testing.assert_array_equal(d.train[..., 0], IMAGES)
     np.testing.assert_array_equal(d.train_factors[:, 0], np.arange(10))
     assert read(tmp_path, npz(**FACTORS, factor_names=["shape", "scale"])).factor_names == ("shape", "scale")

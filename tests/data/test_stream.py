@@ -103,12 +103,12 @@ class Watched:
         return self.array[rows]
 
 
-def settled(split: Watched) -> int:
-    """How many batches have been begun, once no more are."""
-    before = -1
-    while split.now or split.begun > before:
-        before = split.begun
-        time.sleep(0.1)
+def settled(split: Watched, expected: int) -> int:
+    """How many batches have been begun, a while after they were as many as expected."""
+    deadline = time.monotonic() + 30
+    while (split.now or split.begun < expected) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)
     return split.begun
 
 
@@ -121,7 +121,7 @@ def test_no_more_is_read_than_may_wait(ahead, threads):
         for taken, _ in enumerate(batches, 1):
             assert split.begun <= taken + ahead
             if taken % 10 == 0:  # whoever takes his time finds all of it waiting, and no more
-                assert settled(split) == min(taken + ahead, 40)
+                assert settled(split, min(taken + ahead, 40)) == min(taken + ahead, 40)
     assert split.most <= min(threads or 4, ahead) and split.begun == 40
 
 
@@ -130,7 +130,7 @@ def test_as_much_waits_as_its_bytes_allow():
     large = Watched(np.zeros((50, 2**20), np.uint8))  # a batch of 8 MiB
     with contextlib.closing(stream(large, epoch_order(KEY, 50, 8), 0, 1000)) as batches:
         next(batches)
-        assert settled(large) == 33
+        assert settled(large, 33) == 33
 
 
 def test_an_error_comes_with_the_batch_it_is_in_and_names_its_row():

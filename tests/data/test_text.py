@@ -216,6 +216,27 @@ def test_a_file_is_split_once_and_for_all(tmp_path):
     assert [len(x) for x in (three.train, three.validation, three.test)] == [1, 1, 1]
 
 
+def test_rare_words_teach_what_an_unknown_one_is_where_a_text_has_none(tmp_path):
+    folder = write(tmp_path, train="a b once\na b\n", valid="a x\n", test="b y\n")
+    assert load_text(folder).words[4:] == ("a", "b", "once")  # runs of before have these words
+    t = load_text(folder, rare_words=2)
+    assert t.words[4:] == ("a", "b") and (t.train == UNKNOWN).sum() == 1
+    assert "1 of 3 words (33.3%) are in train fewer than 2 times, and learned as one, <unk>" in t.notes
+    assert load_text(folder, rare_words=9).words == load_text(folder).words  # or no words would be left
+    write(tmp_path, train="a b once\na <unk>\n")
+    assert load_text(folder, rare_words=2).words[4:] == ("a", "b", "once")
+
+
+def test_files_of_splits_in_any_spelling_and_sentences_on_both_sides(tmp_path):
+    folder = write(tmp_path, Train=lines(40), val="common\n", TESTING="end\n")
+    t = load_text(folder)
+    assert is_text(folder) and [len(x) for x in (t.train, t.validation, t.test)] == [40, 1, 1]
+    write(tmp_path, valid="end\n")
+    assert "val and valid both stand for the validation split" in refused(load_text, folder)
+    t = load_text(write(tmp_path / "b", mine="a b\nb a\n" * 10) + "/mine.txt")
+    assert "4 of valid and test are in train as well" in t.notes[0]
+
+
 def test_a_folder_without_valid(tmp_path):
     t = load_text(write(tmp_path, train=lines(40), test=lines(3)))
     assert [len(x) for x in (t.train, t.validation, t.test)] == [36, 4, 3]

@@ -62,6 +62,8 @@ def test_tfds_without_a_test_split(prepare):
     np.testing.assert_array_equal(data.load("tiny_validated", folder).test[..., 0], IMAGES[2:5])
     folder = prepare("TinyBits", {"train": np.concatenate([IMAGES, IMAGES[::-1]]) % 2})
     d = data.load("tiny_bits", folder)
+    assert "the last 2 of 20 images are the test split" in d.notes[0]
+    assert len(data.load("tiny_bits", folder, whole=True).test) == 20
     assert (len(d.train), len(d.test), d.levels) == (18, 2, 2)
     np.testing.assert_array_equal(d.test[..., 0], IMAGES[1::-1] % 2)
     lazy = data.load("tiny_bits", folder, keep=0)  # the same split, made without reading
@@ -71,6 +73,22 @@ def test_tfds_without_a_test_split(prepare):
     assert lazy.train.fingerprint != lazy.test.fingerprint
     assert lazy.fingerprints["data"] == d.fingerprints["data"]  # 0 and 1 there, 0 and 255 or 0 and 1 here
     assert isinstance(data.load("tiny_bits", folder, keep=2 * 16).test, np.ndarray)
+
+
+def test_metadata_of_a_stranger_import_nothing(prepare, tmp_path, monkeypatch):
+    folder = prepare("TinyForeign", {"train": IMAGES, "test": IMAGES})
+    name = str(Path(folder, "tiny_foreign").rename(Path(folder, "tiny_stranger")).name)  # whose code is not here
+    (path,) = Path(folder, name).glob("*/features.json")
+    assert len(data.load(name, folder).train) == 10
+    whole, own = path.read_text(), "tensorflow_datasets.core.features.tensor_feature.Tensor"
+    (tmp_path / "not_to_be_imported.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for spelling in ("pythonClassName", "python_class_name"):
+        foreign = whole.replace(own, "not_to_be_imported.Feature").replace("pythonClassName", spelling)
+        path.write_text(foreign)
+        assert "not_to_be_imported.Feature" in foreign
+        assert "names the feature not_to_be_imported.Feature" in refused(data.load, name, folder)
+    assert "not_to_be_imported" not in sys.modules
 
 
 def test_tfds_colour_and_mixed_sizes(prepare):
@@ -102,7 +120,7 @@ def test_tfds_sets_that_cannot_be_read(prepare):
     (files[0].parent / "dataset_info.json").write_text("{")
     assert "TFDS cannot open it" in refused(data.load, "tiny_damaged", folder)
     prepare("TinyTestOnly", {"test": IMAGES})
-    assert "has no train split; it has test" in refused(data.load, "tiny_test_only", folder)
+    assert "there is test, and no train" in refused(data.load, "tiny_test_only", folder)
 
 
 def test_names_that_mean_nothing(tmp_path):
@@ -173,7 +191,9 @@ def test_prepared_mnist_equals_the_original_files(data_dir, mnist_train):
     assert len(some) == 6_000 and some <= originals and not originals & {image.tobytes() for image in d.test}
     both = data.load("mnist", str(data_dir), keep=0)
     np.testing.assert_array_equal(both.test[::100], d.test[::100])
-    assert both.fingerprints == d.fingerprints
+    assert both.fingerprints.items() - d.fingerprints.items() == {
+        (key, value) for key, value in both.fingerprints.items() if key.startswith("all test ")
+    }
     # BCE on grey pixels cannot fall below this: the reference is for the test images.
     assert round(entropy_floor(d._replace(train=d.test), 10_000), 4) == golden("45.5345")
 

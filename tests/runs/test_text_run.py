@@ -8,7 +8,7 @@ import pytest
 from conftest import golden
 from helpers.binaries import call, metrics, refused, results
 
-from vae_jax.data.text import EOS, PAD
+from vae_jax.data.text import EOS, PAD, UNKNOWN
 from vae_jax.report import read
 from vae_jax.report.reading.model import explained, perplexity
 from vae_jax.runs.text_results import text_numbers
@@ -30,9 +30,12 @@ def test_the_perplexity_counts_the_end_of_each_sentence():
     per = 82_430 // 3761
     tokens[:, :per] = 7
     tokens[: 82_430 - 3761 * per, per] = EOS
-    found = text_numbers({"elbo": -100.0, "iw_nll": 102.637}, tokens, None)
+    found = text_numbers({"elbo": -100.0, "iw_nll": 102.637}, tokens, None, np.full(len(tokens), -100.0))
     assert found["perplexity"] == golden("95.8380") and found["iw_perplexity"] == golden("108.0913")
-    assert found["words"] == 82_430 and found["mse"] is None
+    assert found["words"] == 82_430 and found["mse"] is None and found["perplexity_known"] == found["perplexity"]
+    tokens[:10, 0], elbo = UNKNOWN, np.where(np.arange(len(tokens)) < 10, -500.0, -100.0)
+    found = text_numbers({"elbo": elbo.mean()}, tokens, None, elbo)  # ten sentences that the vocabulary does not cover
+    assert found["unknown_words"] == 10 and found["perplexity"] > 100 > found["perplexity_known"]
     assert found["perplexity"] != pytest.approx(math.exp(100 / (82_430 - 3761) * 3761), rel=1e-3)
 
 

@@ -25,6 +25,7 @@ def load(
     data_dir: str | None = None,
     keep: int | None = None,
     datasets: Mapping[str, Callable[[], Dataset]] = DATASETS,
+    whole: bool = False,
 ) -> Dataset:
     """Finds a data set by what the user wrote.
 
@@ -36,6 +37,7 @@ def load(
       keep: the most bytes of a split of decoded images to hold in memory. A larger split of a folder of images or of
         a TFDS set becomes ``Rows``, read while it is used. None: everything is held.
       datasets: the names that stand for functions, each of which returns a ``Dataset``.
+      whole: whether data that come without a split are to be in both splits, all of them; else a tenth is held out.
 
     Returns:
       A validated ``Dataset``.
@@ -59,9 +61,9 @@ def load(
     if path.endswith(".npz"):
         return read_npz(path)
     if os.sep in path and os.path.isdir(path):
-        return read_folder(path, keep)
+        return read_folder(path, keep, whole)
     if tfds_source.known(name, data_dir):
-        return tfds_source.read(name, data_dir, keep)
+        return tfds_source.read(name, data_dir, keep, whole)
     if os.sep in path or os.path.isdir(path):
-        return read_folder(path, keep)
+        return read_folder(path, keep, whole)
     raise tfds_source.unknown(name, datasets)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vae_jax.data import ranges
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.rows import Rows, sample
@@ -13,7 +14,12 @@ from vae_jax.types import UserError
 
 
 def check(
-    dataset: Dataset, pixels: str, likelihood_name: str, support: Support, soft_targets: bool = False
+    dataset: Dataset,
+    pixels: str,
+    likelihood_name: str,
+    support: Support,
+    soft_targets: bool = False,
+    min_sigma: float | None = None,
 ) -> list[str]:
     """Compares what the pixels will be with what the likelihood is defined on.
 
@@ -23,6 +29,7 @@ def check(
       likelihood_name: what --likelihood says.
       support: the ``support`` of that likelihood.
       soft_targets: whether BCE on grey pixels was asked for, knowing that it is no likelihood.
+      min_sigma: the lower bound of a standard deviation that is learned; None for no such.
 
     Returns:
       Warnings, one line each, that say what a number will not mean.
@@ -33,7 +40,8 @@ def check(
     preprocess(pixels, dataset.levels)  # refuses unknown modes, and noise on floats
     if isinstance(support, tuple) and not isinstance(support, Grid):
         _check_columns(dataset, pixels, support)
-        return []
+        real = [kind == "real" for kind, width in support for _ in range(width)]
+        return ranges.in_words(dataset, min_sigma, real)
     family, name, levels = f"--likelihood={likelihood_name}", dataset.name, dataset.levels
     splits = [] if levels is not None else [dataset.train, dataset.test]
     low = min((float(x.min()) for x in splits), default=0.0)  # before any thresholding
@@ -63,21 +71,20 @@ def check(
         raise UserError(f"{family} is a density on [0, 1], and {values}; rescale them, or use --likelihood=gaussian")
     if support == "binary":
         return []
+    warnings = ranges.in_words(dataset, min_sigma)
     if outside:
-        return [f"{values}, outside [0, 1]: --sigma, distortion and mse are in the data's own units, not in pixels"]
+        warnings.append(f"{values}, outside [0, 1]: --sigma, distortion and mse are in the data's own units")
     # A density on data that take few values can be made as high as one likes at those values.
     if zero_one:
-        return [
+        warnings.append(
             f"{family} is a density and the pixels are 0 or 1: its value is not their probability and has no upper "
             "bound; --likelihood=bernoulli is the likelihood for 0/1 pixels"
-        ]
-    warnings = []
-    if levels is not None and pixels == "grey":
-        warnings.append(
-            f"{family} is a density evaluated at {levels} grey levels: its bits_per_dim bounds nothing discrete; "
-            "--pixels=dequantised makes it a bound"
         )
-    if likelihood_name == "beta" and pixels == "grey" and (ends := _share_at_ends(dataset)):
+    elif pixels == "grey" and (count := levels or ranges.steps(dataset)):
+        what = f"{count} grey levels" if levels else f"the {count} values that the data take"
+        how = "--pixels=dequantised makes it a bound" if levels else "store them as uint8 for one that does"
+        warnings.append(f"{family} is a density evaluated at {what}: its bits_per_dim bounds nothing discrete; {how}")
+    if likelihood_name == "beta" and pixels == "grey" and not zero_one and (ends := _share_at_ends(dataset)):
         warnings.append(
             f"{100 * ends:.3g}% of the values are exactly 0 or 1, where a Beta density is 0 or infinite: what they "
             "add depends on the --squeeze, so compare only numbers of the same one"

@@ -12,6 +12,7 @@ import numpy as np
 from vae_jax.data.rows import IDENTIFYING, Rows, sample
 from vae_jax.types import Event, UserError
 
+CHANNELS = (1, 3, 4)
 BLOCK = 2**24  # bytes examined together, where nothing of the size of a split may be made
 
 
@@ -53,21 +54,24 @@ class Dataset(NamedTuple):
 
     @property
     def fingerprints(self) -> dict[str, int]:
-        """The checksums by which a run knows its training data again, wherever they are held.
+        """The checksums by which a run knows its data again, wherever they are held.
 
-        ``data`` is a crc32 of the shape and of a few rows as grey levels, the same for an array and for ``Rows``;
-        ``all data`` is one of all bytes in C order, where the split is an array, ``all rows`` that of ``Rows``.
+        ``data`` is a crc32 of the training split's shape and of a few rows as grey levels, the same for an array and
+        for ``Rows``. Of each split that is used, ``all ... data`` is one of all bytes in C order, where it is an array;
+        ``all ... rows`` is that of ``Rows``, and ``all ... bytes`` that of the files that they are read from.
         """
         some = sample(self.train, IDENTIFYING)
         if some.dtype == np.uint8 and some.max() <= 1:
             some = some * 255  # black and white are 0 and 1 in an array, and may be 0 and 255 in Rows
-        data = zlib.crc32(np.ascontiguousarray(some), zlib.crc32(repr(tuple(self.train.shape)).encode()))
-        if isinstance(self.train, Rows):
-            return {"data": data, "all rows": self.train.fingerprint}
-        everything = 0
-        for block in _blocks(self.train):
-            everything = zlib.crc32(np.ascontiguousarray(block), everything)
-        return {"data": data, "all data": everything}
+        prints = {"data": zlib.crc32(np.ascontiguousarray(some), zlib.crc32(repr(tuple(self.train.shape)).encode()))}
+        for name, split in (("", self.train), ("test ", self.test), ("validation ", self.validation)):
+            if isinstance(split, Rows):
+                prints |= {f"all {name}rows": split.fingerprint, f"all {name}bytes": split.sampled}
+            elif split is not None:
+                prints[f"all {name}data"] = 0
+                for block in _blocks(split):
+                    prints[f"all {name}data"] = zlib.crc32(np.ascontiguousarray(block), prints[f"all {name}data"])
+        return prints
 
 
 def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
@@ -111,6 +115,7 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
     Raises:
       UserError: for arrays of other kinds, and for all that ``validate`` refuses.
     """
+    lost = _lost_in_float32(train)
     train, test = _numbers(name, "train", train), _numbers(name, "test", test)
     if train.dtype != test.dtype:
         kinds = ["0..255 integers" if x.dtype == np.uint8 else "floats" for x in (train, test)]
@@ -123,7 +128,7 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
     train_factors, test_factors = _factors(train_factors), _factors(test_factors)
     width = next((f.shape[1] for f in (train_factors, test_factors) if f is not None and f.ndim == 2), 0)
     names = tuple(factor_names) or tuple(f"factor_{i}" for i in range(width))
-    return validate(Dataset(name, train, test, levels, train_factors, test_factors, names))
+    return validate(Dataset(name, train, test, levels, train_factors, test_factors, names, notes=lost))
 
 
 def _numbers(name, split, x):
@@ -141,7 +146,27 @@ def _numbers(name, split, x):
         )
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is counted as such
         x = x.astype(np.float32 if x.dtype.kind == "f" else np.uint8, copy=False)
+    if x.ndim == 4 and x.shape[1] in CHANNELS and x.shape[3] not in CHANNELS:
+        raise UserError(
+            f"{name}: an example of {split} has shape {'x'.join(map(str, x.shape[1:]))}, which looks like channels "
+            "first; they come last here: numpy.moveaxis(x, 1, -1)"
+        )
     return x[..., None] if x.ndim == 3 else x
+
+
+def _lost_in_float32(x) -> tuple[str, ...]:
+    """A note on columns of float64 that vary by little more than the spacing of float32 where they lie."""
+    x = np.asarray(x)
+    if x.dtype.kind != "f" or x.itemsize < 8 or x.ndim < 2 or x.size == 0:
+        return ()
+    x = x.reshape(len(x), -1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = np.spacing(np.abs(x).max(axis=0).astype(np.float32)).astype(np.float64)
+        std = x.std(axis=0, dtype=np.float64)
+        lost = np.flatnonzero((std > 0) & (step > std / 1000))
+    shown = ", ".join(f"{i} (steps of {step[i]:.2g}, standard deviation {std[i]:.2g})" for i in lost[:3])
+    note = f"float32 is too coarse for {len(lost)} of {x.shape[1]} columns of train, counted from 0: {shown}"
+    return (f"{note}; subtract an offset before they are saved",) if len(lost) else ()
 
 
 def _factors(factors):

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-import stat
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
+from vae_jax.data.image_files import (
+    LINKS,
+    OTHERS,
+    SUFFIXES,
+    File,
+    LeftOut,
+    counted,
+    find,
+    listed,
+    unusable,
+    why,
+    with_headers,
+)
 from vae_jax.data.rows import Rows, held_out
-from vae_jax.types import UserError, one_line
+from vae_jax.data.splits import WHOLE, by_split, evaluated_split, split_of
+from vae_jax.types import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
-NAMED = 3  # files of each kind in a message
-# What else is in a folder of images, and no image that cannot be used.
-OTHERS, LINKS = "files that are no images by their name", "links to folders, which are not followed"
-
-LeftOut = dict[str, list[str]]  # what is in a folder and not in the data: why -> names below the folder
+BACKGROUND_OF = 16  # images with transparent pixels, by which that of all is chosen
 
 
-class File(NamedTuple):
-    """A regular file that is an image by its name: where it is, its name below the folder, its bytes, its header."""
-
-    path: str
-    name: str
-    bytes: int
-    header: images.Header | None = None
-
-
-def read_folder(path: str, keep: int | None = None) -> Dataset:
+def read_folder(path: str, keep: int | None = None, whole: bool = False) -> Dataset:
     """Reads a folder of 8-bit images of one size, subfolders included.
 
-    If it has subfolders ``train`` and ``test``, they are the splits. Otherwise a fixed choice of a tenth of
-    the images, in the order of their names, is the test split. If every image is grey the result has one
-    channel, else three; transparency is dropped.
+    Its subfolders that are named as splits (``splits.SPLITS``) are the splits, validation in the place of a test split
+    that is not there. Otherwise a fixed choice of a tenth of the images, in the order of their names, is the test
+    split, byte-equal ones on one side. If every image is grey the result has one channel, else three; transparent
+    pixels are laid on white, or on black where what can be seen is light; photographs are turned upright.
 
     Files that cannot be used are left out, and ``notes`` counts and names them: of zero bytes, truncated, no images
     whatever their name says, of more pixels than a sound image has or more than 8 bits a channel, not readable, no
@@ -48,136 +49,128 @@ def read_folder(path: str, keep: int | None = None) -> Dataset:
     Args:
       path: the folder.
       keep: the most bytes of a split to hold; None: it is held.
+      whole: whether both splits are to be all of the images, where no folder is named as a split for tests.
 
     Returns:
       A ``Dataset`` of uint8 images, named as the path.
 
     Raises:
       UserError: no such folder, no images, one image only, more unusable files than usable ones, sizes that differ (a
-        file of the rarer one is named).
+        file of the rarer one is named), images in no split beside splits, splits within classes.
     """
     if not os.path.isdir(path):
         raise UserError(f"{path}: there is no such folder")
-    parts = [os.path.join(path, split) for split in ("train", "test")]
-    folders = parts if all(os.path.isdir(part) for part in parts) else [path]
+    with warnings.catch_warnings(action="ignore"):  # of pillow, about what is said here file by file
+        return _read_folder(path, keep, whole)
+
+
+def _read_folder(path: str, keep: int | None, whole: bool) -> Dataset:
     left_out: LeftOut = {}
-    usable = [_with_headers(find(folder, path, left_out), folder, left_out) for folder in folders]
+    parts = _candidates(path, left_out)
+    test = evaluated_split(path, parts) if "train" in parts or not whole else "test"
+    used = {split: parts[split] for split in ("train", test) if split in parts}
+    notes = [f"{split} is the test split: there is no other" for split in [test] if split == "validation"]
+    notes += [f"{split}: {len(files)} files, which are not used" for split, files in parts.items() if split not in used]
+    used = {split: with_headers(files, path, left_out) for split, files in used.items()}
     # The split is one of the files that can be used, so it is made again when decoding finds another broken one.
     while True:
-        _check_enough(path, dict(zip(folders, usable)), left_out)
-        files = [file for part in usable for file in part]
+        _check_enough(path, used, left_out)
+        files = [file for part in used.values() for file in part]
         _check_size(path, files)
-        channels = 1 if all(file.header.grey for file in files) else 3
-        splits = usable
-        if len(folders) == 1:
-            splits = [[files[i] for i in chosen] for chosen in held_out(len(files), max(1, len(files) // 10))]
+        channels, background = 1 if all(file.header.grey for file in files) else 3, _background(files)
+        splits, of_split = [*used.values()], []
+        if len(splits) == 1 and whole:
+            splits, of_split = [files], [WHOLE]
+        elif len(splits) == 1:
+            splits, of_split = _hold_out(path, files)
         broken: dict[str, str] = {}
-        arrays = [_split(part, channels, path, keep, broken) for part in splits]
+        arrays = [_split(part, channels, background, path, keep, broken) for part in splits]
         if not broken:
-            return from_images(path, *arrays, notes=_notes(left_out, len(files)))
+            notes = [*_notes(left_out, len(files)), *_notes_of_images(files, background), *notes, *of_split]
+            return from_images(path, arrays[0], arrays[-1], notes)
         del arrays
         for name, reason in sorted(broken.items()):
             left_out.setdefault(reason, []).append(name)
-        usable = [[file for file in part if file.name not in broken] for part in usable]
+        used = {split: [file for file in part if file.name not in broken] for split, part in used.items()}
 
 
-def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
-    """Walks through ``folder`` and its subfolders. What is hidden is passed over.
-
-    Args:
-      folder: where to look.
-      root: what names are relative to.
-      left_out: what else is there joins it.
-
-    Returns:
-      The images by their name, in the order of their paths.
+def _candidates(path: str, left_out: LeftOut) -> dict[str, list[File]]:
+    """The images by their name, of each split that has a folder; all as ``train`` where none has.
 
     Raises:
-      UserError: subfolders nested too deep to be walked through.
+      UserError: images that are in no split beside some that are, or in a split within something else.
     """
-    files = []
+    folders = [
+        name for name in os.listdir(path) if not name.startswith(".") and os.path.isdir(os.path.join(path, name))
+    ]
+    named = by_split(path, folders)
+    parts = {split: find(os.path.join(path, name), path, left_out) for split, name in named.items()}
+    if not named:
+        parts = {"train": find(path, path, left_out)}
+    elif strangers := {file.name.split(os.sep)[0] for file in find(path, path, {})} - {*named.values()}:
+        raise UserError(
+            f"{path}: beside {', '.join(named.values())} there is {listed(sorted(strangers))}, with images that are in "
+            f"no split; move them into one, or away, or rename {listed([*named.values()])} if that is none"
+        )
+    for split, files in parts.items():
+        for file in files:
+            for name in os.path.dirname(file.name).split(os.sep)[len(named) > 0 :]:
+                if split_of(name) not in (None, split if named else None):
+                    raise UserError(
+                        f"{path}: {listed([os.path.dirname(file.name)])} has a split's name within "
+                        f"{'the ' + split + ' split' if named else 'a folder that is no split'}; the folders of splits "
+                        "come first, those of classes within them"
+                    )
+    return parts
 
-    def leave_out(path, reason):
-        left_out.setdefault(reason, []).append(os.path.relpath(path, root))
 
+def _hold_out(path: str, files: Sequence[File]) -> tuple[list[list[File]], list[str]]:
+    """A fixed choice of a tenth of the files as the test split, equal ones on one side, and what is said of it.
+
+    Raises:
+      UserError: all are equal.
+    """
+    size, first = Counter(file.bytes for file in files), {}
+    contents = images.map_in_threads(lambda file: _digest(file) if size[file.bytes] > 1 else file.path, files)
+    twin_of = [first.setdefault(content, i) for i, content in enumerate(contents)]
+    if len(first) < 2:
+        raise UserError(f"{path}: all {len(files)} images are the same file; there is nothing to model")
+    chosen = {*held_out(len(files), max(1, len(files) // 10))[1].tolist()}
+    # A group of equal files goes where the first of them is, and one group at least to either side.
+    test = {i for i, twin in enumerate(twin_of) if twin in chosen}
+    if not 0 < len(test) < len(files):
+        test = {i for i, twin in enumerate(twin_of) if twin == twin_of[-1]}
+    splits = [[file for i, file in enumerate(files) if (i in test) == side] for side in (False, True)]
+    twins = len(files) - len(first)
+    return splits, [
+        f"{len(splits[1])} of {len(files)} images, a fixed choice, are the test split, as no folders are named train "
+        "and test" + (f"; {twins} equal another byte by byte and are on its side" if twins else "")
+    ]
+
+
+def _digest(file: File) -> bytes | str:
     try:
-        for where, subfolders, names in os.walk(
-            folder, onerror=lambda error: leave_out(error.filename, "in folders that cannot be read")
-        ):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            for path in (os.path.join(where, name) for name in subfolders):
-                if os.path.islink(path):
-                    leave_out(path, LINKS)
-            for path in (os.path.join(where, name) for name in sorted(names) if not name.startswith(".")):
-                size = _size_of(path) if path.lower().endswith(SUFFIXES) else OTHERS
-                if isinstance(size, str):
-                    leave_out(path, size)
-                else:
-                    files.append(File(path, os.path.relpath(path, root), size))
-    except RecursionError:
-        raise UserError(f"{folder}: its folders are nested too deep; move the images up") from None
-    return sorted(files)
-
-
-def _size_of(path: str) -> int | str:
-    """The bytes of a file, or why it cannot be used. It is not opened: that could wait for ever, or start something."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return "links that lead nowhere" if os.path.islink(path) else "not readable"
-    return (status.st_size or "of zero bytes") if stat.S_ISREG(status.st_mode) else "no regular files"
-
-
-def _with_headers(files: Sequence[File], folder: str, left_out: LeftOut) -> list[File]:
-    """The files that are images by their headers; the others join ``left_out``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pillow, about what is said here file by file
-        headers = images.map_in_threads(_header, [file.path for file in files], f"{len(files)} files of {folder}")
-    for file, header in zip(files, headers):
-        if isinstance(header, str):
-            left_out.setdefault(header, []).append(file.name)
-    return [file._replace(header=header) for file, header in zip(files, headers) if not isinstance(header, str)]
-
-
-def _header(path: str) -> images.Header | str:
-    """The header of a file, or why it cannot be used."""
-    try:
-        header = images.header(path)
-    except MemoryError:
-        raise
-    except Exception as error:  # pillow's decoders raise errors of many kinds
-        return why(error)
-    return "of more than 8 bits a channel" if header.deep else header
-
-
-def why(error: Exception) -> str:
-    """What is wrong with a file whose reading raised ``error``, as it is counted."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(error, images.TooLarge):
-        return f"of more than {images.MOST_PIXELS:,} pixels"
-    if isinstance(error, images.OtherSize):
-        return "changed since their headers were read"
-    if isinstance(error, UnidentifiedImageError):
-        return "no images of a known kind"
-    return "not readable" if isinstance(error, OSError) and error.errno is not None else "truncated or damaged"
+        with open(file.path, "rb") as opened:
+            return hashlib.file_digest(opened, "sha256").digest()
+    except OSError:  # it is left out when it is decoded
+        return file.path
 
 
 def _check_enough(path: str, usable: Mapping[str, Sequence[File]], left_out: LeftOut) -> None:
     """Refuses a folder with too few images, or with so many broken files that it is none of images."""
-    count, unusable = sum(map(len, usable.values())), _unusable(left_out)
-    broken = sum(map(len, unusable.values()))
+    count, bad = sum(map(len, usable.values())), unusable(left_out)
+    broken = sum(map(len, bad.values()))
     if broken and (count < 2 or broken > count):
         raise UserError(
-            f"{path}: {broken} of {count + broken} images cannot be used: {counted(unusable)}; remove or replace them"
+            f"{path}: {broken} of {count + broken} images cannot be used: {counted(bad)}; remove or replace them"
         )
-    empty = next((folder for folder, files in usable.items() if not files), None)
+    empty = next((split for split, files in usable.items() if not files and len(usable) > 1), None)
     if empty or count < 2:
         links = f"; {counted({LINKS: left_out[LINKS]})}" if LINKS in left_out else ""
         what = "only one image" if count and not empty else "no images that can be used" if broken else "no images"
         raise UserError(
-            f"{empty or path}: {what} ({', '.join(SUFFIXES)}) in this folder; it needs at least two, or subfolders "
-            f"train and test{links}"
+            f"{path}: {what} ({', '.join(SUFFIXES)}) in this folder{f', {empty} split' if empty else ''}; it needs at "
+            f"least two, or subfolders train and test{links}"
         )
 
 
@@ -192,14 +185,25 @@ def _check_size(path: str, files: Sequence[File]) -> None:
         )
 
 
-def _split(files: Sequence[File], channels: int, path: str, keep: int | None, broken: dict[str, str]):
+def _background(files: Sequence[File]) -> int:
+    """White, or black where what can be seen of images with transparent pixels is light."""
+    visible, total = 0.0, 0.0
+    for file in [file for file in files if file.header.clear][:BACKGROUND_OF]:
+        with contextlib.suppress(Exception):  # it is left out when it is decoded
+            pixels = images.decode(file.path, 4).astype(np.float64)
+            visible += float((pixels[..., :3].mean(axis=-1) * pixels[..., 3]).sum())
+            total += float(pixels[..., 3].sum())
+    return 0 if total and visible / total > 127.5 else 255
+
+
+def _split(files: Sequence[File], channels: int, background: int, path: str, keep: int | None, broken: dict[str, str]):
     """The images of a split: as ``Rows``, or decoded; what cannot be decoded is a name and why in ``broken``."""
     width, height = files[0].header.size
     event = (height, width, channels)
 
     def decoded(file, broken=None):
         try:
-            return images.decode(file.path, channels, file.header.size)
+            return images.decode(file.path, channels, file.header.size, background)
         except MemoryError:  # not the file's fault
             raise
         except Exception as error:  # pillow's decoders raise errors of many kinds
@@ -209,29 +213,27 @@ def _split(files: Sequence[File], channels: int, path: str, keep: int | None, br
             return np.zeros(event, np.uint8)
 
     names = "\n".join(f"{file.name}\t{file.bytes}" for file in files)
-    rows = Rows(lambda some: [decoded(files[i]) for i in some], (len(files), *event), os.fsencode(names))
+    paths = [file.path for file in files]
+    rows = Rows(lambda some: [decoded(files[i]) for i in some], (len(files), *event), os.fsencode(names), paths)
     if keep is not None and rows.nbytes > keep:
         return rows
     return images.decode_all(lambda some: [decoded(files[i], broken) for i in some], range(len(files)), event, path)
 
 
-def _unusable(left_out: LeftOut) -> LeftOut:
-    return {reason: names for reason, names in left_out.items() if reason not in (OTHERS, LINKS)}
+def _notes_of_images(files: Sequence[File], background: int) -> list[str]:
+    """What is not seen of images that are used, or seen in another way than it is stored."""
+    kinds = {
+        f"with transparent pixels, laid on {'white' if background else 'black'}": lambda header: header.clear,
+        "turned upright, as their EXIF orientation says": lambda header: header.turned,
+        "of several frames or pages, of which the first is read": lambda header: header.frames > 1,
+    }
+    names = {kind: [file.name for file in files if has(file.header)] for kind, has in kinds.items()}
+    return [counted({kind: some}) for kind, some in names.items() if some]
 
 
 def _notes(left_out: LeftOut, count: int) -> list[str]:
     """What a person should know of the files that are not among the ``count`` images of the data."""
-    unusable = _unusable(left_out)
-    broken = sum(map(len, unusable.values()))
-    notes = [f"{broken} of {count + broken} images are left out: {counted(unusable)}"] if broken else []
+    bad = unusable(left_out)
+    broken = sum(map(len, bad.values()))
+    notes = [f"{broken} of {count + broken} images are left out: {counted(bad)}"] if broken else []
     return notes + [f"left out: {counted({kind: left_out[kind]})}" for kind in (OTHERS, LINKS) if kind in left_out]
-
-
-def counted(left_out: LeftOut) -> str:
-    """``3 of zero bytes (a.png, b.png, c.png), 1 truncated or damaged (d.png)``."""
-    return ", ".join(f"{len(names)} {reason} ({listed(names)})" for reason, names in left_out.items())
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few names, each fit to be printed."""
-    return ", ".join([*(one_line(name, 60) for name in names[:NAMED]), *["..."] * (len(names) > NAMED)])

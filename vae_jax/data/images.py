@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -17,16 +18,29 @@ GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I", "F")  # and "I;16" and its like: more than 8 bits a channel, which a conversion would clip
 # Nothing else that pillow knows: some of its formats start other programs.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "PPM", "TIFF")
+ORIENTATION, LYING = 0x0112, 5  # the tag of EXIF; from this value on width and height change places
 MOST_PIXELS = 89_478_485  # pillow's own limit for what may be a bomb: a quarter of a GiB in colour
 THREADS = min(16, os.cpu_count() or 1)
 
 
 class Header(NamedTuple):
-    """What a file says of its image before a pixel is decoded: width and height, whether it is grey, or too deep."""
+    """What a file says of its image before a pixel is decoded.
+
+    Attributes:
+      size: width and height, upright.
+      grey: whether it has no colours.
+      deep: whether a channel has more than 8 bits.
+      clear: whether pixels may be transparent.
+      turned: whether it is stored in another orientation than it is to be seen in.
+      frames: how many images or pages it holds.
+    """
 
     size: tuple[int, int]
     grey: bool
     deep: bool
+    clear: bool = False
+    turned: bool = False
+    frames: int = 1
 
 
 class OtherSize(ValueError):
@@ -44,39 +58,70 @@ def header(file) -> Header:
         if image.mode == "P":
             palette = image.getpalette("RGB")
             grey = palette[0::3] == palette[1::3] == palette[2::3]
-        return Header(image.size, grey, _deep(image))
+        turned, frames = _orientation(image), 1
+        size, deep, clear = _upright_size(image), _deep(image), image.has_transparency_data
+        with contextlib.suppress(Exception):  # a broken frame after the first
+            frames = getattr(image, "n_frames", 1)
+        return Header(size, grey, deep, clear, turned > 1, frames)
 
 
-def decode(file, channels: int, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decodes one image file, or a file object of its bytes, to uint8 ``[h, w, channels]``.
+def decode(file, channels: int, size: tuple[int, int] | None = None, background: int | None = None) -> np.ndarray:
+    """Decodes the first image of a file, or of a file object of its bytes, upright, to uint8 ``[h, w, channels]``.
 
     Args:
       file: a path or a file object.
       channels: 1, 3 or 4.
-      size: the width and height that it must have; None for any.
+      size: the width and height that it must have, upright; None for any.
+      background: the grey level on which transparent pixels are laid; None: what lies below their alpha is taken.
 
     Raises:
       OtherSize: before anything is decoded. Pillow's errors pass.
     """
+    from PIL import Image
+
     with _opened(file) as image:
-        if size is not None and image.size != size:
-            raise OtherSize(f"{image.size[0]}x{image.size[1]} in place of {size[0]}x{size[1]}")
+        if size is not None and _upright_size(image) != size:
+            raise OtherSize("{}x{} in place of {}x{}".format(*_upright_size(image), *size))
+        orientation = _orientation(image)
+        if background is not None and image.has_transparency_data:
+            ground = Image.new("RGBA", image.size, (background, background, background, 255))
+            image = Image.alpha_composite(ground, image.convert("RGBA"))
         if image.mode != MODES[channels]:
             image = image.convert(MODES[channels])
-        return np.asarray(image).reshape(image.height, image.width, channels)
+        x = np.asarray(image).reshape(image.height, image.width, channels)
+    x = x.swapaxes(0, 1) if orientation >= LYING else x
+    x = x[:, ::-1] if orientation in (2, 3, 6, 7) else x
+    return x[::-1] if orientation in (3, 4, 7, 8) else x
 
 
+def _orientation(image) -> int:
+    """EXIF's number for how an image is stored, 1 for upright; of a TIFF pillow itself sees to it."""
+    # Without EXIF in front of its pixels a PNG would be decoded in search of it.
+    if "exif" in image.info and image.format != "TIFF":
+        with contextlib.suppress(Exception):  # EXIF that is none
+            value = image.getexif().get(ORIENTATION)
+            return value if value in range(1, 9) else 1
+    return 1
+
+
+def _upright_size(image) -> tuple[int, int]:
+    return image.size[::-1] if _orientation(image) >= LYING else image.size
+
+
+@contextlib.contextmanager
 def _opened(file):
     from PIL import Image
 
-    try:
-        image = Image.open(file, formats=_formats())
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(str(error)) from error
-    if image.width * image.height > MOST_PIXELS:
-        image.close()
-        raise TooLarge(f"{image.width}x{image.height}")
-    return image
+    # By a path pillow would map the file, and an uncompressed TIFF that lies on its side come out sheared.
+    with open(file, "rb") if isinstance(file, str) else contextlib.nullcontext(file) as content:
+        try:
+            image = Image.open(content, formats=_formats())
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise TooLarge(str(error)) from error
+        with image:
+            if image.width * image.height > MOST_PIXELS:
+                raise TooLarge(f"{image.width}x{image.height}")
+            yield image
 
 
 @functools.cache

@@ -47,7 +47,7 @@ def read_npz(path: str) -> Dataset:
                 raise UserError(f"{path}: the file is truncated, or no .npz; write one with numpy.savez")
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                arrays = _load(path, archive)
+                arrays, unread = _load(path, archive), sorted({*archive.files} - {*KEYS})
     except (UserError, MemoryError):
         raise
     except Exception as error:  # of a zip file, its compression and numpy's format: errors of many kinds
@@ -55,7 +55,9 @@ def read_npz(path: str) -> Dataset:
     names = np.atleast_1d(arrays.pop("factor_names", np.array([], str)))
     if names.dtype.kind != "U" or names.ndim != 1:
         raise UserError(f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be strings [f]")
-    return from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names])
+    dataset = from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names])
+    shown = ", ".join(one_line(name, 60) for name in unread[:5]) + ", ..." * (len(unread) > 5)
+    return dataset._replace(notes=(*dataset.notes, *[f"arrays that are not read: {shown}"] * (len(unread) > 0)))
 
 
 def _load(path: str, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:

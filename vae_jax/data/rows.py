@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vae_jax.data.images import decode_all
+from vae_jax.data.images import decode_all, map_in_threads
 
 SAMPLE_BYTES = 2**26  # of the rows that a sample decodes
+PIECE = 256  # bytes of a file that are part of a fingerprint, at least eight times
 IDENTIFYING = 8  # rows whose values are part of a fingerprint
 
 
@@ -26,12 +28,19 @@ class Rows:
         It raises a ``UserError`` that names what it cannot read.
       shape: ``(n, *event)``.
       identity: what tells the split from another one before anything of it is read, such as names and sizes.
+      files: where they are read from.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, read: Callable[[Sequence[int]], Sequence[np.ndarray]], shape: tuple[int, ...], identity: bytes):
-        self.read, self.shape, self._identity = read, tuple(shape), identity
+    def __init__(
+        self,
+        read: Callable[[Sequence[int]], Sequence[np.ndarray]],
+        shape: tuple[int, ...],
+        identity: bytes,
+        files: Sequence[str] = (),
+    ):
+        self.read, self.shape, self._identity, self.files = read, tuple(shape), identity, files
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
         self.nbytes = self.size  # what the split would be as an array
 
@@ -42,6 +51,12 @@ class Rows:
     def fingerprint(self) -> int:
         """A crc32 of what the split is: its identity, its shape, and the values of a few rows."""
         return zlib.crc32(sample(self, IDENTIFYING), zlib.crc32(self._identity + repr(self.shape).encode()))
+
+    @functools.cached_property
+    def sampled(self) -> int:
+        """A crc32 of the sizes and of some bytes of its files: content that was changed in place has another one."""
+        # Not of their times: a copy of the data on another machine would be other data.
+        return zlib.crc32(np.array(map_in_threads(_sampled, self.files), "<u4").tobytes())
 
     def __getitem__(self, index) -> np.ndarray:
         if isinstance(index, tuple):  # rows first, then what of each row
@@ -64,13 +79,29 @@ class Rows:
         """The rows ``indices``, in that order, as ``Rows``: nothing is read."""
         where = np.arange(len(self))[np.asarray(indices, np.int64)]
         identity = self._identity + zlib.crc32(where).to_bytes(4, "little")
-        return Rows(lambda some: self.read([int(where[i]) for i in some]), (len(where), *self.shape[1:]), identity)
+        return Rows(
+            lambda some: self.read([int(where[i]) for i in some]), (len(where), *self.shape[1:]), identity, self.files
+        )
 
     def _decoded(self, chosen: np.ndarray) -> np.ndarray:
         unique, where = np.unique(chosen, return_inverse=True)
         if len(unique) < len(chosen):
             return self._decoded(unique)[where]
         return decode_all(self.read, chosen.tolist(), self.shape[1:])
+
+
+def _sampled(path: str) -> int:
+    """A crc32 of a file's size and of pieces from its first byte to its last; 0 of what cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            crc, pieces = zlib.crc32(str(size).encode()), min(max(8, size // 2**20), 1024)
+            for i in range(pieces):
+                file.seek(max(0, (size - PIECE) * i // (pieces - 1)))
+                crc = zlib.crc32(file.read(PIECE), crc)
+            return crc
+    except OSError:  # an error when its turn comes to be read
+        return 0
 
 
 def hold(rows: Rows, keep: int | None, what: str) -> np.ndarray | Rows:

@@ -19,9 +19,8 @@ import numpy as np
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
 from vae_jax.data.rows import Rows, hold
+from vae_jax.data.splits import WHOLE, by_split, evaluated_split
 from vae_jax.types import UserError
-
-TEST_SPLITS = ("test", "validation", "valid", "val")  # the first one that is there is the test split
 
 
 def root(data_dir: str | None = None) -> str:
@@ -55,7 +54,7 @@ def unknown(name: str, built_in: Iterable[str]) -> UserError:
     )
 
 
-def read(name: str, data_dir: str | None = None, keep: int | None = None) -> Dataset:
+def read(name: str, data_dir: str | None = None, keep: int | None = None, whole: bool = False) -> Dataset:
     """Reads a prepared image set.
 
     Splits: train, and test if there is one, else validation, else the last tenth of train is held out (TFDS
@@ -65,6 +64,7 @@ def read(name: str, data_dir: str | None = None, keep: int | None = None) -> Dat
       name: a name for which ``known`` holds.
       data_dir: where prepared sets are; see ``root``.
       keep: the most bytes of a split to hold; a larger one becomes ``Rows``. None: all is held.
+      whole: whether both splits are to be all of train, where there is no other.
 
     Returns:
       A ``Dataset`` of uint8 images.
@@ -76,32 +76,35 @@ def read(name: str, data_dir: str | None = None, keep: int | None = None) -> Dat
     import tensorflow_datasets as tfds
 
     folder = root(data_dir)
-    with _quiet():
+    with _quiet(), _own_features_only():
         try:
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
         except Exception as error:  # a bad configuration or version, damaged metadata: errors of many kinds
             again = f"; prepare it into another folder, VAE_JAX_DATA_DIR=FOLDER scripts/prepare_data.sh {name}"
             hint = again if "file format" in str(error).lower() else ""
             raise UserError(f"--dataset={name}: TFDS cannot open it: {_first_line(error)}{hint}") from error
-        splits = list(builder.info.splits)
-        if not splits:
+        names = list(builder.info.splits)
+        if not names:
             prefix = f"VAE_JAX_DATA_DIR={folder} " if data_dir else ""
             raise UserError(
                 f"--dataset={name} is known to TFDS but not prepared (looked in {builder.data_dir}); "
                 f"run {prefix}scripts/prepare_data.sh {name}"
             )
-        if "train" not in splits:
-            raise UserError(f"--dataset={name} has no train split; it has {', '.join(splits)}")
-        test_split = next((split for split in TEST_SPLITS if split in splits), None)
+        there = by_split(f"--dataset={name}", names)
+        test_split = evaluated_split(f"--dataset={name}", there)
         key, channels = _image_feature(builder.info.features, name)
-        train = _rows(builder, "train", key, channels)
+        train, notes = _rows(builder, there["train"], key, channels), []
         if test_split:
-            test = _rows(builder, test_split, key, channels)
+            test = _rows(builder, there[test_split], key, channels)
+            notes += [f"{there[test_split]} is the test split: there is no other"] if test_split != "test" else []
+        elif whole:
+            test, notes = train, [WHOLE]
         else:
             kept = len(train) - max(1, len(train) // 10)
             train, test = train.select(range(kept)), train.select(range(kept, len(train)))
-        splits = (hold(rows, keep, f"{builder.name} ({split})") for rows, split in ((train, "train"), (test, "test")))
-        return from_images(name, *splits)
+            notes = [f"the last {len(test)} of {kept + len(test)} images are the test split, as the set has no other"]
+        splits = [hold(rows, keep, f"{builder.name} ({split})") for rows, split in ((train, "train"), (test, "test"))]
+        return from_images(name, *splits, notes)
 
 
 def _image_feature(features, name):
@@ -147,7 +150,7 @@ def _rows(builder, split, key, channels) -> Rows:
         height, width, _ = some([0])[0].shape
     info = builder.info.splits[split]
     identity = f"{builder.info.full_name} {split} {key} {info.num_bytes} {list(info.shard_lengths or ())}"
-    return Rows(read, (len(source), height, width, channels), identity.encode())
+    return Rows(read, (len(source), height, width, channels), identity.encode(), [*map(str, info.filepaths)])
 
 
 @contextlib.contextmanager
@@ -166,6 +169,25 @@ def _sound(builder):
 def _first_line(error):
     # TFDS puts the arguments of the call in front, as a dict; what matters comes after.
     return (str(error).strip() or repr(error)).splitlines()[0].split('}": ')[-1].rstrip(":.")
+
+
+@contextlib.contextmanager
+def _own_features_only():
+    """Nothing is imported because the metadata of a set name it: they may be anybody's, and name any module."""
+    from tensorflow_datasets.core.features import FeatureConnector
+
+    find = FeatureConnector.__dict__["cls_from_name"]
+
+    def known(cls, name):
+        if not name.startswith("tensorflow_datasets.core.features."):
+            raise ValueError(f"its metadata names the feature {name}, which is none of TFDS's own")
+        return find.__get__(None, cls)(name)
+
+    FeatureConnector.cls_from_name = classmethod(known)
+    try:
+        yield
+    finally:
+        FeatureConnector.cls_from_name = find
 
 
 @contextlib.contextmanager

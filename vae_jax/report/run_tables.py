@@ -18,6 +18,7 @@ _MEASURED = (
     ("iw_nll", "IW bound", "nats; upper bound of -log p(x){samples}"),
     ("bits_per_dim", "Bits per dimension", "bits; see the reading for what it compares with"),
     ("perplexity", "Perplexity", "per word, ends of sentences counted; from the ELBO, so an upper bound"),
+    ("perplexity_known", "Perplexity, known words", "the same over the sentences without unknown words"),
     ("iw_perplexity", "Perplexity, IW", "the same from the importance-weighted bound"),
     ("prior_distortion", "Distortion, prior", "nats; with z from the prior: what is above the distortion z explains"),
     ("entropy", "Entropy", "nats of a sentence; the floor of the NLL"),

@@ -78,6 +78,7 @@ RESULTS: dict[str, Any] = {
     **_each(number, "step elbo rate distortion calibrated_elbo iw_nll iw_samples bits_per_dim iw_bits_per_dim"),
     **_each(number, "perplexity iw_perplexity prior_distortion swapped_distortion entropy words psnr ssim beta"),
     **_each(number, "beta_norm water_level predicted_active examples_per_second seconds diverged_at"),
+    **_each(number, "perplexity_known unknown_words"),
     **_each(size, "mse calibration active_units sigma lambda_max latent_dim data_dim clipped saturated"),
     **_each(size, "sigma_at_bound skipped used_latents"),
     "nats_at_bound": number,

@@ -14,6 +14,7 @@ import optax
 from vae_jax.data.check import check as check_data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
+from vae_jax.data.ranges import in_words
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
@@ -95,7 +96,8 @@ def material(config: Config, known: Dataset | None = None, keep: int | None = No
     """
     names = names_of(config)
     if config.dataset not in names.datasets and is_text(config.dataset):
-        return Material(known or load_text(config.dataset, config.max_length, config.max_words, config.data_dir), None)
+        limits = config.max_length, config.max_words, config.data_dir, config.rare_words
+        return Material(known or load_text(config.dataset, *limits), None)
     dataset = known or load_dataset(names, config.dataset, config.data_dir, keep)
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
@@ -123,7 +125,8 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     def check_fit(s: Settings) -> None:
         if not dataset.words:
             support = s.names.likelihoods[s.likelihood](s, s.levels).support
-            notes.extend(check_data(dataset, s.pixels, s.likelihood, support, s.soft_targets))
+            bound = None if s.precision == "fixed" else s.min_sigma
+            notes.extend(check_data(dataset, s.pixels, s.likelihood, support, s.soft_targets, bound))
         memory_check.check(s, make_vae)
 
     settings, forecast, choice = settle(config, names, dataset, spectrum, check_fit)
@@ -271,7 +274,7 @@ def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
     try:
         return eigenvalues(lambda: (np.asarray(seen(dataset.train[part], part)) for part in parts(rows, dim)))
     except ValueError as error:
-        raise UserError(f"{dataset.name}: {error}; rescale them, such as to a variance of 1") from None
+        raise UserError("; ".join([f"{dataset.name}: {error}", *in_words(dataset)[:1]])) from None
 
 
 def start_line(r: Run) -> str:

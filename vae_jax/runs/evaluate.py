@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +16,9 @@ import numpy as np
 
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.ranges import unlike
 from vae_jax.data.rows import first
+from vae_jax.data.splits import WHOLE
 from vae_jax.evaluation import make_gaps, summarise_gaps
 from vae_jax.evaluation.bounds import calibrated_elbo
 from vae_jax.evaluation.disentanglement import SCORES
@@ -73,6 +77,9 @@ def main(config: Config) -> None:
         raise UserError("--workdir=DIR is needed: a run that has been trained")
     with existing_workdir(config.workdir) as folder:
         answer = evaluate(dataclasses.replace(config, workdir=str(folder)))
+        if endless := [k for k, v in answer.items() if isinstance(v, float) and not math.isfinite(v)]:
+            what = f"{answer['protocol'].split(', ')[0]}: no finite number for {', '.join(endless)}"
+            raise UserError(f"{what}; are these data in the units of those that the run was trained on?")
         write_json(folder / "evaluation.json", answer)
         print(*map(printable, in_words(answer)), f"written: {folder / 'evaluation.json'}", sep="\n")
         if (folder / "results.json").exists():
@@ -152,20 +159,23 @@ def choose_split(r: Run, config: Config) -> Split:
     test = config.split == "test"
     rows = first(dataset.test if test else dataset.train, config.limit)
     factors = dataset.test_factors if test else dataset.train_factors
-    return Split(dataset, rows, factors, f"{dataset.name}, {config.split} split, {len(rows)} examples")
+    part = "all of it" if WHOLE in dataset.notes else f"{config.split} split"
+    return Split(dataset, rows, factors, f"{dataset.name}, {part}, {len(rows)} examples")
 
 
 def _other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
-    dataset = load_dataset(r.config.names, name, data_dir or r.config.data_dir, placement.bytes_held())
+    dataset = load_dataset(r.config.names, name, data_dir or r.config.data_dir, placement.bytes_held(), whole=True)
     if dataset.event != r.dataset.event or dataset.levels != r.dataset.levels:
         shape = "x".join(map(str, r.dataset.event))
         raise UserError(
             f"--dataset={name} has examples of shape {'x'.join(map(str, dataset.event))} and {dataset.levels} levels, "
             f"the run was trained on {shape} and {r.dataset.levels}"
         )
-    check(dataset, r.config.pixels, r.config.likelihood, r.likelihood.support, r.config.soft_targets)
+    said = check(dataset, r.config.pixels, r.config.likelihood, r.likelihood.support, r.config.soft_targets)
+    for line in (*dataset.notes, *(line for line in said if line not in r.warnings), *unlike(dataset, r.dataset)):
+        print(f"warning: {line}", file=sys.stderr)
     return dataset
 
 

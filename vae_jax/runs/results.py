@@ -148,7 +148,8 @@ def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01
     if r.config.likelihood != "gaussian":
         summary |= dict.fromkeys(("calibration", "sigma", "sigma_at_bound", "nats_at_bound"))
     if r.is_text:
-        summary |= text_numbers(summary, rows[: len(scores.rate)], r.dataset.entropy)
+        elbo = -np.asarray(scores.rate, np.float64) - np.asarray(scores.distortion, np.float64)
+        summary |= text_numbers(summary, rows[: len(elbo)], r.dataset.entropy, elbo)
     return summary | {"bits_per_dim": bits_per_dim(r, -summary["elbo"])}
 
 

@@ -123,6 +123,9 @@ class Config:
     aggressive_steps: int | None = option(None, "for how many steps (default: a quarter of the run)", least=0)
     max_length: int = option(100, "of a text: longer sentences are cut to so many tokens, their end included")
     max_words: int = option(20_000, "of a text: so many different words, the most frequent ones")
+    rare_words: int = option(
+        1, "of a text without <unk>: words seen fewer times are learned as it", least=1, identity=False
+    )
     num_steps: int = option(3000, "updates", least=1)
     batch_size: int = option(128, "examples per update, over all devices", least=1)
     learning_rate: float = option(1e-3, "Adam's, at its highest", above=0)

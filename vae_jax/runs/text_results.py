@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.data.text import decode, words_of
+from vae_jax.data.text import UNKNOWN, decode, words_of
 from vae_jax.evaluation import Evaluator
 from vae_jax.evaluation.batches import gather, in_batches
 from vae_jax.gaussian import at_least_float32
@@ -22,15 +22,19 @@ SHOWN = 10  # sentences of each kind
 STEPS = 6  # of a homotopy, both ends among them
 
 
-def text_numbers(summary: dict[str, Any], tokens: np.ndarray, entropy: float | None) -> dict[str, Any]:
+def text_numbers(
+    summary: dict[str, Any], tokens: np.ndarray, entropy: float | None, elbo: np.ndarray
+) -> dict[str, Any]:
     """Returns the perplexities of a split; a word is a token that is not padding, EOS among them.
 
     Args:
       summary: of ``evaluation.summarise``, nats per sentence.
       tokens: ``[n, t]``, the sentences that it is of.
       entropy: of the source of the sentences, nats; None where nobody knows it.
+      elbo: ``[n]``, of each of them.
     """
-    words, n = words_of(np.asarray(tokens)), len(tokens)
+    tokens = np.asarray(tokens)
+    words, n, known = words_of(tokens), len(tokens), ~(tokens == UNKNOWN).any(axis=1)
     iw_nll = summary.get("iw_nll")
     return {
         # A squared error of token ids would be none.
@@ -38,6 +42,9 @@ def text_numbers(summary: dict[str, Any], tokens: np.ndarray, entropy: float | N
         "words": words,
         "entropy": entropy,
         "perplexity": math.exp(-summary["elbo"] * n / words),
+        # Of the sentences that the vocabulary covers: what unknown words cost is the difference.
+        "perplexity_known": math.exp(-elbo[known].sum() / words_of(tokens[known])) if known.any() else None,
+        "unknown_words": int((tokens == UNKNOWN).sum()),
         "iw_perplexity": None if iw_nll is None else math.exp(iw_nll * n / words),
     }
 

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.text.sources import SPLITS, Sentences, find_ptb, read_folder, read_splitting, share
+from vae_jax.data.text.sources import SPLITS, Sentences, find_ptb, has_text, read_folder, read_splitting, share
 from vae_jax.data.text.vocabulary import SPECIAL, UNKNOWN, by_frequency, encode
 from vae_jax.types import UserError
 
@@ -18,10 +18,12 @@ GRAMMAR_SIZES = {"train": 20_000, "valid": 2_000, "test": 2_000}
 def is_text(name: str) -> bool:
     """Whether ``name`` is that of a text: grammar, ptb, FILE.txt, or a folder with train.txt."""
     path = os.path.expanduser(name)
-    return name in ("grammar", "ptb") or path.endswith(".txt") or os.path.isfile(os.path.join(path, "train.txt"))
+    return name in ("grammar", "ptb") or path.endswith(".txt") or has_text(path)
 
 
-def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_dir: str | None = None) -> Dataset:
+def load_text(
+    name: str, max_length: int = 100, max_words: int = 20_000, data_dir: str | None = None, rare_words: int = 1
+) -> Dataset:
     """Finds a text by what the user wrote, and turns it into tokens.
 
     Words are what stands between white space, in the case in which it is written. Lines without words are skipped.
@@ -35,6 +37,8 @@ def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_di
       max_words: so many words of the training split are kept, the most frequent ones, alphabetically among equals; the
         others become ``UNKNOWN``.
       data_dir: where the folder ``ptb`` is; else $VAE_JAX_DATA_DIR, else $VAE_JAX_RAW_DIR.
+      rare_words: where the training split has no unknown words to learn from, those that it holds fewer times than
+        this become ``UNKNOWN`` as well; 1 for none.
 
     Returns:
       A ``Dataset`` of token ids ``[n, t]``, uint16 or uint32, the same t for its three splits.
@@ -66,7 +70,7 @@ def load_text(name: str, max_length: int = 100, max_words: int = 20_000, data_di
             f"--dataset={name} is no text: give grammar, ptb, FILE.txt (a sentence a line), or a folder with "
             "train.txt, valid.txt and test.txt"
         )
-    return _tokenize(name, sentences, max_length, max_words, notes)
+    return _tokenize(name, sentences, max_length, max_words, notes, rare_words)
 
 
 def _draw_grammar(max_length: int, max_words: int) -> Dataset:
@@ -88,11 +92,17 @@ def _draw_grammar(max_length: int, max_words: int) -> Dataset:
         f"agree on; no model has a lower expected NLL, and the true NLL of this test split is {own:.4f}"
     )
     sentences = {split: [line.split() for line in drawn[split]] for split in SPLITS}
-    return _tokenize("grammar", sentences, max_length, max_words, [note], width)._replace(entropy=entropy)
+    return _tokenize("grammar", sentences, max_length, max_words, [note], width=width)._replace(entropy=entropy)
 
 
 def _tokenize(
-    name: str, sentences: Sentences, max_length: int, max_words: int, notes: list[str], width: int = 0
+    name: str,
+    sentences: Sentences,
+    max_length: int,
+    max_words: int,
+    notes: list[str],
+    rare_words: int = 1,
+    width: int = 0,
 ) -> Dataset:
     """The ``Dataset`` of three splits of sentences, at least ``width`` tokens wide."""
     cut = {split: [words[: max_length - 1] for words in sentences[split]] for split in SPLITS}
@@ -101,6 +111,12 @@ def _tokenize(
     if len(counts) < 2:
         what = "one word, again and again" if counts else "no word that is known"
         raise UserError(f"{name}: the training split holds {what}; with fewer than 2 words there is nothing to model")
+    known = {word: count for word, count in counts.items() if count >= rare_words}
+    # A model that never saw an unknown word gives it no probability, which looks like overfitting.
+    if 2 <= len(known) < len(counts) <= max_words and not any(SPECIAL[UNKNOWN] in words for words in cut["train"]):
+        what = share(len(counts) - len(known), len(counts), "words")
+        notes.append(f"{what} are in train fewer than {rare_words} times, and learned as one, {SPECIAL[UNKNOWN]}")
+        counts = known
     vocabulary = by_frequency(counts, max_words)
     if len(counts) > max_words:
         notes.append(f"the vocabulary is the {max_words:,} most frequent of the {len(counts):,} words of train")

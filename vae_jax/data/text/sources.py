@@ -6,6 +6,7 @@ import codecs
 import os
 
 from vae_jax.data.rows import held_out
+from vae_jax.data.splits import by_split, split_of
 from vae_jax.types import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -27,17 +28,26 @@ def find_ptb(data_dir: str | None) -> tuple[str, str]:
     )
 
 
+def has_text(folder: str) -> bool:
+    """Whether ``folder`` is one with a text to train on."""
+    return os.path.isdir(folder) and any(
+        name.endswith(".txt") and split_of(name[:-4]) == "train" for name in os.listdir(folder)
+    )
+
+
 def read_folder(folder: str, prefix: str = "") -> tuple[Sentences, list[str]]:
     """The sentences of each split of a folder, and notes; a tenth of train is valid where there is none."""
-    paths = {split: os.path.join(folder, f"{prefix}{split}.txt") for split in SPLITS}
-    missing = [os.path.basename(paths[split]) for split in ("train", "test") if not os.path.isfile(paths[split])]
+    names = [name[len(prefix) : -4] for name in os.listdir(folder) if name.startswith(prefix) and name.endswith(".txt")]
+    there = {split.removesuffix("ation"): name for split, name in by_split(folder, names).items()}
+    missing = [f"{prefix}{split}.txt" for split in ("train", "test") if split not in there]
     if missing:
         raise UserError(
             f"{folder}: no {' and no '.join(missing)} in this folder; it needs {prefix}train.txt and {prefix}test.txt "
             f"({prefix}valid.txt is optional), a sentence a line"
         )
+    paths = {split: os.path.join(folder, f"{prefix}{there[split]}.txt") for split in SPLITS if split in there}
     notes: list[str] = []
-    sentences = {split: _read(path, notes) for split, path in paths.items() if os.path.isfile(path)}
+    sentences = {split: _read(path, notes) for split, path in paths.items()}
     if "valid" not in sentences:
         whole = sentences["train"]
         if len(whole) < 2:
@@ -57,7 +67,12 @@ def read_splitting(path: str) -> tuple[Sentences, list[str]]:
     kept, others = held_out(len(whole), 2 * max(1, len(whole) // 10))
     sentences = dict(zip(SPLITS, _take(whole, kept, others[::2], others[1::2])))
     sizes = " / ".join(f"{len(sentences[split]):,}" for split in SPLITS)
-    notes.append(f"{path} was split into {sizes} sentences for {' / '.join(SPLITS)}, a fixed choice of lines")
+    known = {tuple(words) for words in sentences["train"]}
+    twins = sum(tuple(words) in known for split in ("valid", "test") for words in sentences[split])
+    notes.append(
+        f"{path} was split into {sizes} sentences for {' / '.join(SPLITS)}, a fixed choice of lines"
+        + (f"; {twins:,} of valid and test are in train as well" if twins else "")
+    )
     return sentences, notes
 
 

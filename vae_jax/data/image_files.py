@@ -1,0 +1,122 @@
+"""Which files of a folder are images, and why the others are not."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from vae_jax.data import images
+from vae_jax.types import UserError, one_line
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
+NAMED = 3  # files of each kind in a message
+# What else is in a folder of images, and no image that cannot be used.
+OTHERS, LINKS = "files that are no images by their name", "links to folders, which are not followed"
+
+LeftOut = dict[str, list[str]]  # what is in a folder and not in the data: why -> names below the folder
+
+
+class File(NamedTuple):
+    """A regular file that is an image by its name: where it is, its name below the folder, its bytes, its header."""
+
+    path: str
+    name: str
+    bytes: int
+    header: images.Header | None = None
+
+
+def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
+    """Walks through ``folder`` and its subfolders. What is hidden is passed over.
+
+    Args:
+      folder: where to look.
+      root: what names are relative to.
+      left_out: what else is there joins it.
+
+    Returns:
+      The images by their name, in the order of their paths.
+
+    Raises:
+      UserError: subfolders nested too deep to be walked through.
+    """
+    files = []
+
+    def leave_out(path, reason):
+        left_out.setdefault(reason, []).append(os.path.relpath(path, root))
+
+    try:
+        for where, subfolders, names in os.walk(
+            folder, onerror=lambda error: leave_out(error.filename, "in folders that cannot be read")
+        ):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            for path in (os.path.join(where, name) for name in subfolders):
+                if os.path.islink(path):
+                    leave_out(path, LINKS)
+            for path in (os.path.join(where, name) for name in sorted(names) if not name.startswith(".")):
+                size = _size_of(path) if path.lower().endswith(SUFFIXES) else OTHERS
+                if isinstance(size, str):
+                    leave_out(path, size)
+                else:
+                    files.append(File(path, os.path.relpath(path, root), size))
+    except RecursionError:
+        raise UserError(f"{folder}: its folders are nested too deep; move the images up") from None
+    return sorted(files)
+
+
+def _size_of(path: str) -> int | str:
+    """The bytes of a file, or why it cannot be used. It is not opened: that could wait for ever, or start something."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return "links that lead nowhere" if os.path.islink(path) else "not readable"
+    return (status.st_size or "of zero bytes") if stat.S_ISREG(status.st_mode) else "no regular files"
+
+
+def with_headers(files: Sequence[File], folder: str, left_out: LeftOut) -> list[File]:
+    """The files that are images by their headers; the others join ``left_out``."""
+    headers = images.map_in_threads(_header, [file.path for file in files], f"{len(files)} files of {folder}")
+    for file, header in zip(files, headers):
+        if isinstance(header, str):
+            left_out.setdefault(header, []).append(file.name)
+    return [file._replace(header=header) for file, header in zip(files, headers) if not isinstance(header, str)]
+
+
+def _header(path: str) -> images.Header | str:
+    """The header of a file, or why it cannot be used."""
+    try:
+        header = images.header(path)
+    except MemoryError:
+        raise
+    except Exception as error:  # pillow's decoders raise errors of many kinds
+        return why(error)
+    return "of more than 8 bits a channel" if header.deep else header
+
+
+def why(error: Exception) -> str:
+    """What is wrong with a file whose reading raised ``error``, as it is counted."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, images.TooLarge):
+        return f"of more than {images.MOST_PIXELS:,} pixels"
+    if isinstance(error, images.OtherSize):
+        return "changed since their headers were read"
+    if isinstance(error, UnidentifiedImageError):
+        return "no images of a known kind"
+    return "not readable" if isinstance(error, OSError) and error.errno is not None else "truncated or damaged"
+
+
+def unusable(left_out: LeftOut) -> LeftOut:
+    """What is left out of what has the name of an image."""
+    return {reason: names for reason, names in left_out.items() if reason not in (OTHERS, LINKS)}
+
+
+def counted(left_out: LeftOut) -> str:
+    """``3 of zero bytes (a.png, b.png, c.png), 1 truncated or damaged (d.png)``."""
+    return ", ".join(f"{len(names)} {reason} ({listed(names)})" for reason, names in left_out.items())
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, each fit to be printed."""
+    return ", ".join([*(one_line(name, 60) for name in names[:NAMED]), *["..."] * (len(names) > NAMED)])
