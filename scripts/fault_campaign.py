@@ -9,6 +9,9 @@ SIGKILL as soon as a checkpoint begins to be written, or a SIGTERM; of one proce
 newest checkpoint is cut between two attempts. A run continues until it has ended, and others begin until all faults
 have struck.
 
+Two cases are no kills: ``readers`` has a second process evaluate a run, draw its report and open its checkpoints while
+it trains, and ``limits`` takes permission, handles or memory from who continues or evaluates it; --rounds times each.
+
 Compared: results.json and sweep.jsonl without the timings, every metrics.jsonl, the checksum of every array of every
 last checkpoint. Checked as well: at most one interval between two checkpoints is lost, nothing where SIGTERM came
 first; a run continues from the newest checkpoint that is whole; a cut one is reported. Exit status 1 where anything is
@@ -29,6 +32,7 @@ from pathlib import Path
 
 from faults import INTERVAL, Case, Pace, attempt, draw, truncate, undisturbed
 from launch_local import restarts
+from reading import beside_a_living_run, taken_away
 
 from vae_jax.runtime.files import read_rows
 
@@ -90,6 +94,11 @@ def comparable(workdir: Path) -> dict[str, object]:
         sums = json.loads((last / "meta" / "metadata").read_text())["checksums"]
         found |= {f"{folder.relative_to(workdir)}/{last.name}:{leaf}": value for leaf, value in sums.items()}
     return found
+
+
+def unlike(workdir: Path, reference: Path) -> list[str]:
+    """Returns the names under which a run differs from one that nobody disturbed."""
+    return differences(comparable(workdir), comparable(reference))
 
 
 def differences(ours: dict[str, object], theirs: dict[str, object]) -> list[str]:
@@ -196,14 +205,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100, help="faults, over all cases")
-    parser.add_argument("--cases", default=",".join(CASES), help=f"some of {','.join(CASES)}")
+    parser.add_argument("--rounds", type=int, default=50, help="how often a run is read, or deprived")
+    names = [*CASES, "readers", "limits"]
+    parser.add_argument("--cases", default=",".join(names), help=f"some of {','.join(names)}")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--workdir", help="default: a temporary folder, removed where all is well")
     args = parser.parse_args(argv)
     args.cases = args.cases.split(",")
-    unknown = [name for name in args.cases if name not in CASES]
-    if unknown or args.kills < 1:
-        parser.error(f"no case {unknown[0]}" if unknown else f"--kills={args.kills} must be at least 1")
+    unknown = [name for name in args.cases if name not in names]
+    if unknown or min(args.kills, args.rounds) < 1:
+        parser.error(f"no case {unknown[0]}" if unknown else "--kills and --rounds must be at least 1")
     return args
 
 
@@ -214,18 +225,29 @@ def main(argv: list[str]) -> int:
     root = Path(args.workdir or tempfile.mkdtemp(prefix="fault_campaign_")).resolve()
     environment = {"JAX_COMPILATION_CACHE_DIR": str(root / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment["PYTHONUNBUFFERED"] = "1"
-    tallies = []
-    for i, name in enumerate(args.cases):
-        folder = root / name
+    outcomes = {}
+    killed = [name for name in args.cases if name in CASES]
+    for name in args.cases:
+        folder, chooser = root / name, random.Random(f"{args.seed} {name}")
         folder.mkdir(parents=True)
-        kills = args.kills // len(args.cases) + (i < args.kills % len(args.cases))
-        tallies.append(campaign(CASES[name], kills, random.Random(f"{args.seed} {name}"), folder, environment))
-    for tally in tallies:
-        for kind, found in (("difference", tally.differences), ("problem", tally.problems)):
-            for text in found:
-                print(f"{kind} in {tally.name}: {text}", file=sys.stderr)
-    print(*table(tallies), f"in {time.monotonic() - began:.0f} s, --seed={args.seed}", sep="\n")
-    wrong = any(tally.differences or tally.problems for tally in tallies)
+        if name == "readers":
+            outcomes[name] = beside_a_living_run(args.rounds, unlike, folder, environment)
+        elif name == "limits":
+            outcomes[name] = taken_away(args.rounds, unlike, folder, environment, chooser)
+        else:
+            kills = args.kills // len(killed) + (killed.index(name) < args.kills % len(killed))
+            outcomes[name] = campaign(CASES[name], kills, chooser, folder, environment)
+    for name, outcome in outcomes.items():
+        for kind, texts in (("difference", outcome.differences), ("problem", outcome.problems)):
+            print(
+                *(f"{kind} in {name}: {text}" for text in texts), sep="\n", end="\n" if texts else "", file=sys.stderr
+            )
+        if name not in CASES:
+            ends = f"{len(outcome.differences)} differences, {len(outcome.problems)} problems"
+            print(f"{name}: {', '.join(f'{n} {what}' for what, n in outcome.counts.items())}; {ends}")
+    print(*(table([outcomes[name] for name in killed]) if killed else ()), sep="\n")
+    print(f"in {time.monotonic() - began:.0f} s, --seed={args.seed}")
+    wrong = any(outcome.differences or outcome.problems for outcome in outcomes.values())
     if wrong:
         print(f"what was left of them is in {root}", file=sys.stderr)
     elif args.workdir is None:

@@ -137,17 +137,9 @@ def check(claim: Claim, settings: Settings) -> tuple[dict[str, Any], Figure | No
     except Exception as raised:
         first = (str(raised).strip() or repr(raised)).splitlines()[0]
         holds, error = False, one_line(f"{type(raised).__name__}: {first}")
-    entry = {
-        "name": claim.name,
-        "tier": claim.tier,
-        "claim": claim.claim,
-        "source": claim.source,
-        "expected": claim.expected,
-        "relation": claim.relation,
+    entry = {key: value for key, value in claim._asdict().items() if key not in ("seconds", "run")} | {
         "measured": None if found is None else float(found.value),
         "spread": None if found is None or found.spread is None else float(found.spread),
-        "tolerance": claim.tolerance,
-        "why": claim.why,
         "holds": holds,
         "excess": beyond,
         "detail": found.detail if found else "",
