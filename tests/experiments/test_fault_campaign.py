@@ -1,4 +1,4 @@
-"""The fault campaign's own eyes: what it reads from the disk, what it cuts, and what it calls a difference."""
+"""The campaigns' own eyes: what they read from the disk, cut and draw, and what they call a difference or a failure."""
 
 import json
 import random
@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import fault_campaign
 import faults
+import flag_campaign
 
 TRAIN, SWEEP = fault_campaign.CASES["train1"], fault_campaign.CASES["sweep2"]
 
@@ -154,3 +155,20 @@ def test_the_table_has_a_cell_for_each_heading(trained):
     assert cells["kills"] == cells["SIGKILL"] == "1" and cells["lost, most"] == "40" and cells["differences"] == "0"
     *rows, row = fault_campaign.table([tally, tally])
     assert len(rows) == 4 and row.startswith("| all | 2 | 2 | 0 |")
+
+
+def test_combinations_of_flags_are_of_every_binary_and_the_same_for_a_seed(tmp_path):
+    drawn = [flag_campaign.combination(0, number) for number in range(60)]
+    assert drawn == [flag_campaign.combination(0, number) for number in range(60)]
+    assert {binary for binary, _ in drawn} == set(flag_campaign.BINARIES)
+    for binary, flags in drawn:
+        status, said = flag_campaign.attempt(binary, flags | {"nothing": "1"}, tmp_path / "run")
+        assert status == 2 and "nothing" in said and not (tmp_path / "run").exists()
+
+
+def test_a_bound_that_is_no_number_is_seen(tmp_path):
+    whole = dict.fromkeys(flag_campaign.BOUNDS, -1.5)
+    (tmp_path / "results.json").write_text(json.dumps(whole))
+    assert flag_campaign.nulls(tmp_path) == []
+    (tmp_path / "evaluation.json").write_text(json.dumps(whole | {"elbo": None}))
+    assert flag_campaign.nulls(tmp_path) == ["elbo is None"]

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import launch_local
+
 from experiments import train
 from vae_jax.devices.cluster import find
 
 ROOT = Path(__file__).parents[2]
-LAUNCHER = [sys.executable, str(ROOT / "scripts" / "launch_local.py")]
+LAUNCHER = [sys.executable, launch_local.__file__]
 
 # Which process this is, in a child: the last flag.
 RANK = "import os, signal, sys, time; rank = int(sys.argv[-1].split('=')[1])\n"
@@ -179,10 +183,11 @@ def test_what_would_end_in_the_same_way_is_not_started_again(tmp_path, status):
         (["2", "--nothing", "--", "-c", ""], "--nothing"),
     ],
 )
-def test_wrong_usage_is_one_line_and_status_2(arguments, match):
-    done = subprocess.run([*LAUNCHER, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and match in done.stderr
+def test_wrong_usage_is_one_line_and_status_2(arguments, match, capsys):
+    with pytest.raises(SystemExit) as ended:
+        launch_local.main(arguments)
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1 and match in err
 
 
 # ---------------------------------------------------------------- Slurm
