@@ -86,6 +86,11 @@ def test_a_checkpoint_is_made_of_sound_states_only(shared):
     ) as caught:
         is_sound(r, end, lambda: math.nan)
     assert caught.value.step == 37
+    # The loss of the last update was finite, and what it made of the parameters is not worth a number.
+    made = end._replace(skipped=Skipped(jnp.int32(0), jnp.int32(0)))
+    assert is_sound(r, made, lambda: -80.0)
+    with pytest.raises(Diverged, match="after the last update, step 39, is nan"):
+        is_sound(r, made, lambda: math.nan)
 
 
 @pytest.mark.parametrize(("elbo", "status"), [(math.nan, "diverged"), (-80.0, "done")])

@@ -27,7 +27,14 @@ from vae_jax.runs import placement
 from vae_jax.runs.build import Run, build
 from vae_jax.runs.loop import trained
 from vae_jax.runs.names import load_dataset
-from vae_jax.runs.results import bits_per_dim, factor_scores, make_instruments, rate_parts, summarise_split
+from vae_jax.runs.results import (
+    bits_per_dim,
+    factor_scores,
+    make_instruments,
+    rate_parts,
+    refuse_infinite,
+    summarise_split,
+)
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runs.workdir import existing_workdir
 from vae_jax.runtime.config import check_values, option
@@ -102,6 +109,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     scores = _score(r, state, split.rows, key, config.iw_samples)
     answer = {"step": int(state.step), "iw_samples": config.iw_samples}
     answer |= summarise_split(r, scores, split.rows, config.active_threshold)
+    refuse_infinite(answer, "and nothing of the run was changed")
     if answer["bits_per_dim"] is not None:
         answer["iw_bits_per_dim"] = bits_per_dim(r, answer["iw_nll"])
     if r.config.likelihood == "gaussian":

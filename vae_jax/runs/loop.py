@@ -66,6 +66,7 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
         Interruption() as stop,
         fed(r, first) as (advance, train),
     ):
+        summaries: dict[int, dict[str, Any]] = {}
         watch, watch_skips = _watch_saturation(c, bar), watch_skipped(bar.say)
 
         def write(step, split, row):
@@ -81,7 +82,12 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
             bar.advance(length, {k: float(metrics[k][-1]) for k in SHOWN if k in metrics})
 
         def measured(state):
-            return summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
+            # The last state is measured before it is saved and when it is logged.
+            if int(state.step) not in summaries:
+                summaries.clear()
+                summary = summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
+                summaries[int(state.step)] = summary
+            return summaries[int(state.step)]
 
         def on_evaluate(state):
             summary = measured(state)

@@ -33,7 +33,7 @@ from vae_jax.runs.text_results import make_prior_distortion, text_numbers
 from vae_jax.runs.weightings import CONTROLLED
 from vae_jax.runtime.files import read_rows
 from vae_jax.theory.forecast import at_beta
-from vae_jax.types import TrainState
+from vae_jax.types import TrainState, UserError
 
 # Training examples scored at the end.
 TRAIN_LIMIT = 60_000
@@ -133,6 +133,24 @@ def measure(r: Run, state: TrainState, train, test, instruments: Instruments) ->
         **_measure_decoder(state, test, key, instruments, r.dataset.event),
     }
     return results, Codes(train_scores.posterior_mean, test_scores.posterior_mean)
+
+
+def refuse_infinite(numbers: dict[str, Any], kept: str) -> None:
+    """Refuses bounds that are no numbers, before anything is written of them.
+
+    Args:
+      numbers: of ``measure`` or ``summarise_split``.
+      kept: what is left, for the message.
+
+    Raises:
+      UserError: naming them.
+    """
+    bad = [f"{key} is {numbers[key]}" for key in ("elbo", "iw_nll") if not math.isfinite(numbers[key])]
+    if bad:
+        raise UserError(
+            f"{' and '.join(bad)} on these examples: the training has diverged (lower --learning_rate or set "
+            f"--clip_norm, in a new --workdir), or they are not on the scale of its data; nothing was written, {kept}"
+        )
 
 
 def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import known_data, placement, profiling
 from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.loop import train_and_save
-from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure
+from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure, refuse_infinite
 from vae_jax.runs.workdir import Workdir, open_workdir
 from vae_jax.runtime.files import read_object, write_atomic, write_json
 from vae_jax.types import TrainState, printable
@@ -58,6 +58,7 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
         print("evaluating")
         state, clock = trained.state, trained.clock
         results = measure(r, state, trained.train, trained.test, instruments)[0] | {"headline": line}
+        refuse_infinite(results, f"the checkpoint of step {config.num_steps} is kept")
         write_pictures = pictures_of(r, state, trained.test)
         if first:
             results |= clipped_and_saturated(path, config.num_steps)

@@ -43,6 +43,8 @@ def explain(r: Run, state: TrainState, step: int) -> str:
 def is_sound(r: Run, state: TrainState, elbo: Callable[[], float]) -> bool:
     """Whether a state should be saved: not while the last update was skipped, so that the newest checkpoint is good.
 
+    The last state of a run is measured in any case: an update whose own loss was finite may have spoiled it.
+
     Args:
       r: the run.
       state: to be saved.
@@ -51,20 +53,19 @@ def is_sound(r: Run, state: TrainState, elbo: Callable[[], float]) -> bool:
     Raises:
       Diverged: the run ends like that, and its numbers are not finite.
     """
-    if not in_doubt(state.skipped):
-        return True
     end, row = int(state.step), int(state.skipped.in_a_row)
     if end < r.config.num_steps:
-        return False
+        return not in_doubt(state.skipped)
     with np.errstate(all="ignore"):  # what cannot be computed is what is asked for
         worth = elbo()
     if math.isfinite(worth):
         return True
+    advice = "Lower --learning_rate or set --clip_norm, in a new --workdir"
+    if not row:
+        raise Diverged(f"training diverged: the ELBO after the last update, step {end - 1}, is {worth}. {advice}", end)
     raise Diverged(
         f"training diverged: all updates from step {end - row} to the end, {row}, were skipped, because their loss or "
-        f"gradient is not finite, and neither is the ELBO. Lower --learning_rate or set --clip_norm, in a new "
-        f"--workdir. "
-        f"{explain(r, state, end - row)}",
+        f"gradient is not finite, and neither is the ELBO. {advice}. {explain(r, state, end - row)}",
         end - row,
     )
 

@@ -18,7 +18,6 @@ from vae_jax.runs.sweep.plan import Job
 from vae_jax.runs.sweep.training import Ended
 from vae_jax.runtime import files
 from vae_jax.runtime.files import finite, read_object, write_json
-from vae_jax.train.guard import in_doubt
 
 PLACES = ("workdir", "data_dir", "plugin")  # flags that say where things are, and not what a run is
 
@@ -40,7 +39,7 @@ def finish(job: Job, ended: Ended, train, test, instruments: Instruments, second
     if status != "diverged":
         measured, codes = measure(r, state, train, test, instruments)
         # A run by itself would have been refused.
-        if in_doubt(state.skipped) and not math.isfinite(measured["elbo"]):
+        if not math.isfinite(measured["elbo"]):
             status, diverged_at = "diverged", step - int(state.skipped.in_a_row)
         elif processes.is_first():
             results |= measured | additions(r, codes)
