@@ -77,7 +77,7 @@ def _read_folder(path: str, keep: int | None, whole: bool) -> Dataset:
         _check_enough(path, used, left_out)
         files = [file for part in used.values() for file in part]
         _check_size(path, files)
-        channels, background = 1 if all(file.header.grey for file in files) else 3, _background(files)
+        channels, background = 1 if all(file.header.grey for file in files) else 3, background_for(files)
         splits, of_split = [*used.values()], []
         if len(splits) == 1 and whole:
             splits, of_split = [files], [WHOLE]
@@ -185,7 +185,7 @@ def _check_size(path: str, files: Sequence[File]) -> None:
         )
 
 
-def _background(files: Sequence[File]) -> int:
+def background_for(files: Sequence[File]) -> int:
     """White, or black where what can be seen of images with transparent pixels is light."""
     visible, total = 0.0, 0.0
     for file in [file for file in files if file.header.clear][:BACKGROUND_OF]:

@@ -80,10 +80,14 @@ class Run(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What runs on the same data share: a comparison reads it once. A text has no spectrum."""
+    """What runs on the same data share: a comparison reads it once. A text has no spectrum.
+
+    It stands in for other data where a run is read and its own are gone.
+    """
 
     dataset: Dataset
     spectrum: np.ndarray | None
+    stands_in: bool = False
 
 
 def material(config: Config, known: Dataset | None = None, keep: int | None = None) -> Material:
@@ -116,8 +120,9 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     """
     names = names_of(config)
     warnings = check(config, names)
-    dataset, spectrum = shared or material(config, keep=0 if config.placement == "streamed" else placement.bytes_held())
-    if config.batch_size > len(dataset.train):
+    shared = shared or material(config, keep=0 if config.placement == "streamed" else placement.bytes_held())
+    dataset, spectrum, stands_in = shared
+    if config.batch_size > len(dataset.train) and not stands_in:
         raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
     _check_kind(config, dataset)
     notes = []

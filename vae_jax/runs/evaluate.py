@@ -23,10 +23,10 @@ from vae_jax.evaluation import make_gaps, summarise_gaps
 from vae_jax.evaluation.bounds import calibrated_elbo
 from vae_jax.evaluation.disentanglement import SCORES
 from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
-from vae_jax.runs import placement
-from vae_jax.runs.build import Run, build
+from vae_jax.runs import known_data, placement
+from vae_jax.runs.build import Material, Run, build
 from vae_jax.runs.loop import trained
-from vae_jax.runs.names import load_dataset
+from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.results import (
     bits_per_dim,
     factor_scores,
@@ -98,12 +98,13 @@ def main(config: Config) -> None:
 def evaluate(config: Config) -> dict[str, Any]:
     """Returns what evaluation.json holds."""
     started = time.perf_counter()
-    r, path = build(read_config(config)), Path(config.workdir) / "results.json"
+    (r, has_data), path = _run_of(config), Path(config.workdir) / "results.json"
     measured = read_object(path, "train writes it anew once it is removed") if path.exists() else {}
-    state = trained(r)
+    state = trained(r, has_data)
     if config.beta is not None:
         r, state = read_at(r, state, config.beta)
-    split, key = choose_split(r, config), purpose_key(r.key, TEST)
+    split = choose_split(r, config if has_data else dataclasses.replace(config, dataset=None))
+    key = purpose_key(r.key, TEST)
     if config.seed:
         key = jax.random.fold_in(key, config.seed)
     scores = _score(r, state, split.rows, key, config.iw_samples)
@@ -127,6 +128,25 @@ def evaluate(config: Config) -> dict[str, Any]:
         answer["gaps"] = gaps(r, state, split.rows[: config.gap_examples], key)
     answer["protocol"] = _protocol(r, config, split, "gaps" in answer)
     return answer | {"seconds": time.perf_counter() - started}
+
+
+def _run_of(config: Config) -> tuple[Run, bool]:
+    """Returns the run, and whether its own data are here; where they are gone, other data may stand in their place."""
+    flags, path = read_config(config), Path(config.workdir) / known_data.FILE
+    try:
+        r = build(flags)
+    except UserError:
+        if config.dataset is None or not path.exists():
+            raise
+        known = known_data.read(path)
+        names = names_of(flags)
+        other = load_dataset(names, config.dataset, flags.data_dir, placement.bytes_held(), whole=True)
+        _check_alike(config.dataset, other, known)
+        flags = dataclasses.replace(flags, placement="auto")
+        return build(flags, Material(other, np.asarray(known.spectrum), stands_in=True)), False
+    if not path.exists():  # a run from before there was such a file
+        known_data.keep(Path(config.workdir), r)
+    return r, True
 
 
 def read_config(config: Config) -> TrainConfig:
@@ -175,16 +195,20 @@ def _other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
     dataset = load_dataset(r.config.names, name, data_dir or r.config.data_dir, placement.bytes_held(), whole=True)
-    if dataset.event != r.dataset.event or dataset.levels != r.dataset.levels:
-        shape = "x".join(map(str, r.dataset.event))
-        raise UserError(
-            f"--dataset={name} has examples of shape {'x'.join(map(str, dataset.event))} and {dataset.levels} levels, "
-            f"the run was trained on {shape} and {r.dataset.levels}"
-        )
+    _check_alike(name, dataset, r.dataset)
     said = check(dataset, r.config.pixels, r.config.likelihood, r.likelihood.support, r.config.soft_targets)
     for line in (*dataset.notes, *(line for line in said if line not in r.warnings), *unlike(dataset, r.dataset)):
         print(f"warning: {line}", file=sys.stderr)
     return dataset
+
+
+def _check_alike(name: str, dataset: Dataset, known: Dataset | known_data.KnownData) -> None:
+    if dataset.event != known.event or dataset.levels != known.levels:
+        shape = "x".join(map(str, known.event))
+        raise UserError(
+            f"--dataset={name} has examples of shape {'x'.join(map(str, dataset.event))} and {dataset.levels} levels, "
+            f"the run was trained on {shape} and {known.levels}"
+        )
 
 
 def _score(r: Run, state: TrainState, rows, key, iw_samples: int):

@@ -133,21 +133,25 @@ def checkpoints_of(r: Run, workdir: Path) -> Checkpoints:
     return Checkpoints(workdir / "checkpoints", r.config.keep_checkpoints, _note(r))
 
 
-def _note(r: Run) -> dict[str, Any]:
+def _note(r: Run, has_data: bool = True) -> dict[str, Any]:
     """Returns what the numbers of a run's checkpoints mean."""
     # The beta of a controller is in the state.
     beta = None if r.config.weighting in CONTROLLED else r.choice.beta
-    return {"convention": CONVENTION, **r.dataset.fingerprints, "beta": beta}
+    return {"convention": CONVENTION, **(r.dataset.fingerprints if has_data else {}), "beta": beta}
 
 
-def trained(r: Run) -> TrainState:
+def trained(r: Run, has_data: bool = True) -> TrainState:
     """Restores the last state of a run that has been trained.
+
+    Args:
+      r: the run.
+      has_data: whether ``r.dataset`` is what it was trained on.
 
     Raises:
       UserError: it has no checkpoint.
     """
     like = r.spread.begin(lambda: first_state(r))
-    restored = read_latest(Path(r.config.workdir) / "checkpoints", like, _note(r))
+    restored = read_latest(Path(r.config.workdir) / "checkpoints", like, _note(r, has_data))
     if restored is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
     return restored[1]

@@ -8,7 +8,7 @@ import zlib
 import jax
 import numpy as np
 
-from vae_jax.data.folder import counted
+from vae_jax.data.image_files import counted
 from vae_jax.runtime.config import option
 from vae_jax.trained.code_files import CodeFile, check_output
 from vae_jax.trained.loading import load

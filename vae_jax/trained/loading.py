@@ -61,7 +61,7 @@ def known_of(folder: Path, config: Config) -> known_data.KnownData:
     if path.exists():
         return known_data.read(path)
     try:
-        return known_data.describe(*material(config, keep=bytes_held()))
+        return known_data.describe(*material(config, keep=bytes_held())[:2])
     except UserError as error:
         raise UserError(
             f"{folder} was made before runs kept what their models have to know of the data, and these are not here "

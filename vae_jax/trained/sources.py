@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.data import images
-from vae_jax.data.folder import LeftOut, find, why
+from vae_jax.data.folder import background_for
+from vae_jax.data.image_files import LeftOut, counted, find, why, with_headers
 from vae_jax.data.npz import open_array
 from vae_jax.data.text import is_text, load_text
 from vae_jax.runs import placement
@@ -114,14 +115,16 @@ def _folder(model: TrainedVAE, path: str) -> Source:
         raise UserError(f"--input={path} is a folder of images, and {model.data.name} are none")
     height, width, channels = model.event
     left_out: LeftOut = {}
-    files = find(path, path, left_out)
+    files = with_headers(find(path, path, left_out), path, left_out)
     if not files:
-        raise UserError(f"--input={path}: no images in this folder")
+        what = f" ({counted(left_out)})" if left_out else ""
+        raise UserError(f"--input={path}: no images in this folder{what}")
+    background = background_for(files)
     listing = "\n".join(f"{file.name} {file.bytes}" for file in files)
 
     def decoded(file):
         try:
-            return images.decode(file.path, channels, (width, height))
+            return images.decode(file.path, channels, (width, height), background)
         except MemoryError:
             raise
         except images.OtherSize:
