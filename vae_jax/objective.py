@@ -118,7 +118,9 @@ def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objectiv
         raise ValueError(f"gamma must be positive, not {gamma}")
 
     def objective(t: Terms, weight):
-        return -(jnp.mean(distortion(t)) + gamma * jnp.abs(_batch_mean(rate(t), all_mean) - weight))
+        gap = _batch_mean(rate(t), all_mean) - weight
+        # |gap| with the slope 0 at 0, as the weight that is logged says; that of jnp.abs is 1 there.
+        return -(jnp.mean(distortion(t)) + gamma * gap * jnp.sign(gap))
 
     return objective
 

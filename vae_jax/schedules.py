@@ -34,6 +34,9 @@ _SHAPES = {
 }
 
 
+SHORTEST = 1e-30  # steps of a ramp, which j / ramp can still divide by
+
+
 def _float(x) -> jax.Array:
     return jnp.asarray(x, dtype=float)
 
@@ -114,12 +117,13 @@ def cyclical(stop, steps, cycles=4, ratio=0.5, shape="linear", start=0.0) -> Sch
             )
         # R = p/q exactly (0.1 is one tenth): j C q <= p T, compared as j <= floor(p T / (C q)), cannot overflow.
         ramp = Fraction(ratio).limit_denominator(1_000_000) * Fraction(steps) / Fraction(cycles)
-        ramp, last = float(ramp), int(ramp)
+        ramp, last = max(float(ramp), SHORTEST), int(ramp)
     else:
         ramp = _float(ratio) * _float(steps) / _float(cycles)
         # The nearest integer counts as reached when rounding alone separates it from the ramp's end.
         nearest = jnp.round(ramp)
         last = jnp.where(jnp.abs(ramp - nearest) <= 1e-6 * ramp, nearest, jnp.floor(ramp)).astype(int)
+        ramp = jnp.maximum(ramp, SHORTEST)
     length = -(-steps // cycles)
 
     def schedule(t):

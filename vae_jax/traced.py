@@ -18,5 +18,7 @@ def given(*values) -> bool:
 
 
 def log(value):
-    """Returns the natural logarithm: a plain number of a plain number, an array of an array."""
-    return math.log(value) if given(value) else jnp.log(value)
+    """Returns the natural logarithm, -infinity of 0: a plain number of a plain number, an array of an array."""
+    if not given(value):
+        return jnp.log(value)
+    return math.log(value) if value else -math.inf

@@ -111,6 +111,14 @@ def test_nothing_wraps_past_the_end():
         assert got.tolist() == [np.float32(0.8)] * 5
 
 
+@pytest.mark.parametrize("ratio", [1e-7, 1e-30, 1e-300])
+def test_a_ramp_shorter_than_a_step_is_a_jump(ratio):
+    for given in (ratio, jnp.asarray(ratio)):  # a traced one is a number of a sweep
+        assert values(cyclical(0.8, 40, 4, given, start=0.1), [0, 1, 10, 11]).tolist() == [
+            np.float32(v) for v in (0.1, 0.8) * 2
+        ]
+
+
 def test_huge_numbers_of_steps():
     """No integer overflows, also where j C q would: ten million steps with R = 1/3, and two thousand million."""
     total, cycles, ratio = 10_000_000, 7, Fraction(1, 3)

@@ -155,6 +155,15 @@ def test_what_cannot_be_is_refused_in_one_line(flags, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("forecast", [FIXED, LEARNED], ids=["fixed", "learned"])
+@pytest.mark.parametrize("flags", [{"target_distortion": v} for v in (3e4, 1e30, -3e38)] + [{"beta": 0.0}], ids=str)
+def test_geco_takes_any_number_that_a_flag_can_have(forecast, flags):
+    # exp(2 * distortion / D) of a learned sigma overflows above 355 nats a dimension, and log(0) has no number.
+    config, weighting, said = chosen(forecast, weighting="geco", **{"target_distortion": 5.0, **flags})
+    assert "target_distortion" not in flags or any("no linear model has a distortion of" in line for line in said)
+    assert 0 < float(weighting.weight.value(weighting.weight.init(), 0)) < math.inf and config.geco_rate > 0
+
+
 def test_a_family_without_a_theory_still_gets_a_controller():
     config, weighting, said = chosen(None, weighting="pi", target_kl=4.0)
     assert weighting.beta is None and config.ki > 0 and not said

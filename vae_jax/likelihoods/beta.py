@@ -22,7 +22,8 @@ def beta_log_prob(x, log_a, log_b, squeeze: float = 0.0):
     # 1 - y is computed from 1 - x: near y = 1 the difference of rounded numbers, times b, would be wrong by 0.01 nats.
     log_y, log_rest = jnp.log(squeeze + inner * x), jnp.log(squeeze + inner * (1.0 - x))
     # Stirling's formula cancels on paper what is large in gammaln(a) + gammaln(b) - gammaln(a + b): relative to the
-    # mean m = a / (a + b), a and b above 100 cost 3e-5 nats of rounding in float32 instead of 4e-4.
+    # mean m = a / (a + b). With a and b from 100 to 1000 and x drawn from it, rounding in float32 costs 3e-5 nats in
+    # the root mean square and 3e-4 at most; the plain form 4e-4 and 3e-3.
     log_m, log_rest_m = jax.nn.log_sigmoid(log_a - log_b), jax.nn.log_sigmoid(log_b - log_a)
     a, b = jnp.exp(log_a), jnp.exp(log_b)
     spread = a * (log_y - log_m) + b * (log_rest - log_rest_m) - log_y - log_rest

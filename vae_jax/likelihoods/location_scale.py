@@ -81,6 +81,13 @@ def student_t_log_prob(x, location, log_scale, df: float):
 
 
 def _cdf(t, df: float):
+    if df >= 8:
+        # Hill 1970 (CACM 13, algorithm 395): the normal deviate of the same probability, 3e-9 from df = 8 on. The
+        # incomplete beta function takes gammaln(df / 2), whose rounding in float32 costs 4e-6 at df = 100, .03 at 1e6.
+        a = df - 0.5
+        b, y = 48.0 * a * a, a * jnp.log1p(jnp.square(t) / df)
+        series = (((-0.4 * y - 3.3) * y - 24.0) * y - 85.5) / (0.8 * y * y + 100.0 + b) + y + 3.0
+        return jax.scipy.special.ndtr(jnp.sign(t) * (series / b + 1.0) * jnp.sqrt(y))
     # From t = 0 outwards: the usual form, from the tail inwards, loses half the digits of small t.
     share = jax.scipy.special.betainc(0.5, 0.5 * df, jnp.square(t) / (df + jnp.square(t)))
     return 0.5 + 0.5 * jnp.sign(t) * share
@@ -120,7 +127,9 @@ def student_t(df: float = 4.0, scale: float = 0.1, learn_scale: bool = True, min
 
 def laplace_log_prob(x, location, log_scale):
     """Returns log of the Laplace density, -|x - location| / scale - log(2 scale), elementwise, nats."""
-    return -jnp.abs(x - location) * jnp.exp(-log_scale) - log_scale - math.log(2.0)
+    error = x - location
+    # |error| with the slope 0 at 0: that of jnp.abs is 1 there, and would push what is already right.
+    return -error * jnp.sign(error) * jnp.exp(-log_scale) - log_scale - math.log(2.0)
 
 
 def _laplace_cdf(t):

@@ -66,7 +66,8 @@ def beta_for_distortion(forecast: Forecast, distortion: float) -> float:
     dim = len(values)
     # Both invert distortion = D/2 log(2 pi v) + error / (2 v). A learned variance is calibrated, v = error / D.
     if sigma2 is None:
-        error = dim * math.exp(2.0 * distortion / dim - 1.0) / (2 * math.pi)
+        # exp overflows above 355 nats a dimension; more error than any data have is enough to be told so.
+        error = dim * math.exp(min(2.0 * distortion / dim - 1.0, 700.0)) / (2 * math.pi)
     else:
         error = 2.0 * sigma2 * (distortion - 0.5 * dim * math.log(2 * math.pi * sigma2))
     return beta_at(water_level_for_error(values, error, latent_dim), values, latent_dim, sigma2)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from vae_jax.traced import given, log
 from vae_jax.types import KLWeight
 
+LARGEST = 1e38  # nats, of a violation
+
 
 def geco(
     target_distortion: float,
@@ -61,7 +63,8 @@ def geco(
 
     def update(state, step, metrics):
         dtype = state["log_multiplier"].dtype
-        now = jnp.asarray(metrics["distortion"], dtype) - target_distortion
+        # Two numbers that float32 holds may differ by one that it does not, and an infinite average never comes back.
+        now = jnp.clip(jnp.asarray(metrics["distortion"], dtype) - target_distortion, -LARGEST, LARGEST)
         average = jnp.where(state["started"] > 0, decay * state["violation"] + (1.0 - decay) * now, now)
         wanted = state["log_multiplier"] + jnp.clip(rate * average, -max_exponent, max_exponent)
         log_multiplier = jnp.clip(wanted, low, high)
