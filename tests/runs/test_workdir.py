@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import pytest
 
 from vae_jax.runs import workdir
-from vae_jax.runs.settings import Config
+from vae_jax.runs.names import BUILT_IN
+from vae_jax.runs.settings import Config, without_data
 from vae_jax.types import UserError
 
 
@@ -56,3 +58,43 @@ def test_a_run_of_a_sweep_that_is_a_link_is_refused(tmp_path):
     opened = workdir.Workdir(tmp_path, lambda: None, lambda: None)
     with pytest.raises(UserError, match="beta=1 is not a folder"):
         workdir.claim_run_folder(opened, tmp_path / "runs" / "beta=1", Config())
+
+
+# ---------------------------------------------------------------- whose folder it is
+
+
+def claimed(folder, typed, stored):
+    """Whether a command's flags continue the run of other flags."""
+    for config in (stored, typed):
+        flags = without_data(config, BUILT_IN)
+        with workdir.open_workdir(dataclasses.replace(flags, workdir=str(folder)), config):
+            pass
+
+
+def test_another_run_is_told_by_the_flags_that_were_typed(tmp_path):
+    with pytest.raises(UserError, match="--num_steps is 3000 there and 3500 here") as caught:
+        claimed(tmp_path, Config(num_steps=3500), Config())
+    assert "--warmup_steps" not in str(caught.value)  # it follows from the other
+    with pytest.raises(UserError, match="--warmup_steps is 600 there and 700 here"):
+        claimed(tmp_path, Config(warmup_steps=700), Config())
+
+
+def test_what_only_measurement_reads_is_no_other_run(tmp_path):
+    claimed(tmp_path, Config(iw_samples=5, keep_checkpoints=1), Config())
+
+
+def test_every_spelling_of_the_data_is_one_run(tmp_path, monkeypatch):
+    (tmp_path / "some").mkdir()
+    for name in ("some/a.npz", "other.npz"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    spelled = ("some/a.npz", "./some/a.npz", str(tmp_path / "some" / "a.npz"), "some/../some/a.npz")
+    for one in spelled:
+        claimed(tmp_path / "run", Config(dataset=one), Config(dataset=spelled[0]))
+    claimed(tmp_path / "folder", Config(dataset=str(tmp_path / "some")), Config(dataset="./some"))
+    with pytest.raises(UserError, match=r"--dataset is .*some/a\.npz there and .*other\.npz here"):
+        claimed(tmp_path / "run", Config(dataset="other.npz"), Config(dataset=spelled[0]))
+    monkeypatch.chdir(tmp_path / "some")
+    claimed(tmp_path / "run", Config(dataset="a.npz"), Config(dataset=str(tmp_path / "some" / "a.npz")))
+    (tmp_path / "some" / "digits").mkdir()  # a name is no path
+    assert without_data(Config(), BUILT_IN).dataset == "digits"

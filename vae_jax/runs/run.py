@@ -23,6 +23,8 @@ from vae_jax.runs.workdir import Workdir, open_workdir
 from vae_jax.runtime.files import read_object, write_atomic, write_json
 from vae_jax.types import TrainState, printable
 
+ANEW = "remove it, and the same command writes it anew"
+
 
 def train(config) -> None:
     """Trains, or continues, evaluates and reports one run."""
@@ -34,7 +36,7 @@ def run(config, shared: Material | None = None) -> None:
     """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
     started = time.perf_counter()
     r = build(config, shared)
-    with open_workdir(r.config.flags) as workdir:
+    with open_workdir(r.config.flags, config) as workdir:
         _run(r, workdir, started)
 
 
@@ -48,6 +50,14 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
         print(f"warning: {printable(warning)}", file=sys.stderr)
     if processes.told_by_first(_is_finished(path, config.num_steps)):
         print(f"this run is finished: all {config.num_steps} steps are done")
+        measured = read_object(path / "results.json", ANEW).get("iw_samples")
+        if measured != config.iw_samples:
+            from vae_jax.report.formatting import program
+
+            print(
+                f"its iw_nll has {measured} importance samples; {program('evaluate')} --workdir={config.workdir} "
+                f"--iw_samples={config.iw_samples} measures it again"
+            )
     else:
         instruments = make_instruments(r)
         trained = train_and_save(r, workdir, instruments.scores)
@@ -76,7 +86,7 @@ def _is_finished(path: Path, num_steps: int) -> bool:
     # What is left of a killed end, or of somebody's tidying, is measured and drawn again.
     if not (results.exists() and any((path / name).exists() for name in ("pictures.npz", "sentences.json"))):
         return False
-    return read_object(results, "remove it, and the same command writes it anew").get("step") == num_steps
+    return read_object(results, ANEW).get("step") == num_steps
 
 
 def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:

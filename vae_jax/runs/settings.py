@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from vae_jax import likelihoods
+from vae_jax.data import DATASETS
 from vae_jax.data.dataset import Dataset
 from vae_jax.runs import placement, weightings
 from vae_jax.runs.families import Column, half_a_level, parse_columns
@@ -27,6 +29,8 @@ HIDDEN = {
     "resnet": lambda dim: "32,64",
     "recurrent": lambda dim: "256",
 }
+
+_NAMED = ("iw_samples", "keep_checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,8 +165,8 @@ class Config:
     log_every: int = option(100, "steps between lines of metrics.jsonl", least=1)
     eval_every: int = option(1000, "steps between evaluations on the test split", least=1)
     checkpoint_every: int = option(1000, "steps between checkpoints", least=1)
-    keep_checkpoints: int = option(3, "how many of the last checkpoints stay", least=1)
-    iw_samples: int = option(64, "importance samples of the final iw_nll", most=10**7, least=1)
+    keep_checkpoints: int = option(3, "how many of the last checkpoints stay", identity=False, least=1)
+    iw_samples: int = option(64, "importance samples of the final iw_nll", identity=False, most=10**7, least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +223,8 @@ def settle(
     dim = math.prod(dataset.event)
     event = (2, *dataset.event) if dataset.words else dataset.event
     flags = without_data(config, names)
-    flags = dataclasses.replace(flags, workdir=config.workdir or default_workdir(flags))
+    as_typed = dataclasses.replace(flags, dataset=config.dataset)
+    flags = dataclasses.replace(flags, workdir=config.workdir or default_workdir(as_typed))
     open_ones = {"order": placement.order(flags, dataset)}
     if flags.sigma is None and spectrum is not None:
         open_ones["sigma"] = initial_sigma(flags, spectrum)
@@ -256,9 +261,13 @@ def flat(config: Config) -> dict[str, object]:
 
 def without_data(config: Config, names: Names) -> Config:
     """Fills in the defaults that depend on other flags only."""
-    # Absolute, so that the file is found again from another folder.
+    # Absolute, so that the files are found again from another folder.
     plugin = None if config.plugin is None else str(Path(config.plugin).absolute())
-    c = dataclasses.replace(config, plugin=plugin, plugin_sha256=names.sha256)
+    path = os.path.expanduser(config.dataset)
+    like_path = os.sep in path or os.path.splitext(path)[1]
+    is_path = like_path and os.path.exists(path) and config.dataset not in {**DATASETS, **names.datasets}
+    dataset = os.path.abspath(path) if is_path else config.dataset
+    c = dataclasses.replace(config, plugin=plugin, plugin_sha256=names.sha256, dataset=dataset)
     if c.columns is not None:
         c = dataclasses.replace(c, likelihood="columns")
     if c.encoder_steps and c.aggressive_steps is None:
@@ -288,7 +297,9 @@ def default_hidden(model: str, dim: int) -> str:
 
 def default_workdir(config: Config) -> str:
     """Returns ``runs/`` and a name made of the flags that say what the run is."""
-    identity = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config) if f.metadata["identity"]}
+    # Names do not change because fewer flags say what a run is.
+    named = (f.name for f in dataclasses.fields(Config) if f.metadata["identity"] or f.name in _NAMED)
+    identity = {name: getattr(config, name) for name in named}
     # A run without a plugin keeps the name that it had before there were any.
     if identity["plugin_sha256"] is None:
         del identity["plugin_sha256"]

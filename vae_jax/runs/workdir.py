@@ -18,7 +18,7 @@ DYING = 20.0  # seconds that processes of a run that lost one of them may take t
 
 # What runs and sweeps write into their folders.
 FILES = (
-    *("config.json", "metrics.jsonl", "results.json", "evaluation.json", "pictures.npz", "sentences.json"),
+    *("config.json", "data.json", "metrics.jsonl", "results.json", "evaluation.json", "pictures.npz", "sentences.json"),
     *("data.json", "report.html", "sweep.json", "sweep.jsonl", "sweep.csv", "clock.json", "curve.json"),
 )
 FOLDERS = ("checkpoints", "figures", "profile", "programs", "runs")
@@ -63,8 +63,12 @@ def _places(workdir: str) -> tuple[Path, Any]:
 
 
 @contextlib.contextmanager
-def open_workdir(config: Any) -> Iterator[Workdir]:
+def open_workdir(config: Any, typed: Any = None) -> Iterator[Workdir]:
     """This configuration's workdir, held until the end; on every process of the run.
+
+    Args:
+      config: the settled flags.
+      typed: the flags before they were settled, for messages.
 
     Raises:
       UserError: another run holds it, it was made with other flags, or it cannot be used.
@@ -76,7 +80,7 @@ def open_workdir(config: Any) -> Iterator[Workdir]:
             held.enter_context(lock.join(path))
         if mirror is not None:
             mirror.pull()
-        processes.first_does(lambda: _claim(path, config))
+        processes.first_does(lambda: _claim(path, config, typed))
         if mirror is None:
             yield Workdir(path, lambda: None, lambda: None)
         else:
@@ -113,9 +117,9 @@ def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
     return workdir._replace(path=path)
 
 
-def _claim(path: Path, config: Any) -> None:
+def _claim(path: Path, config: Any, typed: Any = None) -> None:
     check_plain(path, FILES, FOLDERS)
-    claim_workdir(path, config)
+    claim_workdir(path, config, typed)
 
 
 def _lock(path: Path) -> lock.Lock:

@@ -122,6 +122,14 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
     app.run(run, flags_parser=read)
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values of a flag are the same, or two spellings of one file or folder."""
+    if one == other or not (isinstance(one, str) and isinstance(other, str)):
+        return one == other
+    paths = [os.path.expanduser(path) for path in (one, other)]
+    return all(map(os.path.exists, paths)) and os.path.samefile(*paths)
+
+
 def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)  # the latter is XLA's word for it
 
@@ -154,8 +162,13 @@ def read_config(cls: type[C], path: Path, remedy: str) -> C:
     return from_dict(cls, read_object(path, remedy, LARGEST_FILE, strict=True), str(path))
 
 
-def claim_workdir(workdir: Path, config: Any) -> None:
+def claim_workdir(workdir: Path, config: Any, typed: Any = None) -> None:
     """Makes ``workdir`` this configuration's own, or finds that it is already.
+
+    Args:
+      workdir: the folder.
+      config: with every default filled in.
+      typed: the flags as they were given; a value that nobody gave is named only where no other differs.
 
     Raises:
       UserError: the folder cannot be written, or holds another configuration; the flags that differ are named.
@@ -181,8 +194,10 @@ def claim_workdir(workdir: Path, config: Any) -> None:
     # A flag that is newer than the run had its default.
     before = from_dict(type(config), there, str(path))
     fields = [f.name for f in dataclasses.fields(config) if f.metadata["identity"]]
-    differing = [name for name in fields if getattr(before, name) != asked[name]]
+    differing = [name for name in fields if not _same(getattr(before, name), asked[name])]
     if differing:
+        given = type(config)() if typed is None else typed
+        differing = [name for name in differing if getattr(given, name) is not None] or differing
         more = f" and {len(differing) - 5} more" if len(differing) > 5 else ""
         raise UserError(
             f"--workdir={workdir} holds another run: "

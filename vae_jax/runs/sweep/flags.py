@@ -74,7 +74,9 @@ def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
     kinds, fields = typing.get_type_hints(TrainConfig), [(name, *rest) for name, rest in OWN.items()]
     for f in dataclasses.fields(TrainConfig):
         if f.name in SHARED:
-            fields.append((f.name, kinds[f.name], option(f.default, **f.metadata)))
+            # Rows that are compared are measured alike.
+            identity = {"identity": True} if f.name == "iw_samples" else {}
+            fields.append((f.name, kinds[f.name], option(f.default, **f.metadata | identity)))
         elif f.name not in LEFT_OUT:
             fields.append((f.name, str | None, _listed(f)))
     return fields

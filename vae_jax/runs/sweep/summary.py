@@ -26,6 +26,7 @@ def summary(config: Any, jobs: list[Job], rows: list[dict[str, Any]], clock: Clo
     changed = {k: v for k, v in shared(config).items() if v != defaults[k] and k not in ("data_dir", "plugin")}
     return {
         "flags": given_lists(config) | changed,
+        "workdir": config.workdir,
         "method": config.method,
         "dataset": first.config.dataset,
         "data_dim": first.data_dim,
