@@ -68,7 +68,7 @@ def test_combinations_without_a_word(dataset, pixels, likelihood):
         (UNIT, "dequantised", GAUSSIAN, "--pixels=dequantised needs uint8"),
         (GREY, "gray", GAUSSIAN, "must be one of"),
         (UNIT, "grey", ("categorical", LEVELS), "unit rows holds floats"),
-        (GREY, "dequantised", ("discretized_logistic", LEVELS), "use --pixels=grey"),
+        (GREY, "dequantised", ("discretized_logistic", LEVELS), "--pixels=dequantised removes"),
         (BITS, "grey", ("categorical", LEVELS), "was made for 256 levels 0.00392157 apart, and 0/1 images has 2"),
         (GREY, "grey", ("categorical", Grid(256, 1.0)), "was made for 256 levels 1 apart"),
         (WIDE, "grey", BETA, "--likelihood=beta is a density on [0, 1], and wide rows has values from -3 to 5"),

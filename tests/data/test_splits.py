@@ -32,7 +32,8 @@ def test_names_of_splits():
     ]
     assert by_split("here", ["cats", "dogs", "a test tube"]) == {}
     assert "Training and train both stand for the train split" in refused(by_split, "here", ["Training", "train"])
-    for names in (["train2017", "val2017"], ["train_images", "test_images"], ["my-train", "01_dev"]):
+    alike = "train2017 val2017", "train_images test_images", "my-train 01_dev", "testA trainB"
+    for names in map(str.split, alike):
         assert f"{sorted(names)[0]}, {sorted(names)[1]} look like splits" in refused(by_split, "here", names)
 
 
@@ -52,6 +53,8 @@ def test_validation_is_the_test_split_where_there_is_no_other_and_is_never_merge
     shutil.rmtree(tmp_path / "train")
     assert "and no train" in refused(data.load, path)
     assert which(data.load(path, whole=True).test) == [3, 4]  # enough for an evaluation
+    shutil.rmtree(tmp_path / "test")
+    assert which(data.load(folder(tmp_path, Val__f=5), whole=True).test) == [2, 5]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,9 @@ def test_what_z_explains_in_words():
     assert explained(prior_distortion=20.0, distortion=19.99, rate=0.01).attention
     assert not {"What z explains", "Words"} & {finding.topic for finding in read({})}
     floor = {"perplexity": 3.5, "words": 10, "entropy": 12.94, "iw_nll": 13.04, "iw_perplexity": 3.6}
-    assert "0.100 nats above" in perplexity(**floor).text
+    assert "0.100 nats above" in perplexity(**floor).text and "vocabulary" not in perplexity(**floor).text
+    unknown = perplexity(**floor, unknown_words=2, perplexity_known=2.5).text
+    assert "2 of them are not in the vocabulary" in unknown and "at most 2.5" in unknown
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def _check_grid(dataset, pixels, family, grid):
         )
     if pixels == "dequantised":
         raise UserError(
-            f"{family} gives probabilities to grey levels, which dequantised pixels lack; use --pixels=grey"
+            f"{family} gives probabilities to grey levels, which --pixels=dequantised removes; use grey"
         )
     if pixels != "grey" and levels != 2:
         return [

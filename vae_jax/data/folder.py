@@ -30,7 +30,8 @@ from vae_jax.data.rows import Rows, held_out
 from vae_jax.data.splits import WHOLE, by_split, evaluated_split, split_of
 from vae_jax.types import UserError
 
-BACKGROUND_OF = 16  # images with transparent pixels, by which that of all is chosen
+LOOKED_AT = 16  # images with transparent pixels
+LIGHT = 200  # of 255: the darkest of what can be seen of an image that vanishes on white
 
 
 def read_folder(path: str, keep: int | None = None, whole: bool = False) -> Dataset:
@@ -39,7 +40,7 @@ def read_folder(path: str, keep: int | None = None, whole: bool = False) -> Data
     Its subfolders that are named as splits (``splits.SPLITS``) are the splits, validation in the place of a test split
     that is not there. Otherwise a fixed choice of a tenth of the images, in the order of their names, is the test
     split, byte-equal ones on one side. If every image is grey the result has one channel, else three; transparent
-    pixels are laid on white, or on black where what can be seen is light; photographs are turned upright.
+    pixels are laid on white; photographs are turned upright.
 
     Files that cannot be used are left out, and ``notes`` counts and names them: of zero bytes, truncated, no images
     whatever their name says, of more pixels than a sound image has or more than 8 bits a channel, not readable, no
@@ -67,7 +68,7 @@ def read_folder(path: str, keep: int | None = None, whole: bool = False) -> Data
 def _read_folder(path: str, keep: int | None, whole: bool) -> Dataset:
     left_out: LeftOut = {}
     parts = _candidates(path, left_out)
-    test = evaluated_split(path, parts) if "train" in parts or not whole else "test"
+    test = evaluated_split(path, parts, whole)
     used = {split: parts[split] for split in ("train", test) if split in parts}
     notes = [f"{split} is the test split: there is no other" for split in [test] if split == "validation"]
     notes += [f"{split}: {len(files)} files, which are not used" for split, files in parts.items() if split not in used]
@@ -77,16 +78,16 @@ def _read_folder(path: str, keep: int | None, whole: bool) -> Dataset:
         _check_enough(path, used, left_out)
         files = [file for part in used.values() for file in part]
         _check_size(path, files)
-        channels, background = 1 if all(file.header.grey for file in files) else 3, background_for(files)
+        channels = 1 if all(file.header.grey for file in files) else 3
         splits, of_split = [*used.values()], []
         if len(splits) == 1 and whole:
             splits, of_split = [files], [WHOLE]
         elif len(splits) == 1:
             splits, of_split = _hold_out(path, files)
         broken: dict[str, str] = {}
-        arrays = [_split(part, channels, background, path, keep, broken) for part in splits]
+        arrays = [_split(part, channels, path, keep, broken) for part in splits]
         if not broken:
-            notes = [*_notes(left_out, len(files)), *_notes_of_images(files, background), *notes, *of_split]
+            notes = [*_notes(left_out, len(files)), *_notes_of_images(files), *notes, *of_split]
             return from_images(path, arrays[0], arrays[-1], notes)
         del arrays
         for name, reason in sorted(broken.items()):
@@ -185,25 +186,14 @@ def _check_size(path: str, files: Sequence[File]) -> None:
         )
 
 
-def background_for(files: Sequence[File]) -> int:
-    """White, or black where what can be seen of images with transparent pixels is light."""
-    visible, total = 0.0, 0.0
-    for file in [file for file in files if file.header.clear][:BACKGROUND_OF]:
-        with contextlib.suppress(Exception):  # it is left out when it is decoded
-            pixels = images.decode(file.path, 4).astype(np.float64)
-            visible += float((pixels[..., :3].mean(axis=-1) * pixels[..., 3]).sum())
-            total += float(pixels[..., 3].sum())
-    return 0 if total and visible / total > 127.5 else 255
-
-
-def _split(files: Sequence[File], channels: int, background: int, path: str, keep: int | None, broken: dict[str, str]):
+def _split(files: Sequence[File], channels: int, path: str, keep: int | None, broken: dict[str, str]):
     """The images of a split: as ``Rows``, or decoded; what cannot be decoded is a name and why in ``broken``."""
     width, height = files[0].header.size
     event = (height, width, channels)
 
     def decoded(file, broken=None):
         try:
-            return images.decode(file.path, channels, file.header.size, background)
+            return images.decode(file.path, channels, file.header.size)
         except MemoryError:  # not the file's fault
             raise
         except Exception as error:  # pillow's decoders raise errors of many kinds
@@ -220,15 +210,22 @@ def _split(files: Sequence[File], channels: int, background: int, path: str, kee
     return images.decode_all(lambda some: [decoded(files[i], broken) for i in some], range(len(files)), event, path)
 
 
-def _notes_of_images(files: Sequence[File], background: int) -> list[str]:
+def _notes_of_images(files: Sequence[File]) -> list[str]:
     """What is not seen of images that are used, or seen in another way than it is stored."""
     kinds = {
-        f"with transparent pixels, laid on {'white' if background else 'black'}": lambda header: header.clear,
-        "turned upright, as their EXIF orientation says": lambda header: header.turned,
-        "of several frames or pages, of which the first is read": lambda header: header.frames > 1,
+        "with transparent pixels, laid on white": [file for file in files if file.header.clear],
+        "turned upright, as their EXIF orientation says": [file for file in files if file.header.turned],
+        "of several frames or pages, of which the first is read": [file for file in files if file.header.frames > 1],
     }
-    names = {kind: [file.name for file in files if has(file.header)] for kind, has in kinds.items()}
-    return [counted({kind: some}) for kind, some in names.items() if some]
+    notes = [counted({kind: [file.name for file in some]}) for kind, some in kinds.items() if some]
+    seen = []
+    for file in kinds["with transparent pixels, laid on white"][:LOOKED_AT]:
+        with contextlib.suppress(Exception):  # it is left out when it is decoded
+            pixels = images.decode(file.path, 4)
+            seen.append(pixels[pixels[..., 3] > 0][:, :3].min(initial=images.WHITE))
+    if seen and max(seen) > LIGHT:
+        notes[0] += ", on which those that are light themselves cannot be seen: lay such on black before"
+    return notes
 
 
 def _notes(left_out: LeftOut, count: int) -> list[str]:

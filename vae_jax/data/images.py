@@ -20,6 +20,8 @@ DEEP_MODES = ("I", "F")  # and "I;16" and its like: more than 8 bits a channel, 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "PPM", "TIFF")
 ORIENTATION, LYING = 0x0112, 5  # the tag of EXIF; from this value on width and height change places
 MOST_PIXELS = 89_478_485  # pillow's own limit for what may be a bomb: a quarter of a GiB in colour
+# Transparent pixels are laid on it, here and wherever a trained model is used: a code must not depend on other files.
+WHITE = 255
 THREADS = min(16, os.cpu_count() or 1)
 
 
@@ -65,14 +67,14 @@ def header(file) -> Header:
         return Header(size, grey, deep, clear, turned > 1, frames)
 
 
-def decode(file, channels: int, size: tuple[int, int] | None = None, background: int | None = None) -> np.ndarray:
+def decode(file, channels: int, size: tuple[int, int] | None = None, background: int | None = WHITE) -> np.ndarray:
     """Decodes the first image of a file, or of a file object of its bytes, upright, to uint8 ``[h, w, channels]``.
 
     Args:
       file: a path or a file object.
       channels: 1, 3 or 4.
       size: the width and height that it must have, upright; None for any.
-      background: the grey level on which transparent pixels are laid; None: what lies below their alpha is taken.
+      background: the grey level on which transparent pixels are laid; None, or with 4 channels: on nothing, as stored.
 
     Raises:
       OtherSize: before anything is decoded. Pillow's errors pass.
@@ -83,7 +85,7 @@ def decode(file, channels: int, size: tuple[int, int] | None = None, background:
         if size is not None and _upright_size(image) != size:
             raise OtherSize("{}x{} in place of {}x{}".format(*_upright_size(image), *size))
         orientation = _orientation(image)
-        if background is not None and image.has_transparency_data:
+        if background is not None and channels < 4 and image.has_transparency_data:
             ground = Image.new("RGBA", image.size, (background, background, background, 255))
             image = Image.alpha_composite(ground, image.convert("RGBA"))
         if image.mode != MODES[channels]:

@@ -35,7 +35,7 @@ def by_split(where: str, names: Iterable[str]) -> dict[str, str]:
             raise UserError(f"{where}: {found[split]} and {name} both stand for the {split} split; keep one of them")
         found[split] = name
     if not found:
-        alike = {name: {split_of(word) for word in re.findall("[a-zA-Z]+", name)} - {None} for name in names}
+        alike = {name: {split_of(word) for word in re.findall("[A-Z]?[a-z]+|[A-Z]+", name)} - {None} for name in names}
         if len(set().union(*alike.values())) > 1:
             meant = ", ".join(name for name, splits in alike.items() if splits)
             raise UserError(
@@ -45,13 +45,13 @@ def by_split(where: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def evaluated_split(where: str, names: Iterable[str]) -> str | None:
+def evaluated_split(where: str, names: Iterable[str], whole: bool = False) -> str | None:
     """Which of the splits that are there serves as the test split: ``test``, else ``validation``, else None.
 
     Raises:
-      UserError: there is none to train on.
+      UserError: there is none to train on, unless for an evaluation the ``whole`` is asked for.
     """
     names = list(names)
-    if "train" not in names:
-        raise UserError(f"{where}: there is {' and '.join(names)}, and no train; training needs a split to train on")
+    if "train" not in names and not whole:
+        raise UserError(f"{where}: there is {' and '.join(names) or 'no split'}, and no train; training needs one")
     return next((split for split in ("test", "validation") if split in names), None)

@@ -131,7 +131,7 @@ def _rows(builder, split, key, channels) -> Rows:
 
     def some(indices, size=None):
         # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
-        return [images.decode(io.BytesIO(r[key]), channels, size) for r in source.__getitems__(list(indices))]
+        return [images.decode(io.BytesIO(r[key]), channels, size, None) for r in source.__getitems__(list(indices))]
 
     @_sound(builder)
     def read(indices):

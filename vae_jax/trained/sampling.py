@@ -90,7 +90,7 @@ def _ends(model: TrainedVAE, text: str) -> list[Any]:
         raise UserError(f"--interpolate={text}: of {model.data.name} give two numbers of test examples")
     height, width, channels = model.event
     try:
-        return [images.decode(os.path.expanduser(name.strip()), channels, (width, height), 255) for name in names]
+        return [images.decode(os.path.expanduser(name.strip()), channels, (width, height)) for name in names]
     except Exception as error:  # of a missing file, of pillow's decoders: errors of many kinds
         raise UserError(f"--interpolate={text}: no image of {width}x{height} there ({error})") from None
 

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.data import images
-from vae_jax.data.folder import background_for
 from vae_jax.data.image_files import LeftOut, counted, find, why, with_headers
 from vae_jax.data.npz import open_array
 from vae_jax.data.text import is_text, load_text
@@ -119,12 +118,11 @@ def _folder(model: TrainedVAE, path: str) -> Source:
     if not files:
         what = f" ({counted(left_out)})" if left_out else ""
         raise UserError(f"--input={path}: no images in this folder{what}")
-    background = background_for(files)
     listing = "\n".join(f"{file.name} {file.bytes}" for file in files)
 
     def decoded(file):
         try:
-            return images.decode(file.path, channels, (width, height), background)
+            return images.decode(file.path, channels, (width, height))
         except MemoryError:
             raise
         except images.OtherSize:

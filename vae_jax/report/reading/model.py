@@ -171,12 +171,19 @@ def clipping(metrics, clipped=0.0) -> Finding | None:
     return Finding("Clipping", True, text) if share > 0.5 else None
 
 
-def perplexity(perplexity, iw_perplexity=None, entropy=None, iw_nll=None, words=None) -> Finding:
-    """Reports the perplexity, and how far the bound is above the entropy where that is known."""
+def perplexity(
+    perplexity, iw_perplexity=None, entropy=None, iw_nll=None, words=None, unknown_words=0, perplexity_known=None
+) -> Finding:
+    """Reports the perplexity, what unknown words add to it, and how far the bound is above the entropy."""
     text = (
         f"The perplexity is at most {number(perplexity)} per word, the end of a sentence counted as one ({words} words)"
     )
     text += f", {number(iw_perplexity)} by the importance-weighted bound." if iw_perplexity is not None else "."
+    if unknown_words and perplexity_known is not None:
+        text += (
+            f" {unknown_words} of them are not in the vocabulary; over the sentences without such it is at most "
+            f"{number(perplexity_known)}."
+        )
     if None not in (entropy, iw_nll):
         text += (
             f" A sentence has an entropy of {number(entropy)} nats, and the bound is {number(iw_nll)}: "
