@@ -113,9 +113,7 @@ def _check_grid(dataset, pixels, family, grid):
             "[0, 1]; make it for those"
         )
     if pixels == "dequantised":
-        raise UserError(
-            f"{family} gives probabilities to grey levels, which --pixels=dequantised removes; use grey"
-        )
+        raise UserError(f"{family} gives probabilities to grey levels, which --pixels=dequantised removes; use grey")
     if pixels != "grey" and levels != 2:
         return [
             f"--pixels={pixels} leaves 2 of the {levels} grey levels that {family} spreads its probability over: "
