@@ -57,6 +57,7 @@ OWNER = {
     "matplotlib": "report",
     "fcntl": "runtime.lock",
     "fsspec": "runtime",
+    "safetensors": "runtime",
 }
 HEAVY = ("tensorflow", "tensorflow_datasets", "grain", "sklearn", "matplotlib", "PIL", "orbax", "tensorboardX")
 

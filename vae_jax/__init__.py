@@ -3,7 +3,7 @@
 Here are the nouns (``types.py``, with the legend of the axes) and the core of pure functions: ``objective`` holds the
 bound, ``likelihoods`` the families, ``schedules`` and ``weighting`` say where beta comes from, ``conventions`` and
 ``linear_vae`` what a beta means. Models, data, training, evaluation and reports are imported by their own names.
-``load`` opens a trained run.
+``load`` opens a trained run, ``from_pretrained`` an export of one.
 """
 
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "TrainedVAE",
     "UserError",
     "conventions",
+    "from_pretrained",
     "likelihoods",
     "linear_vae",
     "load",
@@ -34,7 +35,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Imports what opens trained models where it is used: the core needs none of it."""
-    if name in ("TrainedVAE", "load"):
+    if name in ("TrainedVAE", "from_pretrained", "load"):
         from vae_jax import trained
 
         return getattr(trained, name)

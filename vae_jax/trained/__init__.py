@@ -1,4 +1,4 @@
-"""A trained model as something to use: ``load`` opens a run, ``TrainedVAE`` is what it returns.
+"""A trained model as something to use: ``load`` opens a run, ``from_pretrained`` an export of one.
 
     import vae_jax
 
@@ -9,7 +9,8 @@
 Everything goes in and comes out in the data's own units; no training data are needed.
 """
 
+from vae_jax.trained.export import from_pretrained
 from vae_jax.trained.loading import load
 from vae_jax.trained.model import TrainedVAE
 
-__all__ = ["TrainedVAE", "load"]
+__all__ = ["TrainedVAE", "from_pretrained", "load"]

@@ -34,7 +34,7 @@ def load(workdir: str | Path, plugin: str | Path | None = None, data_dir: str | 
     Raises:
       UserError: there is no run, it has no checkpoint, or it kept nothing of its data and they are not here.
     """
-    _check_path("load", workdir)
+    check_path("load", workdir)
     with existing_workdir(str(workdir), bring_back=False) as folder:
         path = folder / "config.json"
         if not path.exists():
@@ -106,6 +106,7 @@ class _Weights(NamedTuple):
     params: Params
 
 
-def _check_path(function: str, path: Any) -> None:
+def check_path(function: str, path: Any) -> None:
+    """Refuses what is no path of anything."""
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise UserError(f"{function} takes the path of a folder, not {path!r}")

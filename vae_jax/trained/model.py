@@ -73,6 +73,11 @@ class TrainedVAE:
         return self.data.event
 
     @property
+    def own_key(self) -> Array:
+        """The key of the run's own evaluation."""
+        return purpose_key(jax.random.key(self.config.seed), TEST)
+
+    @property
     def x_event(self) -> Event:
         """The shape of one x: of a sentence its targets and what the decoder reads."""
         return (2, *self.event) if self.data.words else self.event
@@ -118,9 +123,9 @@ class TrainedVAE:
           key: of the draw, and of the noise of ``--pixels=sampled`` and ``dequantised``.
           first: the index of ``x[0]``, where a long input comes in parts.
         """
-        raw = self._read(x).raw
+        raw = self.read(x).raw
         if not sample:
-            return self._each("encode", self._posterior, [raw], key, first)
+            return self._each("encode", self.posterior, [raw], key, first)
         self._need_key("encode(sample=True)", key)
 
         def draw(params, key, row, raw):
@@ -156,7 +161,7 @@ class TrainedVAE:
 
     def reconstruct(self, x, key: Array | None = None):
         """Reconstructs examples: E[x|z] at the posterior mean, in the form of ``x``."""
-        given = self._read(x)
+        given = self.read(x)
         made = self._decoded(self._means(given, key))
         return made if self.data.words else given.back(made)
 
@@ -172,7 +177,7 @@ class TrainedVAE:
             raise UserError(f"interpolate(steps={steps!r}): expected a whole number of at least 2")
         if kind not in KINDS:
             raise UserError(f"interpolate(kind={kind!r}): expected one of {', '.join(KINDS)}")
-        ends = [self._read(value, name, one=True) for value, name in ((a, "a"), (b, "b"))]
+        ends = [self.read(value, name, one=True) for value, name in ((a, "a"), (b, "b"))]
         if len(ends[0].raw) != len(ends[1].raw):
             raise UserError(f"interpolate: {len(ends[0].raw)} examples in a and {len(ends[1].raw)} in b")
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[:, None]
@@ -192,7 +197,7 @@ class TrainedVAE:
         values = np.asarray(values)
         if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise UserError("traverse(values): expected a list of finite numbers")
-        given = self._read(x, one=True)
+        given = self.read(x, one=True)
         z = np.repeat(self._means(given)[:, None], len(values), axis=1)
         z[..., latent] = values
         return self._decoded(z[0] if given.single else z)
@@ -221,36 +226,39 @@ class TrainedVAE:
         score = scores.rate + scores.distortion
         return np.where(np.isnan(score), np.inf, score)  # so far out that float32 has no number for it
 
-    def _read(self, x, name: str = "x", one: bool = False, ranged: bool = True) -> examples.Given:
+    def read(self, x, name: str = "x", one: bool = False, ranged: bool = True) -> examples.Given:
+        """Reads examples as the methods do; raises a ``UserError`` that says what was expected."""
         return examples.read(self.data, self.likelihood.support, x, name, one, ranged)
 
     def _x(self, key, row, raw):
         """Computes x of one raw example."""
         return self.view(_folded(key, PIXELS, row), raw)
 
-    def _posterior(self, params, key, row, raw):
+    def posterior(self, params, key, row, raw):
+        """Computes mean and standard deviation of q(z|x) of one raw example, ``[d]`` each."""
         q = self.vae.encode(params["model"], self._x(key, row, raw))
         return q.mean, jnp.exp(0.5 * q.logvar)
 
     def _means(self, given: examples.Given, key=None) -> np.ndarray:
-        return self._each("encode", self._posterior, [given.raw], key)[0]
+        return self._each("encode", self.posterior, [given.raw], key)[0]
 
     def _scores(self, x, key, iw_samples: int = 0, ranged: bool = True):
         def measure(params, key, row, raw):
             own = _folded(key, LATENT, row)
             return score_example(self.vae, self.likelihood, params, self._x(key, row, raw), own, iw_samples)
 
-        return self._each(f"scores {iw_samples}", measure, [self._read(x, ranged=ranged).raw], key)
+        return self._each(f"scores {iw_samples}", measure, [self.read(x, ranged=ranged).raw], key)
 
     def _decoded(self, z: np.ndarray, key: Array | None = None):
         """Decodes ``z [..., d]`` to ``[..., *event]``, with the noise of ``key`` where there is one."""
-        name, function = ("decode", self._mean) if key is None else ("noise", self._noise)
+        name, function = ("decode", self.mean) if key is None else ("noise", self._noise)
         made = self._each(name, function, [z.reshape(-1, self.latent_dim)], key)
         if self.data.words:
             return _nested(examples.sentences_of(self.data, made), z.shape[:-1])
         return made.reshape(*z.shape[:-1], *made.shape[1:])
 
-    def _mean(self, params, key, row, z):
+    def mean(self, params, key, row, z):
+        """Computes E[x|z] of one code ``z [d]`` in the data's own units; of a text the token ids of a sentence."""
         if self.data.words:
             return self._write(params, z, None)
         theta = at_least_float32(self.vae.decode(params["model"], z))
@@ -273,7 +281,7 @@ class TrainedVAE:
 
     def _each(self, name: str, function: Callable, arrays, key=None, first: int = 0):
         """Maps ``function(params, key, row, *example)`` over the first axis of ``arrays``."""
-        key = purpose_key(jax.random.key(self.config.seed), TEST) if key is None else _checked(key)
+        key = self.own_key if key is None else _checked(key)
         return self.programs.run(name, function, self.params, arrays, key, first, self.batch_size)
 
     def _need_key(self, what: str, key) -> None:
