@@ -37,6 +37,7 @@ def test_what_others_could_write_is_not_used(tmp_path, monkeypatch):
     own = {"XDG_CACHE_HOME": str(tmp_path)}
     tmp_path.chmod(0o777)
     assert own_folder(own) is None
+    assert own_folder({"XDG_CACHE_HOME": str(tmp_path / "home" / "cache")}) is None  # a parent is open
     tmp_path.chmod(0o1777)  # as /tmp: others cannot move what is not theirs
     assert own_folder(own) is not None
     monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)  # another one's folder

@@ -54,7 +54,7 @@ def own_folder(environ: Mapping[str, str]) -> Path | None:
     folder = base / "vae_jax" / "jax" / _machine()
     try:
         base.mkdir(parents=named, exist_ok=True)
-        if _anyone_may_rename(base):
+        if any(_others_may_rename(path) for path in (base.resolve(), *base.resolve().parents)):
             return None
         for path in (folder.parent.parent, folder.parent, folder):
             path.mkdir(mode=0o700, exist_ok=True)
@@ -66,10 +66,13 @@ def own_folder(environ: Mapping[str, str]) -> Path | None:
     return folder if usable else None
 
 
-def _anyone_may_rename(folder: Path) -> bool:
+def _others_may_rename(folder: Path) -> bool:
     """Whether others could put a folder of their own in the place of one in ``folder``; a sticky bit forbids that."""
-    mode = folder.stat().st_mode
-    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
+    status = folder.stat()
+    # A group of the user's own name has nobody else in it, on most systems.
+    writable = stat.S_IWOTH | (0 if status.st_gid == os.getgid() else stat.S_IWGRP)
+    is_open = status.st_mode & writable and not status.st_mode & stat.S_ISVTX
+    return bool(is_open) or status.st_uid not in (0, os.getuid())
 
 
 def _is_private(path: Path) -> bool:

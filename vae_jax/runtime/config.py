@@ -81,6 +81,7 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
 
     What cannot be done ends with one line on standard error and exit status 2; an interruption with status 130.
     """
+    _open_standard_streams()
     from absl import app, flags
 
     define_flags(cls)
@@ -120,6 +121,17 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
             _fail("the memory is full: lower --batch_size, --num_samples or --hidden; what was saved before is kept")
 
     app.run(run, flags_parser=read)
+
+
+def _open_standard_streams() -> None:
+    """Opens what the caller has closed (``2>&-``): the next file would get its number, and messages would go there."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 def _same(one: Any, other: Any) -> bool:
