@@ -30,9 +30,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from experiments.claims import bed
+from vae_jax.report import figure
 
 # Before any device is used, so that the tests of meshes have eight; everything else runs on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
+
+# Coarse figures: a run draws ten, and nobody looks at those of a test.
+figure.DPI = 40
 
 # The bed of every test of the linear theory.
 BED_EIGENVALUES, BED_LATENTS = bed.EIGENVALUES, bed.LATENTS

@@ -53,9 +53,7 @@ def call(*flags, binary="train", devices=1):
     out, err, seen = io.StringIO(), io.StringIO(), jax.devices()[:devices]
     patched = {name: lambda *_, **__: seen for name in ("devices", "local_devices")}
     patched |= {name: lambda *_: devices for name in ("device_count", "local_device_count")}
-    # Coarse figures: nobody looks at them, and a run draws ten.
-    coarse = mock.patch("vae_jax.report.figure.DPI", 40)
-    with redirect_stdout(out), redirect_stderr(err), mock.patch.multiple(jax, **patched), coarse:
+    with redirect_stdout(out), redirect_stderr(err), mock.patch.multiple(jax, **patched):
         module.main(parse(module.Config, [binary, *flags], values))
     return out.getvalue(), err.getvalue()
 

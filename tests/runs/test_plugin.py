@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.binaries import call
 
-from experiments import evaluate, sweep, train, weigh
+from experiments import evaluate, train
 from vae_jax.runs.names import BUILT_IN, names_of
 from vae_jax.types import UserError
 
@@ -46,6 +47,11 @@ FLAGS = {"dataset": "stripes", "likelihood": "unit", "weighting": "halves", "obj
 SMALL = {"latent_dim": 2, "num_steps": 6, "batch_size": 8, "log_every": 2, "iw_samples": 2}
 
 
+def written(flags):
+    """The flags as a command line has them."""
+    return [f"--{name}={value}" for name, value in flags.items()]
+
+
 def read(path):
     return json.loads(path.read_text())
 
@@ -55,7 +61,7 @@ def run(tmp_path_factory):
     """A run with a name of the plugin's in each table, and the plugin that it was trained with."""
     folder = tmp_path_factory.mktemp("plugin")
     (folder / "mine.py").write_text(PLUGIN)
-    train.main(train.Config(plugin=str(folder / "mine.py"), workdir=str(folder / "run"), **FLAGS, **SMALL))
+    call(f"--plugin={folder / 'mine.py'}", f"--workdir={folder / 'run'}", *written(FLAGS | SMALL))
     return folder
 
 
@@ -69,12 +75,12 @@ def test_a_run_takes_all_five_and_records_the_file_by_its_content(run):
 
 def test_evaluate_finds_it_again_or_says_what_is_missing(run, tmp_path):
     asked = {"workdir": str(run / "run"), "iw_samples": 2, "rate_samples": 2, "gap_examples": 0}
-    evaluate.main(evaluate.Config(**asked))
+    call(*written(asked), binary="evaluate")
     assert np.isfinite(read(run / "run" / "evaluation.json")["elbo"])
     moved = (run / "mine.py").rename(tmp_path / "moved.py")
     with pytest.raises(UserError, match=r"cannot be read.*made with it: give the file"):
         evaluate.main(evaluate.Config(**asked))
-    evaluate.main(evaluate.Config(**asked, plugin=str(moved)))
+    call(*written(asked), f"--plugin={moved}", binary="evaluate")
     (tmp_path / "other.py").write_text(PLUGIN + "\n# another version\n")
     with pytest.raises(UserError, match="is not the file that this run was made with"):
         evaluate.main(evaluate.Config(**asked, plugin=str(tmp_path / "other.py")))
@@ -82,13 +88,12 @@ def test_evaluate_finds_it_again_or_says_what_is_missing(run, tmp_path):
 
 
 def test_sweep_and_weigh_take_it(run):
-    lists = {name: value for name, value in FLAGS.items() if name != "dataset"}
-    numbers = {name: str(SMALL[name]) for name in ("latent_dim", "num_steps", "batch_size")}
-    given = {"plugin": str(run / "mine.py"), "dataset": "stripes"}
-    sweep.main(sweep.Config(**given, **lists, **numbers, beta="0.5,2", workdir=str(run / "sweep"), iw_samples=2))
+    given = [f"--plugin={run / 'mine.py'}", "--dataset=stripes"]
+    shared = written(FLAGS | {name: value for name, value in SMALL.items() if name != "log_every"})
+    call(*given, *shared, "--beta=0.5,2", f"--workdir={run / 'sweep'}", binary="sweep")
     rows = [json.loads(line) for line in (run / "sweep" / "sweep.jsonl").read_text().splitlines()]
     assert [row["beta"] for row in rows] == [0.5, 2.0] and all(np.isfinite(row["elbo"]) for row in rows)
-    weigh.main(weigh.Config(**given, workdir=str(run / "weigh")))
+    call(*given, f"--workdir={run / 'weigh'}", binary="weigh")
     assert read(run / "weigh" / "weigh.json")["data"]["examples"] == 64
 
 
