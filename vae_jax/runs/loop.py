@@ -11,7 +11,7 @@ import numpy as np
 from vae_jax.devices import processes
 from vae_jax.evaluation import summarise
 from vae_jax.randomness import TEST, purpose_key
-from vae_jax.runs import placement, profiling
+from vae_jax.runs import placement, profiling, warm_start
 from vae_jax.runs.build import Run, first_state
 from vae_jax.runs.feeding import fed
 from vae_jax.runs.skipped_updates import explain, is_sound, watch_skipped
@@ -55,9 +55,9 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
     state = r.spread.begin(lambda: first_state(r))
     checkpoints = checkpoints_of(r, path)
     restored = checkpoints.restore_latest(state)
-    first, state = restored or (0, state)
     if restored:
-        print(f"continuing from step {first}")
+        print(f"continuing from step {restored[0]}")
+    first, state = restored or (0, warm_start.begin(r, state))
     profiling.check(c, first)
     every = Every(c.log_every, c.eval_every, c.checkpoint_every)
     with (

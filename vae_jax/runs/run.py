@@ -15,7 +15,7 @@ from vae_jax.devices.cluster import join
 from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.randomness import TEST, purpose_key
-from vae_jax.runs import known_data, placement, profiling
+from vae_jax.runs import known_data, placement, profiling, warm_start
 from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure, refuse_infinite
@@ -35,8 +35,10 @@ def train(config) -> None:
 def run(config, shared: Material | None = None) -> None:
     """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
     started = time.perf_counter()
+    config, longer = warm_start.extended(config)
     r = build(config, shared)
-    with open_workdir(r.config.flags, config) as workdir:
+    warm_start.check(r)
+    with open_workdir(r.config.flags, config, longer) as workdir:
         _run(r, workdir, started)
 
 

@@ -130,11 +130,14 @@ class Config:
     rare_words: int = option(
         1, "of a text without <unk>: words seen fewer times are learned as it", least=1, identity=False
     )
-    num_steps: int = option(3000, "updates", least=1)
+    num_steps: int = option(3000, "updates; a larger number extends a run of --lr_schedule=constant", least=1)
     batch_size: int = option(128, "examples per update, over all devices", least=1)
     learning_rate: float = option(1e-3, "Adam's, at its highest", above=0)
     lr_schedule: str = option("cosine", "cosine falls to zero over the run", ("cosine", "constant"))
     clip_norm: float | None = option(None, "clip the gradient to this global norm (default: no clipping)", above=0)
+    init_from: str | None = option(
+        None, "a run or an export whose parameters are the first ones, those that fit by name and shape"
+    )
     seed: int = option(0, "of everything random", most=2**32 - 1, least=0)  # a key takes no more bits
     parallel: str = option("jit", "how several devices are used", ("jit", "pmap"), identity=False)
     microbatches: int = option(1, "cut each device's batch into so many parts, to save memory", identity=False, least=1)
@@ -268,6 +271,8 @@ def without_data(config: Config, names: Names) -> Config:
     is_path = like_path and os.path.exists(path) and config.dataset not in {**DATASETS, **names.datasets}
     dataset = os.path.abspath(path) if is_path else config.dataset
     c = dataclasses.replace(config, plugin=plugin, plugin_sha256=names.sha256, dataset=dataset)
+    if c.init_from is not None:
+        c = dataclasses.replace(c, init_from=os.path.abspath(os.path.expanduser(c.init_from)))
     if c.columns is not None:
         c = dataclasses.replace(c, likelihood="columns")
     if c.encoder_steps and c.aggressive_steps is None:
@@ -300,8 +305,9 @@ def default_workdir(config: Config) -> str:
     # Names do not change because fewer flags say what a run is.
     named = (f.name for f in dataclasses.fields(Config) if f.metadata["identity"] or f.name in _NAMED)
     identity = {name: getattr(config, name) for name in named}
-    # A run without a plugin keeps the name that it had before there were any.
-    if identity["plugin_sha256"] is None:
-        del identity["plugin_sha256"]
+    # A run without one of these keeps the name that it had before there were any.
+    for name in ("plugin_sha256", "init_from"):
+        if identity[name] is None:
+            del identity[name]
     digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
     return f"runs/{Path(config.dataset).stem[:80]}_{config.model}_{config.likelihood}_{digest}"

@@ -63,12 +63,13 @@ def _places(workdir: str) -> tuple[Path, Any]:
 
 
 @contextlib.contextmanager
-def open_workdir(config: Any, typed: Any = None) -> Iterator[Workdir]:
+def open_workdir(config: Any, typed: Any = None, longer: bool = False) -> Iterator[Workdir]:
     """This configuration's workdir, held until the end; on every process of the run.
 
     Args:
       config: the settled flags.
       typed: the flags before they were settled, for messages.
+      longer: whether the run that is there may be one of fewer steps, which is extended.
 
     Raises:
       UserError: another run holds it, it was made with other flags, or it cannot be used.
@@ -80,7 +81,7 @@ def open_workdir(config: Any, typed: Any = None) -> Iterator[Workdir]:
             held.enter_context(lock.join(path))
         if mirror is not None:
             mirror.pull()
-        processes.first_does(lambda: _claim(path, config, typed))
+        processes.first_does(lambda: _claim(path, config, typed, ("num_steps",) if longer else ()))
         if mirror is None:
             yield Workdir(path, lambda: None, lambda: None)
         else:
@@ -117,9 +118,9 @@ def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
     return workdir._replace(path=path)
 
 
-def _claim(path: Path, config: Any, typed: Any = None) -> None:
+def _claim(path: Path, config: Any, typed: Any = None, grown: tuple[str, ...] = ()) -> None:
     check_plain(path, FILES, FOLDERS)
-    claim_workdir(path, config, typed)
+    claim_workdir(path, config, typed, grown)
 
 
 def _lock(path: Path) -> lock.Lock:

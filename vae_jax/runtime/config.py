@@ -174,13 +174,14 @@ def read_config(cls: type[C], path: Path, remedy: str) -> C:
     return from_dict(cls, read_object(path, remedy, LARGEST_FILE, strict=True), str(path))
 
 
-def claim_workdir(workdir: Path, config: Any, typed: Any = None) -> None:
+def claim_workdir(workdir: Path, config: Any, typed: Any = None, grown: Sequence[str] = ()) -> None:
     """Makes ``workdir`` this configuration's own, or finds that it is already.
 
     Args:
       workdir: the folder.
       config: with every default filled in.
       typed: the flags as they were given; a value that nobody gave is named only where no other differs.
+      grown: flags that may be larger here than there; the folder then is that of the larger ones.
 
     Raises:
       UserError: the folder cannot be written, or holds another configuration; the flags that differ are named.
@@ -207,6 +208,10 @@ def claim_workdir(workdir: Path, config: Any, typed: Any = None) -> None:
     before = from_dict(type(config), there, str(path))
     fields = [f.name for f in dataclasses.fields(config) if f.metadata["identity"]]
     differing = [name for name in fields if not _same(getattr(before, name), asked[name])]
+    larger = [name for name in grown if name in differing and asked[name] > getattr(before, name)]
+    differing = [name for name in differing if name not in larger]
+    if larger and not differing:
+        write_json(path, asked)
     if differing:
         given = type(config)() if typed is None else typed
         differing = [name for name in differing if getattr(given, name) is not None] or differing

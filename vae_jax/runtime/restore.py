@@ -7,9 +7,10 @@ be damaged; and TensorStore's errors tell bytes that are lost from those that on
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -62,6 +63,32 @@ def read_latest(folder: Path, like: Any, note: dict[str, Any] | None = None) -> 
     """
     found = newest(Path(folder).absolute(), like, note or {})
     return found and found[:2]
+
+
+class Weights(NamedTuple):
+    """The part of a ``TrainState`` that a model needs."""
+
+    params: Any
+
+
+def read_params(folder: Path) -> Any | None:
+    """Returns the parameters of the newest checkpoint that verifies, whatever model they are of, as dicts of arrays."""
+    metas = (_read_meta(folder / str(step) / "meta" / "metadata") for step in reversed(steps(folder)))
+    shapes_there = next((meta["shapes"] for meta in metas if meta is not None), None)
+    if shapes_there is None:
+        return None
+    here, params = jax.sharding.SingleDeviceSharding(jax.devices()[0]), {}
+    for path, kind in shapes_there.items():
+        if not path.startswith(".params["):
+            continue
+        *parents, name = re.findall(r"\['([^']*)'\]", path)
+        dtype, shape = kind.removesuffix("]").split("[")
+        at = params
+        for parent in parents:
+            at = at.setdefault(parent, {})
+        at[name] = jax.ShapeDtypeStruct([int(n) for n in shape.split(", ") if n], dtype, sharding=here)
+    found = read_latest(folder, Weights(params))
+    return found and found[1].params
 
 
 def newest(folder: Path, like: Any, note: dict[str, Any]) -> tuple[int, Any, list[int]] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -18,9 +18,9 @@ from vae_jax.runs.settings import Config
 from vae_jax.runs.workdir import existing_workdir
 from vae_jax.runtime.config import read_config
 from vae_jax.runtime.files import read_object
-from vae_jax.runtime.restore import read_latest
+from vae_jax.runtime.restore import Weights, read_latest
 from vae_jax.trained.model import TrainedVAE
-from vae_jax.types import Params, UserError
+from vae_jax.types import UserError
 
 
 def load(workdir: str | Path, plugin: str | Path | None = None, data_dir: str | None = None) -> TrainedVAE:
@@ -43,7 +43,7 @@ def load(workdir: str | Path, plugin: str | Path | None = None, data_dir: str | 
         config = read_config(Config, path, "load opens the folder of a run that train made")
         config = dataclasses.replace(config, **{name: value for name, value in anew.items() if value is not None})
         model = assemble(config, known_of(folder, config))
-        there = read_latest(folder / "checkpoints", _Weights(model.params))
+        there = read_latest(folder / "checkpoints", Weights(model.params))
         if there is None:
             raise UserError(f"{workdir} holds no checkpoint; train it first")
         path = folder / "results.json"
@@ -98,12 +98,6 @@ def assemble(flags: Config, known: known_data.KnownData) -> TrainedVAE:
         view=make_view(settings),
         beta_range=settings.beta_range,
     )
-
-
-class _Weights(NamedTuple):
-    """The part of a ``TrainState`` that a model needs."""
-
-    params: Params
 
 
 def check_path(function: str, path: Any) -> None:

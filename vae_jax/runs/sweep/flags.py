@@ -36,6 +36,7 @@ LEFT_OUT = (
     "placement",
     "order",
     "profile",
+    "init_from",
     "plugin_sha256",
 )
 METHODS = ("separate", "multi_rate", "both")
