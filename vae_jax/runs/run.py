@@ -85,10 +85,13 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
 
 def _is_finished(path: Path, num_steps: int) -> bool:
     results = path / "results.json"
-    # What is left of a killed end, or of somebody's tidying, is measured and drawn again.
-    if not (results.exists() and any((path / name).exists() for name in ("pictures.npz", "sentences.json"))):
+    if not results.exists():
         return False
-    return read_object(results, ANEW).get("step") == num_steps
+    there = read_object(results, ANEW)
+    # What is left of a killed end, or of somebody's tidying, is measured and drawn again. A sweep, which says the status
+    # of each run, draws no pictures of them.
+    drawn = "status" in there or any((path / name).exists() for name in ("pictures.npz", "sentences.json"))
+    return drawn and there.get("step") == num_steps
 
 
 def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
