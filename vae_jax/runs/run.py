@@ -88,8 +88,8 @@ def _is_finished(path: Path, num_steps: int) -> bool:
     if not results.exists():
         return False
     there = read_object(results, ANEW)
-    # What is left of a killed end, or of somebody's tidying, is measured and drawn again. A sweep, which says the status
-    # of each run, draws no pictures of them.
+    # What is left of a killed end, or of somebody's tidying, is measured and drawn again. A sweep, which says the
+    # status of each run, draws no pictures of them.
     drawn = "status" in there or any((path / name).exists() for name in ("pictures.npz", "sentences.json"))
     return drawn and there.get("step") == num_steps
 
