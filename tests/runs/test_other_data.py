@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 
 import numpy as np
 import pytest
 
 from vae_jax.runs import evaluate
 from vae_jax.runs.build import build
+from vae_jax.runs.results import refuse_infinite
 from vae_jax.runs.settings import Config
 from vae_jax.types import UserError
 
@@ -31,10 +32,8 @@ def test_data_in_other_units_are_told(run, tmp_path, capsys, scale, offset, matc
     assert len(own.rows) == 10 and capsys.readouterr().err == ""
 
 
-def test_numbers_that_are_not_finite_are_refused_and_not_written(tmp_path, monkeypatch):
-    answer = {"elbo": float("nan"), "iw_nll": 1.0, "bits_per_dim": None, "protocol": "other.npz, test split"}
-    monkeypatch.setattr(evaluate, "evaluate", lambda config: answer)
-    monkeypatch.setattr(evaluate, "existing_workdir", lambda path: contextlib.nullcontext(tmp_path))
-    with pytest.raises(UserError, match="no finite number for elbo"):
-        evaluate.main(evaluate.Config(workdir=str(tmp_path)))
-    assert not (tmp_path / "evaluation.json").exists()
+@pytest.mark.parametrize("elbo, iw_nll, match", [(math.nan, 1.0, "elbo is nan"), (-1.0, math.inf, "iw_nll is inf")])
+def test_numbers_that_are_not_finite_are_refused(elbo, iw_nll, match):
+    with pytest.raises(UserError, match=match):
+        refuse_infinite({"elbo": elbo, "iw_nll": iw_nll}, "and nothing was changed")
+    refuse_infinite({"elbo": -1.0, "iw_nll": 1.0}, "")

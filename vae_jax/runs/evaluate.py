@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import sys
 import time
@@ -84,9 +83,6 @@ def main(config: Config) -> None:
         raise UserError("--workdir=DIR is needed: a run that has been trained")
     with existing_workdir(config.workdir) as folder:
         answer = evaluate(dataclasses.replace(config, workdir=str(folder)))
-        if endless := [k for k, v in answer.items() if isinstance(v, float) and not math.isfinite(v)]:
-            what = f"{answer['protocol'].split(', ')[0]}: no finite number for {', '.join(endless)}"
-            raise UserError(f"{what}; are these data in the units of those that the run was trained on?")
         write_json(folder / "evaluation.json", answer)
         print(*map(printable, in_words(answer)), f"written: {folder / 'evaluation.json'}", sep="\n")
         if (folder / "results.json").exists():
