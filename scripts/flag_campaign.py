@@ -33,11 +33,12 @@ import numpy as np
 from absl import flags as absl_flags
 
 from vae_jax.report import figure
-from vae_jax.runtime.config import define_flags, kinds, parse
+from vae_jax.runs.sweep.flags import SHARED
+from vae_jax.runtime.config import check_values, define_flags, kinds, parse
 from vae_jax.runtime.files import read_rows
 from vae_jax.types import UserError
 
-BINARIES = {"train": 0.4, "sweep": 0.15, "text": 0.15, "evaluate": 0.1, "weigh": 0.2}
+BINARIES = {"train": 0.35, "sweep": 0.1, "text": 0.15, "evaluate": 0.15, "weigh": 0.25}
 TINY = {"num_steps": 4, "batch_size": 8, "hidden": "6", "latent_dim": 2, "iw_samples": 2, "log_every": 2}
 BASES = {
     "train": TINY,
@@ -58,6 +59,8 @@ WORDS = {
     "beta_range": ("0.1:10", "1:1", "2:0.5", "a:b", "1e-30:1e30", "0.1,10"),
     "halving_at": ("0.5", "0.25,0.5", "0", "2", "x"),
 }
+LOSS = {"recon": "squared_error", "recon_reduction": "mean", "kl_reduction": "sum", "weight": "1"}
+LOSS |= {"data_dim": "64", "latent_dim": "3"}
 TEXTS = ("grammar", "grammar", "words", "sentence", "digits")
 PATIENCE = 400.0  # seconds for one combination and what is tried of it
 BOUNDS = ("elbo", "rate", "distortion", "iw_nll")
@@ -83,20 +86,32 @@ def make_data(folder: Path) -> None:
         assert status == 0, said
 
 
-def value(name: str, binary: str, fields: dict[str, dataclasses.Field], types: dict, choose: random.Random) -> str:
-    """Draws a value of a flag: one of its choices, or a number or a text that may be anything."""
+def value(name: str, binary: str, config: type, choose: random.Random) -> str:
+    """Draws a value of a flag of ``config``: one of its choices, or a number or a text that may be anything."""
     if name == "dataset":
         return choose.choice(TEXTS if binary == "text" else WORDS[name])
     if name in WORDS:
         return choose.choice(WORDS[name])
-    choices, kind = fields[name].metadata["choices"], types[name][0]
+    choices, kind = config.__dataclass_fields__[name].metadata["choices"], kinds(config)[name][0]
     if choices:
         return choose.choice(sorted(choices))
-    if kind is bool:
-        return choose.choice(("true", "false"))
+    if kind not in (int, float):
+        return choose.choice(("true", "false") if kind is bool else ("", "1", "x"))
+    numbers = INTEGERS if kind is int else FLOATS
     if name in SLOW:
-        return str(choose.randint(-1, SLOW[name]))
-    return repr(choose.choice({int: INTEGERS, float: FLOATS}.get(kind, ("", "1", "x"))))
+        numbers = range(-1, SLOW[name] + 1)
+    if choose.random() < 0.85:  # else nearly all would be refused for their first number
+        numbers = [number for number in numbers if is_allowed(config, name, number)]
+    return repr(choose.choice(numbers))
+
+
+def is_allowed(config: type, name: str, number: float) -> bool:
+    """Returns whether a number is within the bounds of its flag."""
+    try:
+        check_values(dataclasses.replace(config(), **{name: number}))
+    except UserError:
+        return False
+    return True
 
 
 def combination(seed: int, number: int) -> tuple[str, dict[str, str]]:
@@ -104,15 +119,16 @@ def combination(seed: int, number: int) -> tuple[str, dict[str, str]]:
     choose = random.Random(f"{seed} {number}")
     binary = choose.choices(list(BINARIES), list(BINARIES.values()))[0]
     config, train = (importlib.import_module(f"experiments.{name}").Config for name in (binary, "train"))
-    own = {f.name: f for f in dataclasses.fields(config) if f.metadata["flag"]}
+    own = {f.name for f in dataclasses.fields(config) if f.metadata["flag"]} - LEFT_OUT
     # The flags of a sweep are lists of what those of train are.
-    fields = own | {f.name: f for f in dataclasses.fields(train) if f.name in own and binary == "sweep"}
-    types = kinds(config) | (kinds(train) if binary == "sweep" else {})
+    listed = {name for name in own if binary == "sweep" and name in kinds(train) and name not in SHARED}
     flags = {name: str(v) for name, v in BASES[binary].items()}
-    names = sorted(set(own) - LEFT_OUT)
-    for name in choose.sample(names, choose.randint(1, 6)):
-        drawn = [value(name, binary, fields, types, choose) for _ in range(choose.choice((1, 1, 2)))]
-        flags[name] = ",".join(drawn) if binary == "sweep" and types[name] != kinds(config)[name] else drawn[0]
+    if binary == "weigh":
+        flags |= choose.choice(({"dataset": "digits"}, LOSS, {"dataset": "digits"} | LOSS))
+    for name in choose.sample(sorted(own), choose.randint(1, 6)):
+        of_one = train if name in listed else config
+        drawn = [value(name, binary, of_one, choose) for _ in range(choose.choice((1, 1, 2)))]
+        flags[name] = ",".join(drawn) if name in listed else drawn[0]
     return binary, flags
 
 
