@@ -8,6 +8,7 @@ As a program it is the reader, or a binary with little left of one thing once al
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import os
@@ -194,7 +195,8 @@ def _deprived(what: str, binary: str, workdir: Path, chooser: random.Random, sha
     # Root may read everything, but for a process without that right.
     less = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
     done = subprocess.run([*less, *command], **shared)
-    path.chmod(mode)
+    with contextlib.suppress(FileNotFoundError):  # the run went on, and has newer ones
+        path.chmod(mode)
     return path.relative_to(workdir), done
 
 
