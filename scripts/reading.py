@@ -118,6 +118,7 @@ def beside_a_living_run(rounds: int, compare: Compare, root: Path, environment: 
         run = subprocess.Popen(_command(workdir, *LIVING), **shared)
         while run.poll() is None and not any(workdir.glob("checkpoints/*")):
             time.sleep(0.05)
+        shutil.copy(root / "reference" / "results.json", workdir)  # without it there would be no report to draw
         log = workdir.with_suffix(".log")
         with log.open("w") as output:
             command = [sys.executable, __file__, "read", str(workdir)]
