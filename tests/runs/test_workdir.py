@@ -60,6 +60,18 @@ def test_a_run_of_a_sweep_that_is_a_link_is_refused(tmp_path):
         workdir.claim_run_folder(opened, tmp_path / "runs" / "beta=1", Config())
 
 
+def test_a_run_of_a_sweep_is_trained_by_the_sweep_or_by_itself(tmp_path):
+    run = tmp_path / "runs" / "beta=1"
+    with workdir.open_workdir(Config(workdir=str(tmp_path))) as sweep:
+        workdir.claim_run_folder(sweep, run, Config())
+        with pytest.raises(UserError, match=r"a run of the sweep in .* which goes on"):
+            workdir.open_workdir(Config(workdir=str(run))).__enter__()
+        with workdir.existing_workdir(str(run)) as path:
+            assert path == run
+    with workdir.open_workdir(Config(workdir=str(run))), pytest.raises(UserError, match="trained by itself"):
+        workdir.claim_run_folder(sweep, run, Config())
+
+
 # ---------------------------------------------------------------- whose folder it is
 
 

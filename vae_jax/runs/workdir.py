@@ -75,6 +75,9 @@ def open_workdir(config: Any, typed: Any = None, longer: bool = False) -> Iterat
       UserError: another run holds it, it was made with other flags, or it cannot be used.
     """
     path, mirror = _places(config.workdir)
+    sweep = path.absolute().parent.parent
+    if path.absolute().parent.name == "runs" and lock.is_held(sweep):
+        raise UserError(f"--workdir={path} is a run of the sweep in {sweep}, which goes on; wait for its end")
     with contextlib.ExitStack() as held:
         processes.first_does(lambda: held.enter_context(_lock(path)))
         if not processes.is_first():
@@ -111,9 +114,11 @@ def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
     """A run of a sweep in its folder below the sweep's, whose lock holds for it.
 
     Raises:
-      UserError: it was made with other flags.
+      UserError: it was made with other flags, or is being trained by itself.
     """
     check_plain(path.parent, (), (path.name,))
+    if lock.is_held(path):
+        raise UserError(f"{path} is being trained by itself; wait for its end, or choose another --workdir")
     processes.first_does(lambda: _claim(path, config))
     return workdir._replace(path=path)
 

@@ -20,18 +20,10 @@ import jax
 import numpy as np
 
 from vae_jax.devices import processes
-from vae_jax.runtime.restore import FORMAT, checksums, newest, shapes, steps
+from vae_jax.runtime.restore import FORMAT, REASONS, checksums, newest, shapes, steps
 from vae_jax.types import UserError
 
 _OVERHEAD = 1 << 20  # what Orbax writes beside the arrays, generously
-_REASONS = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "File too large",
-    "Permission denied",
-    "Read-only file system",
-    "Too many open files",
-)
 
 
 @contextlib.contextmanager
@@ -95,7 +87,7 @@ class Checkpoints:
                 checkpointer.save(self.folder / str(step), args=args)
         except Exception as error:  # Orbax and TensorStore raise what they like for a full disk
             reason = " ".join(str(error).split())
-            known = next((known for known in _REASONS if known in reason), reason[:300])
+            known = next((known for known in REASONS if known in reason), reason[:300])
             raise self._refused(step, known) from error
         processes.first_does(self._remove_old)
 

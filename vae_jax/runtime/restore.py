@@ -21,6 +21,16 @@ from vae_jax.types import UserError
 FORMAT = 1  # of what is stored beside the arrays; a later one is refused by those who know only this
 # How an error begins that says that a file is damaged, or that a living run has removed it, on whichever process.
 _TORN, _GONE = "torn: ", "gone: "
+# What a person understands, among the words of an error.
+REASONS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "Permission denied",
+    "Read-only file system",
+    "Too many open files",
+    "Input/output error",
+)
 # TensorStore's words for bytes that are there no more or are other bytes. Every other error may pass by itself.
 _DAMAGE = ("DATA_LOSS", "OUT_OF_RANGE", "NOT_FOUND", "FAILED_PRECONDITION", "INVALID_ARGUMENT")
 
@@ -135,10 +145,11 @@ def _read(path: Path, like: Any, note: dict[str, Any]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         if not path.exists():
             raise UserError(_GONE + where) from error
-        if isinstance(error, ValueError) and reason.startswith(_DAMAGE):
+        text = " ".join(str(error).split())
+        reason = next((known for known in REASONS if known in text), text[:160] or type(error).__name__)
+        if isinstance(error, ValueError) and text.startswith(_DAMAGE):
             raise UserError(_TORN + reason) from error
         raise UserError(f"{where} cannot be read at this moment ({reason}); nothing was changed: try again") from error
 
