@@ -66,6 +66,7 @@ def comparison(rows: Rows) -> Figure:
         right.set_ylabel("RMS error per dimension")
         right.set_title("(b)", loc="left")
         right.margins(x=0.12, y=0.08)
+        figure.draw_without_rendering()
         free = room(right)
         for text, at in _shared_labels(np.array([(v["rate"].mean(), v["rmse"].mean()) for v in found.values()])):
             beside(free, at, text, distances=(4.0, 7.0, 11.0), always=True, fontsize=7)

@@ -85,6 +85,7 @@ FINDINGS = [
     ("Collapse", {"active_units": 0} | of_few(1), {}, 0, "no verdict"),
     ("Collapse", ALIVE | {"active_units": 0, "swapped_distortion": 370.0}, {}, 0, "Not collapsed"),
     ("Collapse", ALIVE | {"active_units": 3, "used_latents": 0}, {}, 1, "Collapsed"),
+    ("Collapse", {"active_units": 0, "used_latents": 9} | of_few(1), {}, 0, "Not collapsed"),
     ("Calibration", trained(None, 1.3), {}, 1, "on the test split"),
     ("Weight", {}, {}, 0, "is a bound"),
     ("Weight", {"beta": 4.0, "water_level": 0.04}, {}, 0, "beta = 4|not a bound|sigma = 0.2000 at beta = 1"),
@@ -111,6 +112,7 @@ FINDINGS = [
     ("Latents", {"second_moment": [2.5] * M, "beta": 0.0}, {}, 0, "13 of 16"),
     ("Latents", {"second_moment": [1.3] * M} | of_few(50), {}, 0, "13 of 16"),
     ("Latents", {"active_units": 1, "used_latents": 13}, {}, 0, "13 of 16 latents are used|above 0.01, it would be 1"),
+    ("Latents", {"used_latents": 9, "latents_split": "train"} | of_few(1), {}, 0, "9 of 16 latents are used on the tr"),
     ("Latents", {"active_units": M}, {}, 0, "a wider code"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 35.0}}, {}, 1, "a gap of 5.000 nats, 29% of what|verfitting"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 300.0}}, {}, 1, "more than all that the code carries"),
@@ -171,6 +173,7 @@ SILENT = [
     ("Prior", parts(7.9, 1.0, 1.1) | of_few(3)),
     ("Decoder", ALIVE | {"swapped_distortion": 70.0} | of_few(1)),
     ("Latents", of_few(1)),
+    ("Latents", {"used_latents": None}),
 ]
 
 

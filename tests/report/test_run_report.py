@@ -15,7 +15,7 @@ from helpers.made_runs import FIGURES, M, Page, all_pictures, code_pictures, con
 from experiments.papers.figures import comparison, table_lines
 from vae_jax.report import Run, load, read, write_report
 from vae_jax.report.image_grids import interpolations, reconstructions, samples, tempered, traversals
-from vae_jax.report.latent_figures import THRESHOLD, embedding
+from vae_jax.report.latent_figures import THRESHOLD, embedding, kl_per_latent
 from vae_jax.report.page import typeset
 from vae_jax.report.reliability_figure import reliability
 from vae_jax.report.training_curves import limits
@@ -235,8 +235,13 @@ def test_huge_first_values_do_not_set_the_axes():
     assert limits([(np.array([0.0]), np.array([math.nan]))]) == (0.0, 1.0)
 
 
-def test_the_threshold_of_a_linear_latent():
+def test_the_latents_that_carry_something_are_marked():
     assert pytest.approx(0.0050252, rel=1e-4) == THRESHOLD
+    burda = kl_per_latent(NOTHING)
+    numbers = results(used_latents=2, information_per_latent=[0.0] * (M - 2) + [1.5, 0.8])
+    carried = kl_per_latent(NOTHING._replace(results=numbers))
+    assert burda.png.startswith(PNG) and carried.png != burda.png
+    assert "variance of its posterior mean" in burda.caption and "whatever its scale" in carried.caption
 
 
 def test_a_comparison_puts_the_best_first_and_gives_the_spread():

@@ -129,7 +129,7 @@ def test_a_page_of_every_kind(tmp_path, name):
     assert len(page.images) == 2 and all(20 < len(image["alt"]) < 80 for image in page.images)
     assert page.text.count("seed =") == (len(rows) if len(rows) <= 24 else 0)
     assert ("as β does not vary" in page.text) == (name in ("learning_rate", "models"))
-    if name == "plain":
+    if name == "single":
         before = path.read_bytes()
         assert write_sweep_report(tmp_path).read_bytes() == before
         (tmp_path / "sweep.json").unlink()

@@ -35,8 +35,7 @@ class Room(NamedTuple):
 
 
 def room(axes) -> Room:
-    """Returns the room beside the lines and the points that have been plotted in a panel so far."""
-    axes.figure.draw_without_rendering()
+    """Returns the room beside the lines and the points in a panel of a figure that has been drawn without rendering."""
     points, paths = [np.zeros((0, 2))], []
     for line in axes.get_lines():
         path = line.get_path().transformed(line.get_transform())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, TRAIN, WIDTH, Figure, draw, label_of, level
+from vae_jax.report.figure import FAINT, TEST, TRAIN, WIDTH, Figure, draw, label_of, level
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import used_latents
 from vae_jax.report.run_files import Run
 
-# A latent is active where the variance of its posterior mean exceeds 0.01 (Burda 2016, 1509.00519). A linear
-# latent whose mean has that variance costs -log(1 - 0.01) / 2 nats.
+# What Burda's variance of 0.01 of the posterior mean (2016, 1509.00519) is worth in a linear latent of scale 1.
 THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
 _CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
@@ -23,14 +22,14 @@ def kl_per_latent(run: Run) -> Figure:
     kl = np.asarray([v or 0.0 for v in run.results.get("kl_per_latent") or []], float)
     if not kl.size:
         return Figure(name, "KL of each latent: none, because results.json does not list it.", None)
+    information = np.asarray([v or 0.0 for v in run.results.get("information_per_latent") or kl], float)
     order = np.argsort(-kl, kind="stable")
+    carried = (information if information.size == kl.size else kl)[order]
     kl, place = kl[order], np.arange(kl.size)
-    active = used_latents(run.results)
-    active = int(np.sum(kl > THRESHOLD)) if active is None else min(int(active), kl.size)
-    groups = (
-        (place < active, TRAIN, TRAIN, f"used ({active})"),
-        (place >= active, "white", FAINT, f"not used ({kl.size - active})"),
-    )
+    count = used_latents(run.results)
+    count = int(np.sum(carried > THRESHOLD)) if count is None else min(int(count), kl.size)
+    used = np.isin(place, np.argsort(-carried, kind="stable")[:count])
+    groups = ((used, TRAIN, TRAIN, f"used ({count})"), (~used, "white", FAINT, f"not used ({kl.size - count})"))
 
     def paint(figure):
         left, right = figure.subplots(1, 2)
@@ -39,9 +38,12 @@ def kl_per_latent(run: Run) -> Figure:
                 left.bar(place[mask], kl[mask], width=0.7, color=face, edgecolor=edge, linewidth=0.8, label=label)
                 height = np.maximum(kl[mask], FLOOR)
                 right.plot(place[mask], height, "o", color=edge, markerfacecolor=face, markersize=4, clip_on=False)
+        if not np.array_equal(carried, kl):
+            right.plot(place, np.maximum(carried, FLOOR), "x", color=TEST, markersize=4, clip_on=False, label="carried")
+            right.legend(loc="lower left")
         left.set(ylim=(0.0, max(1.15 * kl.max(), 0.1)), ylabel="KL (nats)")
         left.legend(loc="upper right")
-        right.set(yscale="log", ylim=(FLOOR, max(2.0 * kl.max(), 1.0)), ylabel="KL (nats, log scale)")
+        right.set(yscale="log", ylim=(FLOOR, max(2.0 * kl.max(), 1.0)), ylabel="nats (log scale)")
         level(right, THRESHOLD, "used above")
         for axes in (left, right):
             axes.set_xlim(-0.8, max(kl.size, 4) - 0.2)
@@ -49,11 +51,16 @@ def kl_per_latent(run: Run) -> Figure:
                 axes.set_xticks(place, [str(i) for i in order], rotation=90 if kl.size > 10 else 0)
             axes.set_xlabel("latent, by its KL" if kl.size <= 24 else "rank of the latent, by its KL")
 
+    judged = (
+        "A latent is used where the variance of its posterior mean is above 0.01; the dashed line is what a linear "
+        f"latent of just that variance costs, {THRESHOLD:.3f} nats."
+        if np.array_equal(carried, kl)
+        else f"A latent is used where it carries more than {THRESHOLD:.3f} nats about the example, whatever its scale "
+        "(crosses, dashed line); what it costs beyond that is the distance of its codes from the prior."
+    )
     caption = (
-        "What each latent carries on the test split, largest first, on a linear (left) and a log axis "
-        "(right). A latent is used where the variance of its posterior mean is above 0.01; the dashed line "
-        f"is what a linear latent of just that variance costs, {THRESHOLD:.3f} nats. Values below {FLOOR:g} "
-        f"nats are drawn at {FLOOR:g}."
+        "What each latent costs on the test split, its KL, largest first, on a linear (left) and a log axis (right). "
+        f"{judged} Values below {FLOOR:g} nats are drawn at {FLOOR:g}."
     )
     return Figure(name, caption, draw(paint, height=2.6))
 
@@ -121,6 +128,7 @@ def embedding(run: Run) -> Figure:
             if i % columns == 0:
                 axes.set_ylabel(shown[1])
         if not several and panels[0][0] is not None:
+            figure.draw_without_rendering()
             _name_classes(grid[0], points, panels[0][0])
 
     colour = ""

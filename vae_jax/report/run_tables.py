@@ -26,7 +26,7 @@ _MEASURED = (
     ("psnr", "PSNR", "dB; of E[x|z], the mean over images"),
     ("ssim", "SSIM", "structural similarity of E[x|z], 1 is identical"),
     ("calibration", "Calibration", "SSE / (D sigma^2); 1 where the noise assumed is the error made"),
-    ("used_latents", "Used latents", "of {latent_dim}; what they carry stands above their noise"),
+    ("used_latents", "Used latents", "of {latent_dim}; each carries more than 0.005 nats, whatever its scale"),
     ("active_units", "Active latents", "of {latent_dim}; the variance of the posterior mean is above 0.01"),
 )
 _GIVEN = (
@@ -37,9 +37,9 @@ _GIVEN = (
     ("lambda_max", "Largest eigenvalue", "of the data's covariance; above it, s collapses the code"),
 )
 _ELSEWHERE = (
-    "kl_per_latent second_moment iw_samples latent_dim data_dim predicted_active swapped_distortion "
-    "examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped train warnings headline protocol "
-    "seconds step"
+    "kl_per_latent second_moment information_per_latent latents_split latents_rows iw_samples latent_dim data_dim "
+    "predicted_active swapped_distortion examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped "
+    "train warnings headline protocol seconds step"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())

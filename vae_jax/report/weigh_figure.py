@@ -78,6 +78,7 @@ def _frontier(axes, answer, marked, styles) -> None:
     ]
     for row in decades:
         axes.plot(row["rms"], row["rate"], color=FAINT, marker="|", markersize=7, linewidth=0)
+    axes.figure.draw_without_rendering()
     free = room(axes)
     for row in decades:
         beside(free, (row["rms"], row["rate"]), f"s = {row['water_level']:g}", fontsize=8, color="#555555")

@@ -38,15 +38,16 @@ def is_collapsed(results: Numbers) -> bool:
     rate, swapped, distortion = (results.get(k) for k in ("rate", "swapped_distortion", "distortion"))
     if rate is not None and rate < COLLAPSED_RATE:
         return True
-    worth = None if None in (swapped, distortion) else swapped - distortion
     few = (examples_of(results) or FEW) < FEW
-    return used_latents(results) == 0 and not few and (worth is None or worth < COLLAPSED_RATE)
+    worth = 0.0 if few or None in (swapped, distortion) else swapped - distortion
+    return used_latents(results) == 0 and worth < COLLAPSED_RATE
 
 
 def used_latents(results: Numbers) -> int | None:
-    """Returns the number of latents that carry something; Burda's count where that is all there is."""
-    used = results.get("used_latents")
-    return results.get("active_units") if used is None else used
+    """Returns how many latents carry something; of a run that did not measure it Burda's count, but not of few rows."""
+    if "used_latents" in results:
+        return results["used_latents"]
+    return None if (examples_of(results) or FEW) < FEW else results.get("active_units")
 
 
 def examples_of(results: Numbers) -> int | None:

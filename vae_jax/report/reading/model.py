@@ -56,14 +56,14 @@ def latents(
     objective="elbo",
     weighting=None,
     beta=1.0,
-    examples=FEW,
+    examples=None,
+    latents_split="test",
     trend=None,
-) -> Finding | None:
+) -> Finding:
     """Tells how many latents are used, how many a linear model would use, and whether their scale has settled."""
-    if examples < FEW:
-        return None
     linear = f"; a linear model would use {predicted_active}" if predicted_active is not None else ""
-    text = f"{used} of {latent_dim} latents are used{linear}."
+    where = " on the training split, as the test split is small" if latents_split == "train" else ""
+    text = f"{used} of {latent_dim} latents are used{where}{linear}."
     if active_units is not None and used != active_units:
         text += f" By the variance of their posterior means alone, above 0.01, it would be {active_units}."
     falls = bool(trend) and trend.direction == "falls"
@@ -71,7 +71,7 @@ def latents(
         text += " All are: a wider code may carry more."
     # Only a plain weight leaves the scale of the code free to settle at 1, and only one that charges for it.
     plain = objective == "elbo" and weighting != "free_bits" and beta > 0
-    slack = max(MOMENT, 3.0 * math.sqrt(2.0 / examples)) if examples > FEW else MOMENT
+    slack = max(MOMENT, 3.0 * math.sqrt(2.0 / examples)) if examples else MOMENT
     off = [(abs(m - 1.0), i, m) for i, m in enumerate(second_moment) if m is not None and abs(m - 1.0) > slack]
     unsettled = plain and bool(off) and not collapsed
     if unsettled:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from vae_jax.report.formatting import number, program, setting
-from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
+from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding
 
 CALIBRATED, NEARLY = 0.02, 0.05  # how far SSE / (D sigma^2) may be from 1
 WORSE = 1.1  # from this multiple of the training ratio on, the test ratio tells of overfitting
@@ -31,7 +31,7 @@ _FAILURE = (
 )
 
 
-def collapse(rate, numbers, collapsed, water_level=None, lambda_max=None, examples=FEW) -> Finding | None:
+def collapse(rate, numbers, collapsed, water_level=None, lambda_max=None) -> Finding:
     """Tells whether the code is used at all, and if not, whether the weight or the optimiser is to blame."""
     level = (
         f"the water level beta sigma^2 is {number(water_level)}, the largest eigenvalue of the data's covariance "
@@ -39,10 +39,11 @@ def collapse(rate, numbers, collapsed, water_level=None, lambda_max=None, exampl
     )
     if not collapsed:
         known = f" ({level})" if None not in (water_level, lambda_max) else ""
-        few = examples < FEW
         text = f"the code carries {number(rate)} nats per example{known}"
-        so_few = f"With so few test examples no verdict: {text}."
-        return Finding("Collapse", False, so_few if few else f"Not collapsed: {text}.")
+        known = numbers["used"] is not None
+        return Finding(
+            "Collapse", False, f"Not collapsed: {text}." if known else f"Of so few examples no verdict: {text}."
+        )
     start = f"the code carries {number(rate)} nats per example."
     if rate >= COLLAPSED_RATE:
         start = f"{number(rate)} nats per example are paid, and no latent depends on the input."

@@ -87,7 +87,7 @@ def _describe(onset: Onset, predicted: float | None, flag: str) -> tuple[str, bo
     else:
         text = (
             f"the code lives up to {flag} = {setting(onset.low)} and is collapsed on every seed from "
-            f"{setting(onset.high)} on (a rate below {COLLAPSED_RATE:g} nats, or no active latent)"
+            f"{setting(onset.high)} on (a rate below {COLLAPSED_RATE:g} nats, or no latent that is used)"
         )
         agree, ratio = agrees(onset, predicted) or (None, None)
         if agree is not None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of, legend_above, letters
-from vae_jax.report.formatting import number, setting
+from vae_jax.report.formatting import nats, number, setting
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import is_collapsed
 from vae_jax.report.sweep.grouping import Setting, Sweep
@@ -61,6 +61,7 @@ def frontier(sweep: Sweep) -> Figure:
         caption = "The frontier: not drawn, because no run came to its end with finite numbers."
         return Figure("frontier.png", caption, None)
     lines, marked = lines_of(sweep.groups(levels=True)), calibrated(sweep)
+    top = max(s.mean("common_elbo") for s in sweep.settings if s.done)
 
     def paint(figure):
         panels = figure.subplots(1, 2, sharey=True)
@@ -78,12 +79,11 @@ def frontier(sweep: Sweep) -> Figure:
         panels[0].set_xlabel("distortion at the recalibrated σ (nats)" if sweep.gaussian else "distortion (nats)")
         panels[0].set_ylabel("rate (nats)")
         panels[1].set_xlabel("RMS error per dimension")
-        top = max(s.mean("common_elbo") for s in sweep.settings if s.done)
         levels = _elbo_axis(panels[0], top)
-        panels[0].plot([], [], "--", color=FAINT, linewidth=0.8, label=f"ELBO = {top:.1f}".replace("-", "−"))
         letters(panels)
         legend_above(figure, panels)
         longest = max(lines, key=lambda line: np.ptp([0.0, *(s.mean("rate") for s in line.group.having("rate"))]))
+        figure.draw_without_rendering()
         for axes, key in zip(panels, KEYS):
             _write_values(room(axes), longest, key, marked)
         # Drawn last, as they take no room: a value may stand on one of them.
@@ -91,7 +91,7 @@ def frontier(sweep: Sweep) -> Figure:
             width = 0.8 if level == top else 0.5
             panels[0].axline((-level, 0.0), slope=-1.0, color=FAINT, linestyle=style, linewidth=width, zorder=0)
 
-    return Figure("frontier.png", _caption(sweep, lines, marked), draw(paint, height=3.6))
+    return Figure("frontier.png", _caption(sweep, lines, marked, top), draw(paint, height=3.6))
 
 
 def _theory(sweep: Sweep, key: str) -> list[Theory]:
@@ -195,7 +195,7 @@ def _elbo_axis(axes, top: float) -> list[float]:
     return [tick for tick in ticks if tick < top]  # the lines of the largest leave the panel at its left
 
 
-def _caption(sweep: Sweep, lines, marked) -> str:
+def _caption(sweep: Sweep, lines, marked, top: float) -> str:
     line = lines[0]
     what = {"beta": "beta", "water_level": "the water level s = beta sigma^2"}.get(
         line.group.along, f"--{line.group.along}"
@@ -206,7 +206,7 @@ def _caption(sweep: Sweep, lines, marked) -> str:
     parts = [
         "The rate-distortion frontier of the sweep: (a) rate against distortion on the test split, nats per example"
         + (", at the sigma of the training error, so that runs of any sigma compare" if sweep.gaussian else "")
-        + "; the straight lines have equal ELBO at beta = 1, and the dashed one runs through the best setting.",
+        + f"; the straight lines have equal ELBO at beta = 1, the dashed one that of the best setting, {nats(top)}.",
         "(b) Rate against the error of one dimension.",
         f"{marks}; faint dots are single seeds, hollow ones runs that were stopped early.",
     ]
