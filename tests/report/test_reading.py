@@ -87,6 +87,7 @@ FINDINGS = [
     ("Collapse", ALIVE | {"active_units": 3, "used_latents": 0}, {}, 1, "Collapsed"),
     ("Collapse", {"active_units": 0, "used_latents": 9} | of_few(1), {}, 0, "Not collapsed"),
     ("Calibration", trained(None, 1.3), {}, 1, "on the test split"),
+    ("Calibration", trained(1.0, 12358.0) | of_few(1), {}, 0, "Calibrated: SSE / (D sigma^2) is 1.000 on the training"),
     ("Weight", {}, {}, 0, "is a bound"),
     ("Weight", {"beta": 4.0, "water_level": 0.04}, {}, 0, "beta = 4|not a bound|sigma = 0.2000 at beta = 1"),
     ("Weight", {}, {"weighting": "free_bits"}, 0, "free bits"),
@@ -119,6 +120,14 @@ FINDINGS = [
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 300.0}} | of_few(3), {}, 0, "no verdict"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 31.0}}, {}, 0, "a gap of 1.000"),
     ("Generalisation", {"elbo": 30.0, "train": {"elbo": 33.0}}, {}, 0, "some overfitting"),
+    ("Generalisation", {"elbo": 30.0, "train": {"elbo": 60.0}, "unknown_words": 9}, {}, 0, "the 9 words of the test"),
+    (
+        "Words",
+        {"perplexity": 18.0, "unknown_words": 9, "perplexity_known": 8.7},
+        {},
+        0,
+        "18.00 per|it is at most 8.700",
+    ),
     ("Posterior", {}, {}, 0, "1.310 nats below the negative ELBO"),
     ("Posterior", {"elbo": -100.0, "iw_nll": 110.0}, {}, 1, "looser"),
     ("Units", {"bits_per_dim": 3.2}, {}, 0, "no code length"),
@@ -171,6 +180,7 @@ SILENT = [
     ("Decoder", ALIVE | {"swapped_distortion": 70.05, "active_units": 0}),
     ("Intervals", {"reliability": {"skipped": "no density"}}),
     ("Prior", parts(7.9, 1.0, 1.1) | of_few(3)),
+    ("Intervals", coverage(0.82) | of_few(1)),
     ("Decoder", ALIVE | {"swapped_distortion": 70.0} | of_few(1)),
     ("Latents", of_few(1)),
     ("Latents", {"used_latents": None}),
@@ -192,7 +202,8 @@ OVER_TIME = [
     ("Collapse", DEAD | {"water_level": 0.01}, FLAT, 1, "failure of optimisation", "train on"),
     ("Decoder", ALIVE | {"swapped_distortion": 71.0}, RISING, 0, "so far|train on", "Weaken"),
     ("Decoder", ALIVE | {"swapped_distortion": 71.0}, FALLING, 1, "Weaken the decoder", "train on"),
-    ("Calibration", trained(0.16, 0.17), FALLING, 1, "give it a higher learning rate", "train longer"),
+    ("Calibration", trained(0.16, 0.17), FALLING, 1, "Not calibrated", "train longer"),
+    ("Calibration", trained(0.9, 985.0), FALLING, 1, "too noisy) for the training split. Unseen data", "learned sigma"),
     ("Latents", {"second_moment": [1.5] * M}, FALLING, 1, "do not trust samples", "train longer"),
     ("Latents", {"active_units": M}, FALLING, 0, "16 of 16", "a wider code"),
     ("Prior", parts(6.0, 2.9, 1.1), FALLING, 1, "A heavier weight or", "longer training"),
@@ -255,10 +266,16 @@ def test_no_sentence_contradicts_another(name):
             assert "train on before reading more" in text and "failure" not in text, text
 
 
+def test_of_equal_examples_nothing_is_said_but_that():
+    findings = read(results(**SITUATIONS["one example"][0] | {"lambda_max": 0.0, "used_latents": 0}), config())
+    assert [f.topic for f in findings] == ["Collapse"] and "all equal" in findings[0].text
+
+
 def test_collapse_is_judged_by_what_is_carried():
     assert is_collapsed({"rate": 8.8, "active_units": 0})
     assert not is_collapsed({"rate": 8.8, "active_units": 0, "distortion": 1.0, "swapped_distortion": 371.0})
     assert not is_collapsed({"rate": 8.8, "active_units": 0, "used_latents": 9})
+    assert is_collapsed({"rate": 27.9, "used_latents": 0, "distortion": 146.0, "swapped_distortion": 179.0})
     assert not is_collapsed({"rate": 8.8, "active_units": 0} | of_few(1)) and is_collapsed({"rate": 0.05} | of_few(1))
 
 

@@ -189,8 +189,9 @@ def test_nothing_is_drawn_across_the_columns_of_a_table_and_no_mean_of_categorie
         assert drawn.png.startswith(PNG) and ("3 columns of categories are left out" in drawn.caption) == bool(flags)
         for figure in (samples, *CODE[:3]):
             assert figure(run).png is None and "columns of a table make no picture" in figure(run).caption
-    names = NOTHING._replace(pictures=pictures, config=config(likelihood="columns", columns="bernoulli:13"))
-    assert reconstructions(names).png is None and "no column" in reconstructions(names).caption
+    for columns in ("bernoulli:13", "categorical(3):13", "of a damaged file", 3):
+        names = NOTHING._replace(pictures=pictures, config=config(likelihood="columns", columns=columns))
+        assert reconstructions(names).png is None and "no column" in reconstructions(names).caption
 
 
 def test_figures_of_the_code_that_cannot_be_drawn():

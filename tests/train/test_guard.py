@@ -179,9 +179,11 @@ def test_ten_in_a_row_end_the_run_whatever_follows(lost_from):
     after, metrics = run(run(state, 3)[0], 20)  # nine are not too many
     assert not same(before, after) and int(after.skipped.in_a_row) == 0 and int(after.skipped.total) == 9
     check_finite(3, metrics)
-    with pytest.raises(Diverged, match="the 4 updates from step 3 on were skipped") as caught:
+    with pytest.raises(Diverged, match=r"the 4 updates from step 3 on were skipped.*Lower --learning_rate") as caught:
         check_finite(3, metrics, limit=4)
     assert caught.value.step == 3
+    with pytest.raises(Diverged, match="No learning rate helps a first step: scale the data"):
+        check_finite(0, metrics, limit=4)
 
 
 def run_fit(state, run, every, num_steps=40):

@@ -81,7 +81,11 @@ def check(
             "bound; --likelihood=bernoulli is the likelihood for 0/1 pixels"
         )
     # Of the default command, a Gaussian on bytes, the report says what its bits compare with: no warning of defaults.
-    elif pixels == "grey" and not (levels and likelihood_name == "gaussian") and (count := levels or ranges.steps(dataset)):
+    elif (
+        pixels == "grey"
+        and not (levels and likelihood_name == "gaussian")
+        and (count := levels or ranges.steps(dataset))
+    ):
         what = f"{count} grey levels" if levels else f"the {count} values that the data take"
         how = "--pixels=dequantised makes it a bound" if levels else "store them as uint8 for one that does"
         warnings.append(f"{family} is a density evaluated at {what}: its bits_per_dim bounds nothing discrete; {how}")

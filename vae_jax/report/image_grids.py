@@ -10,15 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vae_jax.report.figure import DPI, FAINT, TEST, TRAIN, WIDTH, Figure, draw
+from vae_jax.report.figure import DPI, TEST, TRAIN, WIDTH, Figure, draw
+from vae_jax.report.row_figures import against, lines
 from vae_jax.report.run_files import Run
 
 COLUMNS = 10
 LABEL = 0.62  # inches left of a row for its label
 GAP = 6  # pixels of the figure between pictures
-PANELS = 6  # of signals, or of a table's columns
 ALIKE = 0.5  # the mean correlation of neighbouring columns from which on rows are signals
-_COUNTED = ("categorical", "bernoulli")  # families whose values are names: a mean of them is of no use
 
 
 def reconstructions(run: Run) -> Figure:
@@ -28,10 +27,10 @@ def reconstructions(run: Run) -> Figure:
     kind = _kind(run, outputs)
     if kind == "signals":
         styles = ({"color": TRAIN, "label": "input"}, {"color": TEST, "label": "reconstruction", "linestyle": "--"})
-        png = _lines([list(zip(pair, styles)) for pair in zip(inputs, outputs)])
+        png = lines([list(zip(pair, styles)) for pair in zip(inputs, outputs)])
         return Figure(name, f"{what}: rows of the test split (solid) and E[x|z] (dashed).", png)
     if kind == "table":
-        return _against(name, what, inputs, outputs, _numeric(run, inputs.shape[1]))
+        return against(name, what, inputs, outputs, run.config.get("columns"))
     if kind != "pictures":
         return Figure(name, f"{what}: {kind}.", None)
     columns = min(COLUMNS, len(inputs))
@@ -104,7 +103,7 @@ def _groups(run: Run, name: str, caption: str, values, labels: Sequence[str] = (
 
     shades = LinearSegmentedColormap.from_list("from first to last", [TRAIN, "#cccccc", TEST])
     styles = [{"color": shades(t), "linewidth": 0.8} for t in np.linspace(0.0, 1.0, len(values[0]))]
-    png = _lines([list(zip(group, styles)) for group in values], [label.replace("\n", ", ") for label in labels])
+    png = lines([list(zip(group, styles)) for group in values], [label.replace("\n", ", ") for label in labels])
     more = " Lines go from blue (first) to orange (last)." if len(styles) > 1 else ""
     return Figure(name, f"{caption}{more}", png)
 
@@ -129,17 +128,6 @@ def _kind(run: Run, x) -> str:
     centred = rows - rows.mean(axis=0)
     scaled = centred / np.maximum(np.sqrt(np.mean(centred**2, axis=0)), 1e-30)
     return "signals" if np.mean(scaled[:, 1:] * scaled[:, :-1]) >= ALIKE else "table"
-
-
-def _numeric(run: Run, count: int) -> list[int]:
-    """Returns the columns of a table whose family is of numbers; all ``count`` of one without ``--columns``."""
-    columns, start = [], 0
-    for block in str(run.config.get("columns") or f":{count}").split(","):
-        family, _, length = block.rpartition(":")
-        stop = start + int(length)
-        columns += [] if family.strip().startswith(_COUNTED) else list(range(start, min(stop, count)))
-        start = stop
-    return columns
 
 
 def _cells(images, width: int) -> np.ndarray:
@@ -182,56 +170,3 @@ def grid(rows, labels, wide_rows=(), wide_columns=()) -> bytes:
             figure.text((margin - 10) / width, middle, label, ha="right", va="center")
 
     return draw(paint, height / DPI, width / DPI, layout=None)
-
-
-def _panels(figure, count: int, **shared):
-    """Returns ``count`` panels, at most three in a row."""
-    columns = min(3, count)
-    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).ravel()
-    for empty in axes[count:]:
-        empty.set_axis_off()
-    return axes[:count]
-
-
-def _lines(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[str] = ()) -> bytes:
-    """Signals as lines, in up to six panels: of each panel its rows ``[f]`` with a style."""
-    panels = panels[:PANELS]
-
-    def paint(figure):
-        from matplotlib.ticker import MaxNLocator
-
-        grid_ = _panels(figure, len(panels), sharex=True, sharey=True)
-        for i, (axes, rows) in enumerate(zip(grid_, panels)):
-            for row, style in rows:
-                axes.plot(np.arange(len(row)), row, **style)
-            axes.set_title(titles[i] if titles else "", fontsize=8.5)
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        figure.supxlabel("place in the row", fontsize=9)
-        figure.supylabel("value", fontsize=9)
-        handles, labels = grid_[0].get_legend_handles_labels()
-        if labels:
-            figure.legend(handles, labels, loc="outside upper center", ncols=2)
-
-    return draw(paint, height=3.4)
-
-
-def _against(name: str, what: str, inputs, outputs, columns: Sequence[int]) -> Figure:
-    """Draws E[x|z] against x for columns of a table, a panel each."""
-    shown = [c for c in columns if np.isfinite(inputs[:, c]).any()][:PANELS]
-    if not shown:
-        return Figure(name, f"{what}: not drawn, because no column of the table holds numbers.", None)
-
-    def paint(figure):
-        for axes, column in zip(_panels(figure, len(shown)), shown):
-            axes.axline((inputs[0, column], inputs[0, column]), slope=1.0, color=FAINT, linewidth=0.8)
-            axes.plot(inputs[:, column], outputs[:, column], "o", color=TRAIN, markersize=3, alpha=0.7)
-            axes.set_title(f"column {column + 1}", fontsize=8.5)
-            axes.margins(0.1)
-        figure.supxlabel("x", fontsize=9)
-        figure.supylabel("E[x|z]", fontsize=9)
-
-    rest = f" (the first {len(shown)} of {len(columns)})" if len(columns) > len(shown) else ""
-    left = len(inputs[0]) - len(columns)
-    names = f" {left} columns of categories are left out: their codes have no mean." if left else ""
-    caption = f"{what}: E[x|z] against x, test rows, for each column of numbers{rest}; the line: equal.{names}"
-    return Figure(name, caption, draw(paint, height=2.0 + 1.7 * (len(shown) > 3)))

@@ -92,10 +92,12 @@ def check_finite(first: int, metrics: dict[str, np.ndarray], limit: int = MAX_SK
     if np.any(too_many):
         at = int(np.argmax(too_many))
         count = int(metrics["skipped_in_a_row"][at])
+        remedy = "Lower --learning_rate, set --clip_norm, or start with a larger --sigma"
+        if first + at - count + 1 == 0:
+            remedy = "No learning rate helps a first step: scale the data to about 1, or start with a larger --sigma"
         raise Diverged(
             f"training diverged: the {count} updates from step {first + at - count + 1} on were skipped, because the "
             f"loss (at last {metrics['loss'][at]:.6g}) or the gradient's norm ({metrics['grad_norm'][at]:.6g}) is not "
-            "finite; the last good checkpoint is kept. Lower --learning_rate, set --clip_norm, or start with a larger "
-            "--sigma, in a new --workdir",
+            f"finite; the last good checkpoint is kept. {remedy}, in a new --workdir",
             first + at - count + 1,
         )

@@ -55,11 +55,11 @@ def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, trend
     return Finding("Decoder", True, f"Ignores most of z: {text} Weaken the decoder, or warm the weight up.")
 
 
-def dispersion(reliability, calibration=None, train_calibration=None) -> Finding | None:
+def dispersion(reliability, calibration=None, train_calibration=None, examples=FEW) -> Finding | None:
     """Tells whether the decoder's intervals are too wide or too narrow for unseen data."""
     shares = zip(reliability.get("levels") or [], reliability.get("coverage") or [])
     share = next((c for level, c in shares if abs(level - LEVEL) < 1e-6), None)
-    if reliability.get("skipped") or share is None:
+    if reliability.get("skipped") or share is None or examples < FEW:
         return None
     text = f"the {100 * LEVEL:g}% intervals of p(x|z) hold {number(100.0 * share, 3)}% of the test values"
     if abs(share - LEVEL) <= OFF:

@@ -33,14 +33,14 @@ def as_lines(findings: Iterable[Finding]) -> list[str]:
 def is_collapsed(results: Numbers) -> bool:
     """Tells whether the code carries nothing: a rate below ``COLLAPSED_RATE``, or no latent that is used.
 
-    No latent is used where none is counted and the code of another example would serve as well.
+    Where only Burda's count says so, which calls unused what is read at a small scale, the code of another example
+    must serve as well.
     """
     rate, swapped, distortion = (results.get(k) for k in ("rate", "swapped_distortion", "distortion"))
     if rate is not None and rate < COLLAPSED_RATE:
         return True
-    few = (examples_of(results) or FEW) < FEW
-    worth = 0.0 if few or None in (swapped, distortion) else swapped - distortion
-    return used_latents(results) == 0 and worth < COLLAPSED_RATE
+    known = None not in (swapped, distortion) and "used_latents" not in results
+    return used_latents(results) == 0 and not (known and swapped - distortion >= COLLAPSED_RATE)
 
 
 def used_latents(results: Numbers) -> int | None:

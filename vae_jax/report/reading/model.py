@@ -64,7 +64,7 @@ def latents(
     linear = f"; a linear model would use {predicted_active}" if predicted_active is not None else ""
     where = " on the training split, as the test split is small" if latents_split == "train" else ""
     text = f"{used} of {latent_dim} latents are used{where}{linear}."
-    if active_units is not None and used != active_units:
+    if active_units is not None and used != active_units and latents_split == "test":
         text += f" By the variance of their posterior means alone, above 0.01, it would be {active_units}."
     falls = bool(trend) and trend.direction == "falls"
     if used == latent_dim and not falls:
@@ -78,13 +78,13 @@ def latents(
         _, i, m = max(off)
         advice = "do not trust" if falls else "train longer before trusting"
         text += (
-            f" The scale of {len(off)} of all has not settled: E[mu^2 + tau^2] is 1 at any optimum and {number(m)} "
-            f"in latent {i}; {advice} samples from the prior."
+            f" The scale of {len(off)} of {latent_dim} has not settled: E[mu^2 + tau^2] is 1 at any optimum and "
+            f"{number(m)} in latent {i}; {advice} samples from the prior."
         )
     return Finding("Latents", unsettled, text)
 
 
-def generalisation(elbo, rate, train_elbo, examples=FEW, trend=None) -> Finding | None:
+def generalisation(elbo, rate, train_elbo, examples=FEW, unknown_words=0, trend=None) -> Finding:
     """Reports the gap between the training and the test ELBO, measured against the rate."""
     gap, direction = train_elbo - elbo, trend.direction if trend else None
     text = (
@@ -99,6 +99,9 @@ def generalisation(elbo, rate, train_elbo, examples=FEW, trend=None) -> Finding 
         share = ", more than all that the code carries" if gap > rate else share
     if gap > max(1.0, 0.1 * rate) and direction == "rises":
         return Finding("Generalisation", False, f"{text}{share}; the test ELBO still rises, so training helps both.")
+    if gap > max(1.0, 0.25 * rate) and unknown_words and direction != "falls":
+        text += f"{share}; part of it is the {unknown_words} words of the test text that training never saw."
+        return Finding("Generalisation", False, text)
     if gap > max(1.0, 0.25 * rate):
         text += f"{share}: overfitting. "
         if direction == "falls":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from vae_jax.report.formatting import number, program, setting
-from vae_jax.report.reading.finding import COLLAPSED_RATE, Finding
+from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
 
 CALIBRATED, NEARLY = 0.02, 0.05  # how far SSE / (D sigma^2) may be from 1
 WORSE = 1.1  # from this multiple of the training ratio on, the test ratio tells of overfitting
@@ -119,14 +119,21 @@ def weight(unfinished, beta=None, water_level=None, weighting=None) -> Finding |
 
 
 def calibration(
-    numbers, calibration=None, train_calibration=None, sigma=None, precision=None, min_sigma=0.0, trend=None
+    numbers,
+    calibration=None,
+    train_calibration=None,
+    sigma=None,
+    precision=None,
+    min_sigma=0.0,
+    examples=FEW,
+    trend=None,
 ) -> Finding | None:
     """Tells whether the noise that the decoder assumes is the error it makes."""
     ratio, split = (calibration, "test") if train_calibration is None else (train_calibration, "training")
     if not ratio:
         return None
     off, both = abs(ratio - 1.0), None not in (calibration, train_calibration)
-    overfit = both and calibration > WORSE * ratio
+    overfit = both and examples >= FEW and calibration > WORSE * ratio
     text = f"SSE / (D sigma^2) is {number(ratio)} on the {split} split"
     if both:
         text += f" and {number(calibration)} on the test split"
@@ -138,7 +145,7 @@ def calibration(
         text = f"Nearly calibrated: {text}, where 1 is calibrated."
     else:
         word = "too small (the model is overconfident)" if ratio > 1 else "too big (its samples of x are too noisy)"
-        text = f"Not calibrated: {text}; the noise assumed is {word}."
+        text = f"Not calibrated: {text}; the noise assumed is {word}{' for the training split' if overfit else ''}."
         if precision in (None, "fixed") and sigma:
             text += _would_be_calibrated(numbers, ratio, sigma)
         elif precision != "fixed" and sigma and ratio < 1 and sigma <= AT_BOUND * min_sigma:
@@ -146,9 +153,8 @@ def calibration(
                 f" Sigma cannot follow the error below --min_sigma={setting(min_sigma)}: scale the data to a spread "
                 "of about 1, or lower that bound."
             )
-        elif precision != "fixed":
-            longer = "" if trend and trend.direction == "falls" else "train longer, or "
-            text += f" A learned sigma ends at 1: {longer}give it a higher learning rate."
+        elif precision != "fixed" and not (trend and trend.direction == "falls"):
+            text += " A learned sigma ends at 1: train longer, or give it a higher learning rate."
         text += " Unseen data is reconstructed worse." if overfit else ""
     return Finding("Calibration", off > NEARLY or overfit, text)
 

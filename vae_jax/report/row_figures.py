@@ -1,0 +1,77 @@
+"""Figures of rows: signals as lines, the columns of a table each in a panel of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from vae_jax.report.figure import FAINT, TRAIN, Figure, draw
+
+PANELS = 6
+_COUNTED = ("categorical", "bernoulli")  # families whose values are names: a mean of them is of no use
+
+
+def _panels(figure, count: int, **shared):
+    """Returns ``count`` panels, at most three in a row."""
+    columns = min(3, count)
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).ravel()
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return axes[:count]
+
+
+def lines(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[str] = ()) -> bytes:
+    """Signals as lines, in up to six panels: of each panel its rows ``[f]`` with a style."""
+    panels = panels[:PANELS]
+
+    def paint(figure):
+        from matplotlib.ticker import MaxNLocator
+
+        grid_ = _panels(figure, len(panels), sharex=True, sharey=True)
+        for i, (axes, rows) in enumerate(zip(grid_, panels)):
+            for row, style in rows:
+                axes.plot(np.arange(len(row)), row, **style)
+            axes.set_title(titles[i] if titles else "", fontsize=8.5)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        figure.supxlabel("place in the row", fontsize=9)
+        figure.supylabel("value", fontsize=9)
+        handles, labels = grid_[0].get_legend_handles_labels()
+        if labels:
+            figure.legend(handles, labels, loc="outside upper center", ncols=2)
+
+    return draw(paint, height=3.4)
+
+
+def against(name: str, what: str, inputs, outputs, families: str | None) -> Figure:
+    """Draws E[x|z] against x for the columns of a table whose family, in ``--columns``, is of numbers; a panel each."""
+    columns = _numeric(families, inputs.shape[1])
+    shown = [c for c in columns if np.isfinite(inputs[:, c]).any()][:PANELS]
+    if not shown:
+        return Figure(name, f"{what}: not drawn, because no column of the table holds numbers.", None)
+
+    def paint(figure):
+        for axes, column in zip(_panels(figure, len(shown)), shown):
+            axes.axline((inputs[0, column], inputs[0, column]), slope=1.0, color=FAINT, linewidth=0.8)
+            axes.plot(inputs[:, column], outputs[:, column], "o", color=TRAIN, markersize=3, alpha=0.7)
+            axes.set_title(f"column {column + 1}", fontsize=8.5)
+            axes.margins(0.1)
+        figure.supxlabel("x", fontsize=9)
+        figure.supylabel("E[x|z]", fontsize=9)
+
+    rest = f" (the first {len(shown)} of {len(columns)})" if len(columns) > len(shown) else ""
+    left = len(inputs[0]) - len(columns)
+    names = f" {left} columns of categories are left out: their codes have no mean." if left else ""
+    caption = f"{what}: E[x|z] against x, test rows, for each column of numbers{rest}; the line: equal.{names}"
+    return Figure(name, caption, draw(paint, height=2.0 + 1.7 * (len(shown) > 3)))
+
+
+def _numeric(families: str | None, count: int) -> list[int]:
+    """Returns the columns of a table whose family is of numbers; all ``count`` of one without ``--columns``."""
+    columns, start = [], 0
+    for family, length in re.findall(r"(\w*)(?:\(\d+\))?:(\d{1,9})", str(families or f":{count}")):
+        stop = start + int(length)
+        columns += [] if family in _COUNTED else range(start, min(stop, count))
+        start = stop
+    return columns
