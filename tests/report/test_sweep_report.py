@@ -193,8 +193,24 @@ def test_files_that_are_missing_or_broken(tmp_path):
     (tmp_path / "sweep.json").unlink()
     rows, about, *_ = load_sweep(tmp_path)
     assert (
-        rows[0]["rate"] == 7.0 and len(rows) == 2 and about == {"workdir": str(tmp_path)}
+        rows[0]["rate"] == 7.0 and len(rows) == 2 and about == {"reference": [], "workdir": str(tmp_path)}
     )  # the later line of a run counts
+
+
+BROKEN = [
+    {"frontier": {"rms": [1.0, 0.0], "rate": [1.0], "water_level": []}},
+    {"frontier": {"rms": [0.0], "rate": [1.0], "water_level": [1.0]}, "calibrated": {"rms": None}},
+    {},
+    None,
+]
+
+
+@pytest.mark.parametrize("lost", [("beta_norm",), ("data_dim", "lambda_max"), ("mse", "active_units"), ("train",)])
+def test_numbers_that_are_lost_are_not_drawn(tmp_path, lost):
+    rows = [{k: v for k, v in row.items() if k not in lost} for row in grid([1.0, 30.0], 1)]
+    reference = [{**theory(), **BROKEN[0]}, *BROKEN[1:], theory()]
+    write_sweep_report(write(tmp_path, rows, summary(rows, reference=reference)))
+    assert all((tmp_path / name).exists() for name in ("frontier.png", "beta_profile.png"))
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser: VAE_JAX_BROWSER is not set")

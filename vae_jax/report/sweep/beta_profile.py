@@ -98,7 +98,7 @@ def _draw(axes, line: Line, key: str, axis: Axis, **style) -> None:
 def _onset(sweep: Sweep, line: Line, axis: Axis) -> float | None:
     """Tells where on the axis the linear theory closes the last latent; None where it does not say, or for a cloud."""
     rows = line.group.done
-    if not line.valued or axis.flag not in ("beta_norm", "sigma"):
+    if not line.valued or axis.words or axis.flag not in ("beta_norm", "sigma"):
         return None
     onset = predicted_collapse(sweep.summary, rows, axis.flag.removesuffix("_norm"))
     if onset and axis.flag == "beta_norm":
@@ -118,7 +118,7 @@ def _theory(sweep: Sweep, line: Line, axis: Axis, key: str, limits) -> tuple[np.
     entry, fixed = reference(sweep.summary, row) or {}, row.get("precision") == "fixed"
     if key not in _TERMS or axis.flag != "beta_norm" or not (sweep.gaussian and entry.get("frontier")):
         return nothing
-    if not (row.get("beta_norm") and row.get("beta")) or (fixed and not row.get("sigma")):
+    if not all(map(row.get, ("beta_norm", "beta", "data_dim"))) or (fixed and not row.get("sigma")):
         return nothing
     # Where sigma follows the error, beta at a water level s is s / error^2.
     level, nats, error = (np.asarray(entry["frontier"][k], float) for k in ("water_level", "rate", "rms"))

@@ -96,13 +96,13 @@ def frontier(sweep: Sweep) -> Figure:
 
 def _theory(sweep: Sweep, key: str) -> list[Theory]:
     """The linear Gaussian frontiers, one for each number of latents; in nats only where the runs are Gaussian too."""
-    if key != "rms" and not sweep.gaussian:
+    if key != "rms" and not (sweep.gaussian and sweep.done[0].get("data_dim")):
         return []
     # Of several entries with the same latents the first counts.
     entries = {e.get("latent_dim"): e for e in reversed(sweep.summary.get("reference") or []) if e.get("frontier")}
 
     def place(errors):
-        return np.asarray(errors, float) if key == "rms" else gaussian_distortion(errors, sweep.done[0].get("data_dim"))
+        return np.asarray(errors, float) if key == "rms" else gaussian_distortion(errors, sweep.done[0]["data_dim"])
 
     theory = []
     for latents, entry in reversed(entries.items()):

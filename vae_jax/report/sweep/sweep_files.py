@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from vae_jax.report import schema
 from vae_jax.report.sweep.grouping import Row, Sweep, arrange
@@ -40,4 +42,14 @@ def load_sweep(workdir) -> Sweep:
         raise UserError(f"{path} holds no run yet; let the sweep come to its end first")
     summary = Path(workdir) / "sweep.json"
     about = schema.checked(read_object(summary, AGAIN), schema.SWEEP, summary, AGAIN) if summary.exists() else {}
-    return arrange(rows.values(), about | {"workdir": str(workdir)})
+    theory = [_whole(entry) for entry in about.get("reference") or [] if entry]
+    return arrange(rows.values(), about | {"reference": theory, "workdir": str(workdir)})
+
+
+def _whole(entry: dict[str, Any]) -> dict[str, Any]:
+    """Returns an entry of the linear theory without what a damaged file has left of a frontier or a point."""
+    line, point = entry.get("frontier") or {}, entry.get("calibrated") or {}
+    points = list(zip_longest(*(line.get(key) or [] for key in ("water_level", "rate", "rms"))))
+    whole = points and all(None not in p and p[2] > 0.0 for p in points)
+    known = None not in (point.get("rate"), point.get("rms")) and point["rms"] > 0.0
+    return entry | {"frontier": line if whole else None, "calibrated": point if known else None}
