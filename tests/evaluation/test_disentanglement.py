@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 from conftest import golden
+from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from vae_jax.evaluation.disentanglement import SCORES, Sizes, dci, disentanglement
 from vae_jax.evaluation.disentanglement.factors import index, prepare
@@ -18,7 +20,7 @@ from vae_jax.evaluation.disentanglement.scores import (
 from vae_jax.types import UserError
 
 FACTORS = np.tile(np.indices((2, 3, 4)).reshape(3, -1).T, (50, 1))  # 1,200 rows, full factorial
-SMALL = Sizes(train=600, test=600, pairs=32, examples=1200, bins=20)
+SMALL = Sizes(train=600, test=600, pairs=32, examples=1200, bins=20, trees=15)
 GOOD = FACTORS / FACTORS.std(axis=0) + 0.1 * np.random.default_rng(1).normal(size=FACTORS.shape)
 ONES = ("beta_vae", "factor_vae", "mig", "dci_disentanglement", "dci_completeness", "dci_informativeness", "modularity")
 
@@ -41,6 +43,29 @@ def test_dci_of_known_importances():
     assert dci.concentration(table.T) == golden("0.481421110")
     assert dci.concentration(table[:2]) == pytest.approx((0.9 * 0.496742 + 0.3 * 0.081704) / 1.2, abs=1e-6)
     assert dci.concentration(np.zeros((3, 2))) == 0.0 and dci.concentration(table[:, :1]) is None
+
+
+def test_importances_are_those_of_the_reference_and_shared_by_codes_that_serve_equally_well():
+    from sklearn.ensemble import GradientBoostingClassifier
+
+    # Each factor in two codes, as the same numbers: the estimator that takes the first of two calls that complete.
+    codes, rows = np.repeat(GOOD, 2, axis=1), np.arange(1200)
+    train, test, rng = rows[:600], rows[600:], np.random.default_rng(0)
+    with threadpool_limits(1):  # or OpenMP's threads wait for each other on a busy machine
+        first, _ = dci.importances(dci.permutations, codes, FACTORS, train, test, rng)
+    assert dci.concentration(first.T) > 0.99
+    shared, _ = dci.importances(dci.impurities(15), codes, FACTORS, train, test, rng)
+    halves = shared.reshape(3, 2, 3).sum(axis=2) / shared.reshape(3, 2, 3).sum(axis=(1, 2))[:, None]
+    assert np.all((halves > 0.2) & (halves < 0.8)) and dci.concentration(shared) > 0.9
+    assert dci.concentration(shared.T) == pytest.approx(1 - math.log(2) / math.log(6), abs=0.1)
+    # On codes without ties it is the reference's formula to the bit, its constant of 1e-11 beside the importances too.
+    model = GradientBoostingClassifier(n_estimators=15, random_state=0).fit(GOOD[train], FACTORS[train, 2])
+    ours, judged = dci.importances(dci.impurities(15), GOOD, FACTORS[:, 2:], train, test, rng)
+    np.testing.assert_allclose(ours[:, 0], model.feature_importances_, atol=0.01)
+    assert judged[0] == pytest.approx(model.score(GOOD[test], FACTORS[test, 2]), abs=0.005)
+    for table in (shared, shared.T):
+        per_row = 1 - stats.entropy(table.T + 1e-11, base=table.shape[1])
+        assert dci.concentration(table) == pytest.approx(per_row @ table.sum(axis=1) / table.sum(), abs=1e-8)
 
 
 def test_mig_of_a_known_table():
@@ -85,6 +110,8 @@ def test_modularity_of_a_known_table():
     assert modularity(np.array([[1.0, 0.5, 0.0], [0.0, 2.0, 0.0]])) == pytest.approx((7 / 8 + 1) / 2)
     assert modularity(np.ones((4, 3))) == 0
     assert modularity(np.zeros((4, 3))) == 0
+    idle = np.array([[1.0, 0.0], [0.01, 0.01], [0.0, 0.0]])  # a code that hardly says anything counts, as anywhere else
+    assert modularity(idle) == pytest.approx(1 / 3)
 
 
 # ---------------------------------------------------------------- perfect codes, noise, invariances
@@ -94,7 +121,8 @@ def test_a_perfect_code():
     found = measured(FACTORS.astype(float), names=("shape", "x", "y"), subset="a toy", seed=3)
     for name in ONES:
         assert found[name] == pytest.approx(1, abs=1e-3), name
-    for part in ("a toy: 1200 examples", "shape, x, y", "20 bins", "600 points", "seed 3"):
+    parts = ["a toy: 1200 examples", "shape, x, y", "20 bins", "600 points", "seed 3", "15 rounds"]
+    for part in (*parts, "impurity importances", "ties at random", "without replacement", "all codes"):
         assert part in found["protocol"]
     assert found["left_out"] == [] and found["chance"] == pytest.approx(1 / 3) and found["active_codes"] == 3
 
@@ -175,9 +203,10 @@ def test_collapsed_codes_beside_good_ones(good):
     assert found["information"][3] == found["information"][4] == [0, 0, 0]
     assert found["importance"][3] == found["importance"][4] == [0, 0, 0]
     assert found["active_codes"] == 3
-    for name in SCORES:
-        # DCI's completeness counts the idle codes in its logarithm: log 5 in place of log 3.
-        assert found[name] == pytest.approx(good[name], abs=0.05), name
+    for name in (*SCORES, "modularity_active"):
+        # DCI's completeness counts the idle codes in its logarithm: log 5 in place of log 3. Modularity counts all 5.
+        expected = 0.6 * good[name] if name == "modularity" else good[name]
+        assert found[name] == pytest.approx(expected, abs=0.05), name
 
 
 def test_codes_that_say_nothing():
@@ -189,7 +218,8 @@ def test_codes_that_say_nothing():
 
 def test_one_code_is_one_code_and_a_constant():
     alone, padded = measured(GOOD[:, 0]), measured(np.stack([GOOD[:, 0], np.ones(1200)], axis=1))
-    assert alone == padded
+    assert alone["modularity"] == 2 * padded["modularity"]  # of one code, and of two
+    assert alone == padded | {"modularity": alone["modularity"]}
     assert alone["mig_per_factor"][0] > 0.9 and max(alone["mig_per_factor"][1:]) < 0.05
     assert all(0 <= alone[name] <= 1 for name in SCORES)
 

@@ -1,50 +1,74 @@
-"""DCI: disentanglement, completeness and informativeness, from what boosted trees rely on (Eastwood 2018)."""
+"""DCI: disentanglement, completeness and informativeness, from what boosted trees rely on (Eastwood 2018, ICLR).
+
+Two estimators of the same table of importances, whose numbers do not compare. ``impurities`` is that of Locatello 2019
+(1811.12359) and of the numbers in the literature: scikit-learn's GradientBoostingClassifier, where a code's importance
+is the share of the impurity that its splits remove. ``permutations`` is ours and 15 times as fast: histogram boosted
+trees, and the rise of their log loss when a code is shuffled. On one beta-VAE of the dSprites sub-grid D and C are 0.20
+and 0.26 by the first and 0.27 and 0.35 by the second, at accuracies of 0.61 and 0.60.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-ROUNDS, RATE = 30, 0.3  # of the boosted trees
+ROUNDS, RATE = 30, 0.3  # of ``permutations``
 
 
 def importances(
-    codes: np.ndarray, values: np.ndarray, train: np.ndarray, test: np.ndarray, rng: np.random.Generator
+    estimate: Callable, codes: np.ndarray, values: np.ndarray, train: np.ndarray, test: np.ndarray, rng
 ) -> tuple[np.ndarray, np.ndarray]:
     """Measures how much a classifier of each factor relies on each code, and how good it is.
 
-    disentanglement_lib grows 100 rounds of boosted trees of depth 3 at rate 0.1 and reads their impurities. Here it is
-    30 rounds at rate 0.3, on codes in 64 quantile bins (scikit-learn's HistGradientBoosting, many times faster). Those
-    trees keep no impurities, so the importance of a code is the rise of the log loss on the rows that they were
-    trained on when that code is shuffled. Impurities give idle codes more: on one beta-VAE of the dSprites sub-grid D
-    and C were 0.20 and 0.26 by those, 0.27 and 0.35 by these, at accuracies of 0.61 and 0.60. Compare like with like.
-
     Args:
+      estimate: ``(codes [n, m], classes [n], rng) -> (classifier, importances [m])``, ``impurities`` or
+        ``permutations``.
       codes: ``[n, m]``.
       values: ``[n, k]``.
       train, test: the rows to learn from and those to judge by.
       rng: consumed.
 
     Returns:
-      Importances ``[m, k]``, of which each factor's add up to 1, and the held-out accuracies ``[k]``.
+      Importances ``[m, k]``, of which each factor's add up to 1 (to 0 where no code can say anything), and the held-out
+      accuracies ``[k]``.
     """
-    columns, accuracies = zip(*(_one_factor(codes, v, train, test, rng) for v in values.T))
-    return np.stack(columns, axis=1), np.array(accuracies)
+    columns, accuracies = np.zeros((codes.shape[1], values.shape[1])), []
+    for column, v in zip(columns.T, values.T):
+        classes = np.unique(v[train])
+        if len(classes) == 1:  # nothing to learn
+            accuracies.append(np.mean(v[test] == classes[0]))
+            continue
+        model, importance = estimate(codes[train], v[train], rng)
+        column[:] = importance / max(importance.sum(), 1e-300)
+        accuracies.append(model.score(codes[test], v[test]))
+    return columns, np.array(accuracies)
 
 
-def _one_factor(codes, v, train, test, rng):
+def impurities(trees: int = 100) -> Callable:
+    """Makes the estimator of Locatello 2019: trees of depth 3 at rate 0.1, the classes' log loss, all codes tried.
+
+    Each split tries the codes in an order of its own, drawn from ``rng``, so two codes that serve equally well share
+    the importance. (A fixed order gives all of it to the first, and a factor that two codes carry looks complete.)
+    """
+
+    def estimate(x, y, rng):
+        from sklearn.ensemble import GradientBoostingClassifier
+
+        model = GradientBoostingClassifier(n_estimators=trees, random_state=int(rng.integers(2**31))).fit(x, y)
+        return model, np.abs(model.feature_importances_)
+
+    return estimate
+
+
+def permutations(x, y, rng):
+    """Estimates by the rise of a log loss: 30 rounds at rate 0.3 on codes in 64 quantile bins, ties to the first."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    nothing = np.full(codes.shape[1], 1 / codes.shape[1])  # no code is more important than another
-    classes, y = np.unique(v[train], return_inverse=True)
-    if len(classes) == 1:
-        return nothing, float(np.mean(v[test] == classes[0]))
     model = HistGradientBoostingClassifier(
         max_iter=ROUNDS, learning_rate=RATE, max_depth=3, max_bins=64, early_stopping=False, random_state=0
-    )
-    model.fit(codes[train], v[train])
-    rise = _rise_when_shuffled(model, codes[train], y, rng)
-    accuracy = float(model.score(codes[test], v[test]))
-    return (rise / rise.sum() if rise.sum() > 0 else nothing), accuracy
+    ).fit(x, y)
+    return model, _rise_when_shuffled(model, x, np.unique(y, return_inverse=True)[1], rng)
 
 
 def _rise_when_shuffled(model, x, y, rng):

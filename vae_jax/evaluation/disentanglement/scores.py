@@ -62,7 +62,8 @@ def modularity(information: np.ndarray) -> float | None:
     """Says whether each code knows one factor only (Ridgeway & Mozer 2018, 1802.05312, section 3).
 
     The mean over codes of 1 - sum over the other factors of (I / I_best)^2 / (k - 1). It says nothing about how much
-    is known: noise scores above 0, by how unevenly its counting errors fall. A code without any information counts 0.
+    is known: noise scores above 0, by how unevenly its counting errors fall, and in the reference (Locatello 2019) as
+    here such codes count like all others. A code without any information counts 0.
 
     Args:
       information: ``[m, k]``, of the codes that are to count; m may be 0.
