@@ -13,7 +13,9 @@ from vae_jax.evaluation import summarise
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import placement, profiling, warm_start
 from vae_jax.runs.build import Run, first_state
+from vae_jax.runs.evaluation_images import make_images
 from vae_jax.runs.feeding import fed
+from vae_jax.runs.settings import flat
 from vae_jax.runs.skipped_updates import explain, is_sound, watch_skipped
 from vae_jax.runs.weightings import CONTROLLED
 from vae_jax.runs.workdir import Workdir
@@ -61,17 +63,18 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
     profiling.check(c, first)
     every = Every(c.log_every, c.eval_every, c.checkpoint_every)
     with (
-        processes.at_first(lambda: MetricsLog(path, first)) as log,
+        processes.at_first(lambda: MetricsLog(path, first, c.tracker, flat(c.flags))) as log,
         Progress(first, c.num_steps) as bar,
         Interruption() as stop,
         fed(r, first) as (advance, train),
     ):
+        images = make_images(r, r.dataset.test)
         summaries: dict[int, dict[str, Any]] = {}
         watch, watch_skips = _watch_saturation(c, bar), watch_skipped(bar.say)
 
-        def write(step, split, row):
+        def write(step, split, row, shown=None):
             if log is not None:
-                log.write(step, split, row)
+                log.write(step, split, row, shown)
 
         def on_log(first, metrics):
             length = len(metrics["loss"])
@@ -92,7 +95,8 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
         def on_evaluate(state):
             summary = measured(state)
             keys = ("elbo", "rate", "distortion", "mse", "active_units")
-            write(int(state.step), "test", {k: summary[k] for k in keys})
+            shown = images(state.params) | {"nats_per_latent": np.asarray(summary["kl_per_latent"])}
+            write(int(state.step), "test", {k: summary[k] for k in keys}, shown)
             bar.say(f"step {int(state.step)}: test elbo {summary['elbo']:.4f} nats")
 
         def on_save(state):

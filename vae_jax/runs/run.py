@@ -20,6 +20,7 @@ from vae_jax.runs.build import Material, Run, build, start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure, refuse_infinite
 from vae_jax.runs.workdir import Workdir, open_workdir
+from vae_jax.runtime import trackers
 from vae_jax.runtime.files import read_object, write_atomic, write_json
 from vae_jax.types import TrainState, printable
 
@@ -35,6 +36,7 @@ def train(config) -> None:
 def run(config, shared: Material | None = None) -> None:
     """Trains, or continues, evaluates and reports; ``shared`` is data that has been loaded before."""
     started = time.perf_counter()
+    trackers.check(config.tracker)
     config, longer = warm_start.extended(config)
     r = build(config, shared)
     warm_start.check(r)

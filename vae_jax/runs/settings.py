@@ -19,6 +19,7 @@ from vae_jax.runs.families import Column, half_a_level, parse_columns
 from vae_jax.runs.names import BUILT_IN, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_widths
 from vae_jax.runtime.config import option
+from vae_jax.runtime.trackers import NAMES
 from vae_jax.theory.forecast import Forecast
 from vae_jax.types import Event
 
@@ -160,6 +161,9 @@ class Config:
     )
     deterministic: bool = option(False, "the same bits each time on a GPU too, at some cost", identity=False)
     profile: bool = option(False, "trace the third chunk by JAX's profiler, into WORKDIR/profile", identity=False)
+    tracker: str = option(
+        "none", "what follows the run beside TensorBoard; its package has to be installed", NAMES, False
+    )
     coordinator: str | None = option(
         None, "HOST:PORT of process 0, for several processes (found by itself on Slurm, TPUs, ...)", identity=False
     )

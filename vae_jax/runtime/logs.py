@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from pathlib import Path
@@ -11,54 +10,47 @@ from typing import Any
 import numpy as np
 
 from vae_jax.runtime.files import as_line, open_to_append, read_rows, write_rows
+from vae_jax.runtime.trackers import followed
 
 SHARES = {"clipped", "saturated", "skipped"}  # metrics whose line says how often, over the whole chunk
 COUNTS = {"skipped_in_a_row", "skipped_total"}  # for whoever watches the run, and in no line
 
 
 class MetricsLog:
-    """metrics.jsonl and TensorBoard events of one run; a context manager.
+    """metrics.jsonl of one run, TensorBoard events and another tracker; a context manager.
 
     Args:
       workdir: the run's folder.
       step: where the run (re)starts: lines of later work that was lost are dropped, so no step appears twice.
+      tracker: one of ``trackers.NAMES``.
+      flags: of the run, for the tracker.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, tracker: str = "none", flags: dict[str, Any] | None = None):
         self.path = workdir / "metrics.jsonl"
         self._evaluated = rewind(self.path, step)
         self._file = open_to_append(self.path)
-        self._events = _event_writer(workdir, step)
+        self._trackers = followed(workdir, step, tracker, flags)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self._file.close()
-        if self._events is not None:
-            self._events.close()
+        for tracker in self._trackers:
+            tracker.finish()
 
-    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
-        """Writes one line ``{"step", "split", ...}``, and one scalar for each number; an evaluation is written once."""
+    def write(self, step: int, split: str, values: dict[str, Any], shown: dict[str, Any] | None = None) -> None:
+        """Writes one line ``{"step", "split", ...}``, and tells the trackers; an evaluation is written once.
+
+        ``shown`` is for trackers alone: images and histograms.
+        """
         if (step, split) in self._evaluated:
             return  # the run was stopped between this evaluation and its results
         self._file.write(line(step, split, values))
         self._file.flush()
-        if self._events is None:
-            return
-        for name, value in values.items():
-            if isinstance(value, int | float) and math.isfinite(value):
-                self._events.add_scalar(f"{split}/{name}", value, step)
-
-
-def _event_writer(workdir: Path, step: int):
-    """Returns what writes TensorBoard events; None, with a warning, where tensorboardX is missing."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ModuleNotFoundError:
-        print("warning: no tensorboardX here, so no TensorBoard events; metrics.jsonl has all of them", file=sys.stderr)
-        return None
-    return SummaryWriter(str(workdir), purge_step=step or None)
+        for tracker in self._trackers:
+            tracker.log(step, {f"{split}/{name}": value for name, value in {**values, **(shown or {})}.items()})
 
 
 def line(step: int, split: str, values: dict[str, Any]) -> str:

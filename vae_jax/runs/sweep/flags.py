@@ -37,6 +37,7 @@ LEFT_OUT = (
     "order",
     "profile",
     "init_from",
+    "tracker",
     "plugin_sha256",
 )
 METHODS = ("separate", "multi_rate", "both")
