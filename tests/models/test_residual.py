@@ -18,7 +18,7 @@ from vae_jax.models.residual import BLOCKS
 from vae_jax.randomness import INIT, purpose_key
 from vae_jax.runs.names import MODELS
 from vae_jax.runs.parsing import parse_widths
-from vae_jax.runs.settings import HIDDEN
+from vae_jax.runs.settling import HIDDEN
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step

@@ -10,7 +10,8 @@ from vae_jax.data.dataset import from_arrays
 from vae_jax.runs.checks import check
 from vae_jax.runs.families import Column
 from vae_jax.runs.names import BUILT_IN
-from vae_jax.runs.settings import Config, default_workdir, settle, without_data
+from vae_jax.runs.settings import Config
+from vae_jax.runs.settling import default_workdir, settle, without_data
 from vae_jax.types import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 17, (64, 8, 8, 1)).astype(np.uint8)

@@ -9,7 +9,8 @@ import pytest
 
 from vae_jax.runs import workdir
 from vae_jax.runs.names import BUILT_IN
-from vae_jax.runs.settings import Config, without_data
+from vae_jax.runs.settings import Config
+from vae_jax.runs.settling import without_data
 from vae_jax.types import UserError
 
 

@@ -14,7 +14,8 @@ from conftest import BED_EIGENVALUES, BED_LATENTS, golden
 from vae_jax.evaluation.bounds import calibrated_elbo
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import BUILT_IN
-from vae_jax.runs.settings import Config, without_data
+from vae_jax.runs.settings import Config
+from vae_jax.runs.settling import without_data
 from vae_jax.runs.weightings import WEIGHTINGS, given_beta, settle
 from vae_jax.theory.forecast import (
     Forecast,

@@ -23,7 +23,8 @@ from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
-from vae_jax.runs.settings import Config, Settings, settle
+from vae_jax.runs.settings import Config, Settings
+from vae_jax.runs.settling import settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
 from vae_jax.theory.forecast import Forecast, headline
 from vae_jax.train.microbatches import parts_in_cache

@@ -1,37 +1,16 @@
-"""The configuration of a run: every flag of ``train``, and how it is settled, once, into what everything else takes."""
+"""The configuration of a run: every flag of ``train``, and the settings that everything else takes."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import math
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import numpy as np
 
 from vae_jax import likelihoods
-from vae_jax.data import DATASETS
-from vae_jax.data.dataset import Dataset
-from vae_jax.runs import placement, weightings
-from vae_jax.runs.families import Column, half_a_level, parse_columns
+from vae_jax.runs.families import Column, parse_columns
 from vae_jax.runs.names import BUILT_IN, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_widths
 from vae_jax.runtime.config import option
 from vae_jax.runtime.trackers import NAMES
-from vae_jax.theory.forecast import Forecast
 from vae_jax.types import Event
-
-# Default widths by the size of one example: a network that could learn 1,437 little images by heart would.
-HIDDEN = {
-    "mlp": lambda dim: "512,512" if dim >= 256 else "128,128",
-    "conv": lambda dim: "256,256",
-    "resnet": lambda dim: "32,64",
-    "recurrent": lambda dim: "256",
-}
-
-_NAMED = ("iw_samples", "keep_checkpoints")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,56 +180,6 @@ class Settings(Config):
     data_dim: int = 0
 
 
-def settle(
-    config: Config,
-    names: Names,
-    dataset: Dataset,
-    spectrum: np.ndarray | None,
-    check_fit: Callable[[Settings], None] = lambda settings: None,
-) -> tuple[Settings, Forecast | None, weightings.Choice]:
-    """Settles a configuration: every default is filled in, those that depend on the data included, and text is parsed.
-
-    Settling again what ``Settings.flags`` holds gives the same, so a config.json is read like a command line.
-
-    Args:
-      config: as asked for; ``checks.check`` has passed it.
-      names: of ``names.names_of``.
-      dataset: the data.
-      spectrum: the eigenvalues of its covariance; None for a text.
-      check_fit: refuses settings that do not go with the data, or that no memory holds; all but the weight is settled
-        when it is called.
-
-    Returns:
-      The settings; what the linear theory asks of the run, None for a family that it does not know; and what was chosen
-      for the weight.
-
-    Raises:
-      UserError: a flag that the weighting needs is missing, or the data do not fit the flags.
-    """
-    dim = math.prod(dataset.event)
-    event = (2, *dataset.event) if dataset.words else dataset.event
-    flags = without_data(config, names)
-    as_typed = dataclasses.replace(flags, dataset=config.dataset)
-    flags = dataclasses.replace(flags, workdir=config.workdir or default_workdir(as_typed))
-    open_ones = {"order": placement.order(flags, dataset)}
-    if flags.sigma is None and spectrum is not None:
-        open_ones["sigma"] = initial_sigma(flags, spectrum)
-    if flags.likelihood == "beta" and flags.squeeze is None:
-        open_ones["squeeze"] = half_a_level(dataset.levels)
-    if flags.hidden is None:
-        open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
-    flags = dataclasses.replace(flags, **open_ones)
-    settings = parsed_settings(flags, names, event, dataset.levels, dim)
-    # The theory below makes arrays of as many numbers as there are latents.
-    check_fit(settings)
-    forecast = None
-    if flags.likelihood == "gaussian" and spectrum is not None:
-        sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
-        forecast = Forecast(spectrum, flags.latent_dim, sigma2, flags.min_sigma**2)
-    flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
-    return parsed_settings(flags, names, event, dataset.levels, dim), forecast, choice
-
-
 def parsed_settings(flags: Config, names: Names, event: Event, levels: int | None, dim: int) -> Settings:
     """Parses the text among ``flags``, in which nothing is open; the others are attributes of ``Settings``."""
     parsed = {
@@ -264,54 +193,3 @@ def parsed_settings(flags: Config, names: Names, event: Event, levels: int | Non
 def flat(config: Config) -> dict[str, object]:
     """Returns the flags of a configuration, name -> value, without a copy of anything."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(Config)}
-
-
-def without_data(config: Config, names: Names) -> Config:
-    """Fills in the defaults that depend on other flags only."""
-    # Absolute, so that the files are found again from another folder.
-    plugin = None if config.plugin is None else str(Path(config.plugin).absolute())
-    path = os.path.expanduser(config.dataset)
-    like_path = os.sep in path or os.path.splitext(path)[1]
-    is_path = like_path and os.path.exists(path) and config.dataset not in {**DATASETS, **names.datasets}
-    dataset = os.path.abspath(path) if is_path else config.dataset
-    c = dataclasses.replace(config, plugin=plugin, plugin_sha256=names.sha256, dataset=dataset)
-    if c.init_from is not None:
-        c = dataclasses.replace(c, init_from=os.path.abspath(os.path.expanduser(c.init_from)))
-    if c.columns is not None:
-        c = dataclasses.replace(c, likelihood="columns")
-    if c.encoder_steps and c.aggressive_steps is None:
-        c = dataclasses.replace(c, aggressive_steps=c.num_steps // 4)
-    sigma = 0.1 if c.sigma is None and c.precision == "fixed" else c.sigma
-    given = c.beta is not None or c.beta_norm is not None
-    beta = c.beta if given or c.weighting in weightings.CONTROLLED else 1.0
-    if c.beta_range is not None and not given:
-        low, high = parse_beta_range(c.beta_range)
-        # Where the network is read: at 1, or at the nearest weight that was trained.
-        beta = min(max(beta, low), high)
-    ramp = c.num_steps // {"cyclical": 1, "capacity": 2}.get(c.weighting, 5)
-    warmup = ramp if c.warmup_steps is None else c.warmup_steps
-    free_nats = 0.25 if c.weighting == "free_bits" and c.free_nats is None else c.free_nats
-    return dataclasses.replace(c, sigma=sigma, beta=beta, warmup_steps=warmup, free_nats=free_nats)
-
-
-def initial_sigma(config: Config, spectrum: Sequence[float]) -> float:
-    """Returns the standard deviation of the data about their mean, averaged over dimensions, to three digits."""
-    return max(float(f"{math.sqrt(spectrum.mean()):.3g}"), 2 * config.min_sigma)
-
-
-def default_hidden(model: str, dim: int) -> str:
-    """Returns the widths of ``--model`` for examples of ``dim`` numbers; a model without an entry takes an mlp's."""
-    return HIDDEN.get(model, HIDDEN["mlp"])(dim)
-
-
-def default_workdir(config: Config) -> str:
-    """Returns ``runs/`` and a name made of the flags that say what the run is."""
-    # Names do not change because fewer flags say what a run is.
-    named = (f.name for f in dataclasses.fields(Config) if f.metadata["identity"] or f.name in _NAMED)
-    identity = {name: getattr(config, name) for name in named}
-    # A run without one of these keeps the name that it had before there were any.
-    for name in ("plugin_sha256", "init_from"):
-        if identity[name] is None:
-            del identity[name]
-    digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
-    return f"runs/{Path(config.dataset).stem[:80]}_{config.model}_{config.likelihood}_{digest}"
