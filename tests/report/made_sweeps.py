@@ -52,12 +52,12 @@ def grid(betas=BETAS, seeds=3, **changes):
 
 
 def theory(latents=M, precision="learned"):
-    found = calibrated(EIGENVALUES, latents)
+    made = calibrated(EIGENVALUES, latents)
     return {
         "latent_dim": latents,
         "precision": precision,
         "frontier": frontier(EIGENVALUES, latents),
-        "calibrated": found._asdict(),
+        "calibrated": made._asdict(),
         "collapse_beta": float(EIGENVALUES[0] * D / EIGENVALUES.sum()),
     }
 
@@ -87,39 +87,39 @@ def scores(beta):
 def cases():
     """Every kind of sweep: name -> rows and summary."""
     base = grid()
-    found = {"plain": (base, summary(base))}
+    made = {"plain": (base, summary(base))}
     b = [row(x, s, gaussian=False) for x in np.geomspace(0.125, 32, 9) for s in range(3)]
     b = [{**r, "disentanglement": scores(r["beta"])} for r in b]
-    found["bernoulli"] = (
+    made["bernoulli"] = (
         b,
         summary(b, gaussian=False, reference=[{**theory(), "calibrated": None, "collapse_beta": None}]),
     )
     two = [
         row(x, s, {"beta": x, "latent_dim": m, "seed": s}, latents=m) for m in (5, 20) for x in BETAS for s in (0, 1)
     ]
-    found["two_latents"] = (two, summary(two, reference=[theory(5), theory(20)], swept=["beta", "latent_dim", "seed"]))
+    made["two_latents"] = (two, summary(two, reference=[theory(5), theory(20)], swept=["beta", "latent_dim", "seed"]))
     multi = base + [row(x, 0, method="multi_rate") for x in BETAS]
-    found["multi_rate"] = (multi, summary(multi, method="both"))
+    made["multi_rate"] = (multi, summary(multi, method="both"))
     one = grid([1.0])
-    found["one_beta"] = (one, summary(one))
+    made["one_beta"] = (one, summary(one))
     some = [lost(r) if r["beta"] > 50 and r["seed"] else r for r in base]
     some = [{**r, "status": "stopped", "step": 750} if r["beta"] in BETAS[:3] else r for r in some]
     cut = {"stops": [{"step": 750, "kept": 30, "stopped": 9}], "saved_share": 0.17, "saved_seconds": 102.0}
-    found["damaged"] = (some, summary(some, halving=cut, notes=["the device's memory holds 20 runs"]))
+    made["damaged"] = (some, summary(some, halving=cut, notes=["the device's memory holds 20 runs"]))
     flat = grid([100.0, 200.0, 400.0])
-    found["collapsed"] = (flat, summary(flat))
-    found["single"] = (base[12:13], summary(base[12:13]))
+    made["collapsed"] = (flat, summary(flat))
+    made["single"] = (base[12:13], summary(base[12:13]))
     rates = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
     lr = [row(1.0, s, {"learning_rate": r, "seed": s}, learning_rate=r) for r in rates for s in range(3)]
     lr = [{**r, "calibrated_elbo": r["calibrated_elbo"] - 20 * abs(math.log10(r["learning_rate"] / 1e-3))} for r in lr]
-    found["learning_rate"] = (lr, summary(lr, swept=["learning_rate", "seed"]))
+    made["learning_rate"] = (lr, summary(lr, swept=["learning_rate", "seed"]))
     rng = np.random.default_rng(0)
     free = [(float(np.exp(rng.uniform(-2, 3))), float(10 ** rng.uniform(-4, -2))) for _ in range(14)]
     drawn = [row(x, 0, {"beta": x, "learning_rate": r, "seed": 0}, learning_rate=r) for x, r in free]
-    found["random"] = (drawn, summary(drawn))
+    made["random"] = (drawn, summary(drawn))
     word = [row(1.0, s, {"model": m, "seed": s}, model=m) for m in ("mlp", "conv") for s in range(3)]
-    found["models"] = (word, summary(word))
-    return found
+    made["models"] = (word, summary(word))
+    return made
 
 
 CASES = cases()

@@ -26,7 +26,7 @@ def findings(sweep):
     return by_topic
 
 
-def found(topic, rows, **changes):
+def finding_of(topic, rows, **changes):
     return findings(arrange(rows, summary(rows, **changes))).get(topic)
 
 
@@ -200,7 +200,7 @@ def test_weights_of_several_fixed_sigmas_share_one_frontier_and_not_one_onset():
     assert [g.name for g in groups] == ["sigma = 0.2", "sigma = 1"]
     assert [onset_of(g.settings) for g in groups] == [Onset(64.0, 256.0), Onset(2.0, 8.0)]
     assert [predicted_collapse({}, g.done) for g in groups] == pytest.approx([5.1 / 0.04, 5.1])
-    words = found("Collapse", rows, reference=[]).text
+    words = finding_of("Collapse", rows, reference=[]).text
     assert words.count("they agree within a factor of 2") == 2 and words.startswith("sigma = 0.2: the code lives")
     noise = [r for r in rows if r["beta"] == 2.0]
     for r in noise:
@@ -219,9 +219,9 @@ def test_the_findings_of_a_linear_sweep_agree_with_its_theory():
     assert not any(f.attention for f in made.values())
     assert "beta = 56.2 and is collapsed on every seed from 100 on" in texts["Collapse"]
     assert "inside that bracket: they agree" in texts["Collapse"] and "beta = 83.6" in texts["Collapse"]
-    far = found("Collapse", CASES["plain"][0], reference=[{**theory(), "collapse_beta": 20.0}])
+    far = finding_of("Collapse", CASES["plain"][0], reference=[{**theory(), "collapse_beta": 20.0}])
     assert far.attention and "0.267 times the middle of that bracket: they do not agree" in far.text
-    alive = found("Collapse", grid(BETAS[:9]), reference=[{**theory(), "collapse_beta": 3.0}])
+    alive = finding_of("Collapse", grid(BETAS[:9]), reference=[{**theory(), "collapse_beta": 3.0}])
     assert alive.attention and "lower by more than a factor of 2: they do not agree" in alive.text
     assert "--dataset=mnist --pixels=dequantised --num_steps=3000 --beta=1" in texts["Recommendation"]
     assert "3 seeds" in texts["Recommendation"] and "no ordering is claimed" in texts["Recommendation"]
@@ -236,7 +236,7 @@ def test_the_command_names_the_flags_of_the_best_and_no_others():
     assert recommendation.command(arrange(rows).settings[0], {"flags": given}).endswith(
         "train --dataset=mnist --num_steps=3000 --beta=4 --latent_dim=5 --workdir=runs/best"
     )
-    text = found("Recommendation", rows).text
+    text = finding_of("Recommendation", rows).text
     assert "no bound on log p(x)" in text and "is scored at beta = 1" in text
 
 
@@ -244,25 +244,25 @@ def test_a_best_weight_that_is_not_one_is_explained():
     rows = fixed((0.05,), (1.0, 12.0))
     for r, value in zip(rows, (100.0, 110.0)):
         r.update(calibrated_elbo=value, train={"mse": r["mse"]}, asked={"beta": r["beta"], "seed": 0})
-    text = found("Recommendation", rows).text
+    text = finding_of("Recommendation", rows).text
     effective = 12.0 * 0.05**2 / rows[1]["mse"]
     assert f"this is beta = {effective:.3g}" in text and "Against beta = 1 it gains 10.0 nats" in text
 
 
 def test_a_planted_violation_is_in_words():
     rows = [{**r, "rate": r["rate"] + 20.0} if r["beta"] == 10.0 else r for r in grid()]
-    finding = found("Not monotone", rows)
+    finding = finding_of("Not monotone", rows)
     assert finding.attention and "Between beta = 5.62 and 10 the rate rises by 13" in finding.text
-    assert found("Monotone", rows) is None
+    assert finding_of("Monotone", rows) is None
 
 
 def test_all_collapsed_and_failures_below_the_onset():
-    finding = found("Collapse", CASES["collapsed"][0])
+    finding = finding_of("Collapse", CASES["collapsed"][0])
     assert finding.attention and "Every run is collapsed, from beta = 100 on" in finding.text
     assert "training that failed" not in finding.text
-    assert "training that failed" in found("Collapse", grid([1.0], rate=0.0)).text
+    assert "training that failed" in finding_of("Collapse", grid([1.0], rate=0.0)).text
     rows = [{**r, "rate": 0.0} if r["beta"] == BETAS[2] and r["seed"] == 1 else r for r in grid()]
-    assert "at beta = 0.316: there it is the training" in found("Collapse", rows).text
+    assert "at beta = 0.316: there it is the training" in finding_of("Collapse", rows).text
 
 
 def test_runs_that_diverged_are_named_and_left_out():
@@ -271,16 +271,16 @@ def test_runs_that_diverged_are_named_and_left_out():
     assert "stopped 9 of 39 runs (at step 750 9 stopped and 30 went on); 17%" in texts["Halving"]
     assert "1 min 42 s" in texts["Halving"] and texts["From the sweep"] == CASES["damaged"][1]["notes"][0]
     every = [lost(r) for r in grid([1.0, 2.0])]
-    assert "no run came to its end" in found("Recommendation", every).text
+    assert "no run came to its end" in finding_of("Recommendation", every).text
     assert (
-        "more" not in found("Diverged", every).text
-        and "and 31 more" in found("Diverged", [lost(r) for r in grid()]).text
+        "more" not in finding_of("Diverged", every).text
+        and "and 31 more" in finding_of("Diverged", [lost(r) for r in grid()]).text
     )
 
 
 def test_families_are_not_ranked_in_silence():
     rows = [row(1.0, 0, {"likelihood": f, "seed": 0}, likelihood=f) for f in ("gaussian", "laplace")]
-    finding = found("Recommendation", rows)
+    finding = finding_of("Recommendation", rows)
     assert finding.attention and "--likelihood differ between runs" in finding.text
 
 

@@ -52,7 +52,7 @@ def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | Non
 
 
 def label_of(name: str, most: int = 40) -> str:
-    """A name that somebody gave as a figure may show it: one line, not long, no dollar that would start a formula."""
+    """Returns a name that somebody gave as a figure shows it: one short line, no dollar that would start a formula."""
     name = one_line(name, max(len(name), 1))
     return (name if len(name) <= most else f"{name[: most - 3]}...").replace("$", r"\$")
 
@@ -64,7 +64,7 @@ def letters(panels) -> None:
 
 
 def legend_above(figure, panels) -> None:
-    """One legend above all ``panels``, each label once."""
+    """Writes one legend above all ``panels``, each label once."""
     handles: dict = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels()):
@@ -75,7 +75,7 @@ def legend_above(figure, panels) -> None:
 
 
 def legend_columns(labels: Sequence[str], room: int = 105) -> int:
-    """How many columns a legend of a figure's width may have: as few rows as ``room`` letters allow, and filled."""
+    """Returns the columns of a legend as wide as the figure: as few rows as ``room`` letters allow, and filled."""
     for rows in range(1, len(labels) + 1):
         count = math.ceil(len(labels) / rows)
         widths = [max(len(label) for label in labels[i : i + rows]) + 9 for i in range(0, len(labels), rows)]
@@ -90,7 +90,7 @@ def note(axes, text: str, at, offset, where=("axes fraction", "data"), **style) 
 
 
 def level(axes, y: float, text: str) -> None:
-    """A dashed line at ``y`` with ``text`` above its right end."""
+    """Draws a dashed line at ``y`` with ``text`` above its right end."""
     axes.axhline(y, color=MARK, linewidth=0.8, linestyle="--")
     note(axes, text, (1.0, y), (0, 3), ha="right")
 

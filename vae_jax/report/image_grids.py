@@ -21,7 +21,7 @@ ALIKE = 0.5  # the mean correlation of neighbouring columns from which on rows a
 
 
 def reconstructions(run: Run) -> Figure:
-    """Inputs of the test split with E[x|z] right below each, or against each."""
+    """Shows inputs of the test split with E[x|z] right below each, or against each."""
     name, what = "reconstructions.png", "Reconstructions"
     inputs, outputs = run.pictures.get("inputs"), run.pictures.get("reconstructions")
     kind = _kind(run, outputs)
@@ -63,7 +63,7 @@ def tempered(run: Run) -> Figure:
 
 
 def traversals(run: Run) -> Figure:
-    """One latent moved along the prior, the others at an example's posterior mean; the most informative first."""
+    """Shows one latent moved along the prior, the others at an example's posterior mean; the dearest first."""
     latents, kl, z = (run.pictures.get(f"traversal_{key}") for key in ("latents", "kl", "z"))
     labels = [] if latents is None or kl is None else [f"z{i}\n{nats:.2f}" for i, nats in zip(latents, kl)]
     ends = f" ({z[0]:.1f} to {z[-1]:.1f})".replace("-", "\N{MINUS SIGN}") if z is not None and len(z) else ""
@@ -76,7 +76,7 @@ def traversals(run: Run) -> Figure:
 
 
 def interpolations(run: Run) -> Figure:
-    """From one test example to another along the straight line between their posterior means."""
+    """Shows the way from one test example to another, straight between their posterior means."""
     values, ends = run.pictures.get("interpolations"), run.pictures.get("interpolation_ends")
     labels, apart = [f"pair {i + 1}" for i in range(0 if values is None else len(values))], ()
     caption = (

@@ -35,7 +35,7 @@ _LETTER = re.compile(r"(?<![\w=/.\-])(beta|sigma|mu\^2|tau\^2)(?![\w/]|\.\w| lik
 
 
 def typeset(value):
-    """``value`` as markup, escaped: Greek letters, squares, minus signs and powers of ten as they are printed."""
+    """Returns ``value`` as escaped markup: Greek letters, squares, minus signs and powers of ten as in print."""
     from markupsafe import Markup, escape
 
     text = _LETTER.sub(lambda m: _LETTERS[m[1]], str(escape(str(value)))).replace("^2", "²")

@@ -14,7 +14,7 @@ _KEYS = ("levels", "coverage", "standard_error", "pit")
 
 
 def reliability(run: Run) -> Figure:
-    """Coverage against its nominal level, with the deviation between them, and the histogram behind it."""
+    """Draws coverage against its nominal level, with the deviation between them, and the histogram behind it."""
     measured = run.results.get("reliability") or {"skipped": "the run did not measure it"}
     numbers = {k: np.asarray(measured.get(k) or [], float) for k in _KEYS}
     why = measured.get("skipped")

@@ -23,7 +23,7 @@ def _panels(figure, count: int, **shared):
 
 
 def lines(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[str] = ()) -> bytes:
-    """Signals as lines, in up to six panels: of each panel its rows ``[f]`` with a style."""
+    """Draws signals as lines, in up to six panels: of each panel its rows ``[f]`` with a style."""
     panels = panels[:PANELS]
 
     def paint(figure):

@@ -92,7 +92,7 @@ def further_numbers(run: Run) -> list[tuple[str, str]]:
 
 
 def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Flags as somebody would type them."""
+    """Returns flags as somebody would type them."""
     return [(f"--{key}", setting(value)) for key, value in values.items()]
 
 

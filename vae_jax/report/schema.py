@@ -114,7 +114,7 @@ PICTURES = {
 
 
 def pictures_misfit(arrays: Mapping[str, np.ndarray]) -> str | None:
-    """The first array of pictures.npz that is none of numbers, or of words, with the axes that it should have."""
+    """Returns the first array of pictures.npz that has not the numbers, or words, and axes that it should have."""
     for name, array in arrays.items():
         least = PICTURES.get(name, 0)
         words = least == "words" and array.dtype.kind == "U" and array.ndim == 1

@@ -39,7 +39,7 @@ def limits(curves) -> tuple[float, float]:
 
 
 def curves(run: Run) -> Figure:
-    """Rate, distortion and the negative ELBO over the steps, training and test, and the loss as minimised."""
+    """Draws rate, distortion and negative ELBO over the steps, training and test, and the loss as minimised."""
     name = "curves.png"
     lines = {(key, split): series(run.metrics, split, key) for key in _PANELS for split in ("train", "test")}
     if not any(len(steps) for steps, _ in lines.values()):
@@ -87,7 +87,7 @@ def _log_if_wide(axes, values) -> None:
 
 
 def weight(run: Run) -> Figure:
-    """Beta as it was applied, sigma where there is one, and the water level beta sigma^2 against the data."""
+    """Draws beta as it was applied, sigma where there is one, and the water level beta sigma^2 against the data."""
     name = "weight.png"
     averaged = run.config.get("weighting") == "capacity"  # it applies +gamma or -gamma, whose mean is the weight
     steps, beta = series(run.metrics, "train", "multiplier" if averaged else "beta")

@@ -26,7 +26,7 @@ class Finding(NamedTuple):
 
 
 def as_lines(findings: Iterable[Finding]) -> list[str]:
-    """Findings as plain text for a terminal, one line each; "!" marks what needs attention."""
+    """Returns findings as plain text for a terminal, one line each; "!" marks what needs attention."""
     return [f"{'!' if f.attention else ' '} {f.topic}: {printable(f.text).replace(chr(10), ' ')}" for f in findings]
 
 

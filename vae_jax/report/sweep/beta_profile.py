@@ -27,7 +27,7 @@ class Panel(NamedTuple):
 
 
 def beta_profile(sweep: Sweep) -> Figure:
-    """Means over seeds with their spread, against beta_norm, or against the flag that was swept where beta was not."""
+    """Draws means over seeds with their spread, against beta_norm, or against the flag that was swept instead."""
     if not sweep.done:
         caption = "The profile: not drawn, because no run came to its end with finite numbers."
         return Figure("beta_profile.png", caption, None)

@@ -29,7 +29,7 @@ class Onset(NamedTuple):
 
 
 def onset_of(settings: Sequence[Setting], flag: str = "beta") -> Onset:
-    """Where, along ``flag``, the code collapses (``finding.is_collapsed``); runs that did not finish have no say."""
+    """Finds where, along ``flag``, the code collapses (``is_collapsed``); runs that did not finish have no say."""
     dead: dict[float, list[bool]] = {}
     for s in settings:
         value = s.at(flag)
@@ -42,7 +42,7 @@ def onset_of(settings: Sequence[Setting], flag: str = "beta") -> Onset:
 
 
 def agrees(onset: Onset, predicted: float) -> tuple[bool, float] | None:
-    """Whether a predicted onset is the one found: inside the bracket, or within ``AGREEMENT`` of its geometric mean.
+    """Tells whether a predicted onset is in the bracket, or within a factor ``AGREEMENT`` of its geometric mean.
 
     Returns:
       That, and predicted / geometric mean; None where the bracket has an open end.

@@ -56,7 +56,7 @@ def calibrated(sweep: Sweep) -> tuple[Setting, str] | None:
 
 
 def frontier(sweep: Sweep) -> Figure:
-    """Rate against distortion, with the diagonals of equal ELBO; rate against RMS error; the linear theory in both."""
+    """Draws rate against distortion, with diagonals of equal ELBO, and against RMS error; the linear theory in both."""
     if not sweep.done:
         caption = "The frontier: not drawn, because no run came to its end with finite numbers."
         return Figure("frontier.png", caption, None)
@@ -95,7 +95,7 @@ def frontier(sweep: Sweep) -> Figure:
 
 
 def _theory(sweep: Sweep, key: str) -> list[Theory]:
-    """The linear Gaussian frontiers, one for each number of latents; in nats only where the runs are Gaussian too."""
+    """Returns the linear frontiers, one for each number of latents; in nats only where the runs are Gaussian too."""
     if key != "rms" and not (sweep.gaussian and sweep.done[0].get("data_dim")):
         return []
     # Of several entries with the same latents the first counts.
@@ -121,7 +121,7 @@ def _star(axes, x, y, label, filled) -> None:
 
 
 def _draw(axes, line: Line, key: str) -> None:
-    """The seeds as faint dots, stopped runs hollow, the means on top, joined."""
+    """Draws the seeds as faint dots, stopped runs hollow, the means on top, joined."""
     several = [row for s in line.group.settings if len(s.done) > 1 for row in s.done]
     stopped = [row for s in line.group.settings for row in s.runs if row["status"] == "stopped"]
     faint = {"alpha": 0.35, "markersize": 2.5, "markeredgewidth": 0, "zorder": 3}
@@ -136,7 +136,7 @@ def _draw(axes, line: Line, key: str) -> None:
 
 
 def _set_view(axes, sweep: Sweep, key: str, more) -> None:
-    """Limits by the runs and the points ``more`` of the theory, without the few that lie far off."""
+    """Sets the limits by the runs and the points ``more`` of the theory, without the few that lie far off."""
     shown = [r for r in sweep.rows if r["status"] != "diverged" and None not in (r[key], r.get("rate"))]
     ordinary = [is_collapsed(r) for r in shown]
     xs = near([r[key] for r in shown], ordinary) + [p[0] for p in more]
@@ -153,7 +153,7 @@ def _set_view(axes, sweep: Sweep, key: str, more) -> None:
 
 
 def _write_values(free, line: Line, key: str, marked) -> None:
-    """A few values of the flag beside their points: the ends and the marked one first, then the roundest."""
+    """Writes a few values of the flag beside their points: the ends and the marked one first, then the roundest."""
     flag, shown = line.group.along, line.group.having(key)
     if not line.valued or len(shown) < 2:
         return

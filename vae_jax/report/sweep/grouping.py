@@ -96,7 +96,7 @@ class Group(NamedTuple):
         return [s for s in self.settings if math.isfinite(s.mean(key))]
 
     def sentence(self, text: str) -> str:
-        """``text`` as a sentence about this group."""
+        """Returns ``text`` as a sentence about this group."""
         name = self.name if "=" in self.name else self.name.capitalize()  # flags stay as they are typed
         return f"{name}: {text}" if name else f"{text[0].upper()}{text[1:]}"
 
@@ -200,7 +200,7 @@ def _measured(row: Row) -> Row:
 
 
 def named(flags: dict[str, Any]) -> str:
-    """``{"beta": 0.1, "model": "mlp"} -> "beta = 0.1, model = mlp"``."""
+    """Writes ``{"beta": 0.1, "model": "mlp"}`` as "beta = 0.1, model = mlp"."""
     return ", ".join(f"{key} = {formatting.setting(value)}" for key, value in flags.items())
 
 

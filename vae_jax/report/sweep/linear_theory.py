@@ -12,7 +12,7 @@ from vae_jax.report.sweep.grouping import Row
 
 
 def gaussian_distortion(error, dim: int) -> np.ndarray:
-    """-log p(x|z) in nats of ``dim`` values with an RMS error of ``error [n]``, at sigma = that error."""
+    """Returns -log p(x|z), nats, of ``dim`` values with an RMS error of ``error [n]``, at sigma = that error."""
     return 0.5 * dim * (1.0 + np.log(2 * np.pi * np.asarray(error, float) ** 2))
 
 
@@ -24,7 +24,7 @@ def reference(summary: dict[str, Any], row: Row) -> dict[str, Any] | None:
 
 
 def predicted_collapse(summary: dict[str, Any], rows: Sequence[Row], flag: str = "beta") -> float | None:
-    """Where, along ``flag``, the linear theory of ``rows``, one group, closes the last latent; None where not known.
+    """Tells where along ``flag`` the linear theory of one group's ``rows`` closes the last latent; None: not known.
 
     At a fixed sigma that is where beta sigma^2 is the largest eigenvalue; otherwise it is read from ``summary``.
     """

@@ -29,7 +29,7 @@ class Line(NamedTuple):
 
 
 def lines_of(groups: Sequence[Group]) -> list[Line]:
-    """Each group with its look; more groups than there are looks become one cloud of settings that are not joined."""
+    """Gives each group its look; more groups than there are looks become one cloud of settings, not joined."""
     if len(groups) > len(LOOKS):
         cloud = Group("", groups[0].along, [s for g in groups for s in g.settings])
         return [Line(cloud, *LOOKS[0], joined=False, valued=False)]

@@ -78,7 +78,7 @@ class Axis(NamedTuple):
 
 
 def _log_ticks(axis, values: Sequence[float]) -> None:
-    """Plain numbers on a logarithmic axis: decades, 1, 2 and 5 of each where it spans few, or the only value."""
+    """Puts plain numbers on a logarithmic axis: decades, 1, 2 and 5 of each where it spans few, or the only value."""
     from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
     few = max(values) < 30 * min(values)

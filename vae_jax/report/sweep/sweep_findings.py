@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 
 
 def compare_methods(sweep: Sweep) -> list[Difference]:
-    """One network for all weights against those trained for one, at every setting that both have."""
+    """Compares one network for all weights with those trained for one, at every setting that both have."""
     finished = [s for s in sweep.settings if s.done]
     shared = [s for s in finished if s.method == "multi_rate"]
     pairs = [(s, m) for s in finished if s.method == "separate" for m in shared if _same(s.flags, m.flags)]

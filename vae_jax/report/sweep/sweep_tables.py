@@ -30,7 +30,7 @@ _ON_PAGE = dict.fromkeys(("rate", "common_elbo"), " ± ")
 
 
 def table_lines(sweep: Sweep) -> list[str]:
-    """A compact table for a terminal: one line a setting, the mean over its finished seeds, +- where there are some."""
+    """Returns a table for a terminal: a line a setting, the mean over its finished seeds, +- where there are some."""
     columns = [("setting", "name", lambda s: " ".join(s.name.split())), *_columns(sweep, _PRINTED, averaged=True)]
     heads, kinds, cells = zip(*columns)
     left = [i for i, kind in enumerate(kinds) if kind != "value"]
@@ -55,7 +55,7 @@ def _ordered(sweep: Sweep) -> list[Setting]:
 
 
 def _columns(sweep: Sweep, signs, averaged: bool) -> list[tuple[str, str, Callable[[Setting], str]]]:
-    """Head, kind and cell of every column but the first; the status comes last."""
+    """Returns head, kind and cell of every column but the first; the status comes last."""
     columns = [("seeds", "value", _seeds)] if averaged else []
     if len({row["method"] for row in sweep.rows}) > 1:
         columns.insert(0, ("method", "meaning", lambda s: s.method))
@@ -87,7 +87,7 @@ def _cell(s: Setting, key: str, written: Callable[[float], str], sign: str | Non
 
 
 def _status(s: Setting) -> str:
-    """ "done", or what became of those that were not: "1 diverged, 2 stopped"."""
+    """Tells "done", or what became of those that were not: "1 diverged, 2 stopped"."""
     if len(s.runs) == 1:
         row = s.runs[0]
         where = row.get("diverged_at") if row["status"] == "diverged" else row.get("step")
@@ -97,7 +97,7 @@ def _status(s: Setting) -> str:
 
 
 def configuration(sweep: Sweep) -> list[tuple[str, str]]:
-    """Every flag that all runs share, as given where it was, and then those that were swept with their values."""
+    """Lists every flag that all runs share, as given where it was, then those that were swept with their values."""
     rows, asked = sweep.rows, sweep.summary.get("flags") or {}
     results = KNOWN - set(asked) | {*_ABOUT_A_RUN, *MEASURED, *sweep.varied}
     shared = {k: asked.get(k, v) for k, v in rows[0].items() if k not in results}
