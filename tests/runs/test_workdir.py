@@ -42,6 +42,24 @@ def test_a_run_in_a_store_is_read_beside_the_process_that_trains_it(tmp_path, mo
         assert path == opened.path and (path / "config.json").exists()
 
 
+def test_a_run_in_a_store_is_read_on_another_machine_and_goes_on(tmp_path, monkeypatch):
+    config = Config(workdir="memory://elsewhere/run")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a"))
+    with workdir.open_workdir(config) as opened:
+        opened.saved()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+        with workdir.existing_workdir(config.workdir) as path:
+            assert path != opened.path and (path / "config.json").exists()
+            (path / "evaluation.json").write_text("{}")
+        (opened.path / "results.json").write_text("{}")
+        opened.ended()  # would be refused where somebody else had pushed
+    with workdir.existing_workdir(config.workdir) as path:
+        (path / "evaluation.json").write_text("{}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
+    with workdir.existing_workdir(config.workdir) as path:
+        assert (path / "evaluation.json").exists()
+
+
 @pytest.mark.parametrize("name", ["config.json", "results.json", "pictures.npz", "checkpoints", "figures", "runs"])
 def test_a_link_in_the_place_of_what_a_run_writes_is_refused(tmp_path, name):
     run = tmp_path / "run"

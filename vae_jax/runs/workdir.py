@@ -106,8 +106,11 @@ def existing_workdir(workdir: str, bring_back: bool = True) -> Iterator[Path]:
     with lock.take(path):
         mirror.pull()
         yield path
-        if bring_back:
+        # A push would end a run that goes on elsewhere; one with results has come to its end.
+        if bring_back and (path / "results.json").exists():
             mirror.push(final=True)
+        elif bring_back:
+            print(f"{workdir} has no results yet, so it stays as it is: what was made is in {path}")
 
 
 def claim_run_folder(workdir: Workdir, path: Path, config: Any) -> Workdir:
