@@ -29,6 +29,7 @@ TRAIN = "--num_steps=2 --iw_samples=2 --hidden=8 --batch_size=8 --log_every=1"
 SMALL = {"train": TRAIN, "text": TRAIN}  # the last of two equal flags counts
 NEEDS_NETWORK = ("git clone", "scripts/")
 PYTHON = ".venv/bin/python -m experiments."
+USES = ("encode", "sample", "export")
 
 
 def commands():
@@ -79,7 +80,7 @@ def test_the_flags_of_a_command_go_together(line):
     if "experiments.train" in line or "experiments.text" in line:
         assert check(config, BUILT_IN) == []
     else:
-        assert binary.__name__ in ("experiments.sweep", "experiments.weigh", "experiments.evaluate")
+        assert binary.__name__ in [f"experiments.{name}" for name in ("sweep", "weigh", "evaluate", *USES)]
 
 
 def test_the_start_line_is_the_one_that_is_printed():
@@ -114,9 +115,28 @@ def test_the_plugin_trains_with_all_that_it_names(tmp_path):
 def test_the_core_works_in_a_loop_of_ones_own():
     space = {}
     for language, text in BLOCKS:
-        if language == "python" and ">>>" not in text:
+        if language == "python" and ">>>" not in text and "runs/" not in text:
             exec(compile(text, "README.md", "exec"), space)
     assert np.isfinite(float(space["bound"]))
+
+
+def test_the_trained_model_is_used_as_it_stands_there(digits_run, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "quickstart").symlink_to(digits_run)
+    (block,) = [text for language, text in BLOCKS if language == "python" and "vae_jax.load" in text]
+    lines = [line for line, _ in COMMANDS if line.removeprefix(PYTHON).startswith(USES)]
+    space = {}
+    with contextlib.chdir(tmp_path):
+        exec(compile(block, "README.md", "exec"), space)
+        for line in lines:
+            binary, config = read(line)
+            binary.main(config)
+        import vae_jax
+
+        again = vae_jax.from_pretrained("exported")
+    assert space["images"].shape == (8, 8, 8, 1) and space["scores"].shape == (360,)
+    np.testing.assert_array_equal(again.encode(space["x"])[0], space["mean"])
+    assert len(lines) == 3 and {"codes.npz", "grid.png", "exported"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_the_renyi_bound_lies_between_the_elbo_and_the_importance_weighted_one():
