@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vae_jax.data.ranges import STANDARDISE
 from vae_jax.devices.parallel import parallel
+from vae_jax.runs import skipped_updates
 from vae_jax.runs.build import build, first_state, material, training_chunk
 from vae_jax.runs.settings import Config
 from vae_jax.runs.skipped_updates import STRETCH, explain, is_sound, watch_skipped
@@ -58,7 +60,7 @@ def train(r, steps):
 @pytest.mark.parametrize(
     "flags", [{}, {"order": "blocks", "microbatches": 2, "weighting": "capacity", "target_kl": 2.0}]
 )
-def test_the_row_behind_a_skipped_update_is_named(shared, flags):
+def test_the_row_behind_a_skipped_update_is_named_and_units_that_are_to_blame(shared, flags, monkeypatch):
     r = spoiled(shared, [321], **flags)
     state, metrics = train(r, 22)  # an epoch of 1,437 examples
     skipped = np.flatnonzero(metrics["skipped"])
@@ -66,7 +68,9 @@ def test_the_row_behind_a_skipped_update_is_named(shared, flags):
     said = explain(r, state, int(skipped[0]))
     assert f"At step {skipped[0]} the first that is not finite is the example, for 1 of 64 examples (row 321 of" in said
     well = explain(r, state, int(skipped[0]) + 1 if skipped[0] < 21 else 0)
-    assert "every number of step" in well
+    assert "every number of step" in well and "units" not in well
+    monkeypatch.setattr(skipped_updates, "in_words", lambda dataset: [f"column 2 has raw units; {STANDARDISE}"])
+    assert explain(r, state, int(skipped[0])).endswith(f"; column 2 has raw units; {STANDARDISE}")
 
 
 def test_a_checkpoint_is_made_of_sound_states_only(shared):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from vae_jax.data.ranges import STANDARDISE, in_words
 from vae_jax.devices import processes
 from vae_jax.randomness import batch_rows
 from vae_jax.runs.build import Run, recipe
@@ -35,7 +36,9 @@ def explain(r: Run, state: TrainState, step: int) -> str:
 
     def found():
         raw = np.asarray(r.dataset.train[rows])
-        return sentence(diagnose(recipe(r), failed, raw, rows))
+        # The advice on rates cannot help where the units are the reason.
+        units = [] if r.is_text else [line for line in in_words(r.dataset) if STANDARDISE in line]
+        return "; ".join([sentence(diagnose(recipe(r), failed, raw, rows)).removesuffix("."), *units[:1]])
 
     return processes.first_does(found) or "Process 0 says why"
 
