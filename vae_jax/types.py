@@ -56,7 +56,8 @@ class Likelihood(NamedTuple):
       init: ``event -> own``, the family's own parameters ({} where it has none), e.g. a log precision.
       theta_shape: ``event -> shape`` of what the decoder has to output.
       log_prob: ``(own, theta, x[event]) -> scalar``, in nats, summed over the event.
-      mean: ``(own, theta) -> [event]``, E[x|z]; for the continuous Bernoulli this is not lambda.
+      mean: ``(own, theta) -> [event]``, E[x|z]; for the continuous Bernoulli this is not lambda. Of codes of classes
+        without an order it is the most probable one: the mean of codes may be the code of none of them.
       sample: ``(own, theta, key) -> [event]``, a draw of x.
       variance: ``(own, theta) -> [event]``, Var[x|z].
       support: where x may lie: ``"real"``, ``"unit"`` ([0, 1]), ``"binary"`` ({0, 1}), a ``likelihoods.Grid`` (so many
@@ -69,6 +70,8 @@ class Likelihood(NamedTuple):
       sigma_bound: the smallest standard deviation the family can express, None where there is no such bound.
       cdf: ``(own, theta, x[event]) -> (below, up_to)``, P(X < x) and P(X <= x) of every dimension by itself, each
         ``[event]``: equal for a density, a level's probability apart for a family of levels. None where not known.
+      log_classes: ``(own, theta) -> [event, k]``, the log probabilities of classes without an order, -infinity in all
+        of a dimension whose values have one. None where all have.
     """
 
     init: Callable[[Event], Params]
@@ -83,6 +86,7 @@ class Likelihood(NamedTuple):
     frozen: bool = False
     sigma_bound: float | None = None
     cdf: Callable[[Params, Array, Array], tuple[Array, Array]] | None = None
+    log_classes: Callable[[Params, Array], Array] | None = None
 
 
 class Terms(NamedTuple):

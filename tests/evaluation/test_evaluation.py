@@ -194,3 +194,27 @@ def test_swapped_codes_say_what_z_is_worth():
     partner = np.argmin(np.abs(distances - lost[:, None]), axis=1)
     np.testing.assert_allclose(distances[np.arange(53), partner], lost, rtol=1e-4)
     assert sorted(partner) == list(range(53)) and not np.any(partner == np.arange(53))
+
+
+def test_columns_of_classes_have_an_accuracy_and_a_log_loss_and_no_squared_error():
+    # The codes 0 and 3 averaged would be a class that neither is: what is shown of z is the most probable one.
+    parts = [
+        (likelihoods.gaussian("fixed"), 1),
+        (likelihoods.categorical(4, scale=1.0), 2),
+        (likelihoods.bernoulli(), 1),
+    ]
+    likelihood, p = likelihoods.blocks(parts), np.array([[0.5, 0.0, 0.1, 0.4], [0.1, 0.6, 0.1, 0.2]]) + 1e-9
+    theta = jnp.asarray(np.concatenate([[0.25], np.log(p).ravel(), [0.0]]), jnp.float32)
+    own = likelihood.init((4,))
+    np.testing.assert_allclose(likelihood.mean(own, theta), [0.25, 0.0, 1.0, 0.5])
+    vae = VAE(lambda key: {}, lambda p, x: DiagGaussian(jnp.zeros(1), jnp.zeros(1)), lambda p, z: theta)
+    x = np.array([[0.25, 0, 1, 1], [0.75, 3, 3, 1], [0.25, 0, 2, 0]], np.float32)
+    scores = make_scorer(Evaluator(vae, likelihood))({"model": {}, "likelihood": own}, x, jax.random.key(0))
+    s = summarise(scores, 4)
+    assert s["mse"] == pytest.approx((0.25 + 3 * 0.25) / 6)  # of the two other columns
+    loss = -np.log(p[[0, 1], np.int32(x[:, 1:3])])
+    assert s["log_loss"] == pytest.approx(loss.mean(), rel=1e-5) and s["accuracy"] == pytest.approx(3 / 6)
+    assert s["accuracy_per_column"] == [None, pytest.approx(2 / 3), pytest.approx(1 / 3), None]
+    assert s["log_loss_per_column"][1:3] == pytest.approx(loss.mean(axis=0), rel=1e-5)
+    alone = scores._replace(log_loss=scores.log_loss[:, 1:3], correct=scores.correct[:, 1:3])
+    assert summarise(alone, 2)["mse"] is None and "accuracy" not in summarise(scores._replace(log_loss=None), 4)

@@ -82,6 +82,7 @@ def test_the_calibrated_elbo_of_equal_weights_is_one_number():
 
     assert calibrated_elbo(results(0.01)) == golden("8.43514")
     assert calibrated_elbo(results(1.0)) == golden("-20.24862")
+    assert calibrated_elbo(results(0.0)) == -math.inf  # a training error that has underflown has no sigma
     best = calibrated_elbo(results(0.1648 / 16))
     assert best == pytest.approx(-8.0 * (1.0 + math.log(2.0 * math.pi * 0.1648 / 16)) - 5.4632, rel=1e-12)
     assert all(calibrated_elbo(results(v)) < best for v in (0.009, 0.01, 0.011))

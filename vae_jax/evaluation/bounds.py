@@ -34,13 +34,15 @@ class Scores(NamedTuple):
       rate: KL(q(z|x) || p(z)).
       distortion: -log p(x|z), the mean over the samples of z.
       iw_nll: -L_K, with K importance samples; None where none were asked for.
-      squared_error: (x - E[x|z])^2, summed over the event.
+      squared_error: (x - E[x|z])^2, summed over the event but for codes of classes without an order.
       standardised_error: (x - E[x|z])^2 / Var[x|z], summed over the event.
       variance: Var[x|z], summed over the event.
       at_bound: the share of dimensions whose sigma is below ``AT_BOUND`` times the family's lower bound.
       nats_at_bound: the log density of these dimensions under a Gaussian of that mean and variance, their sum.
       kl: the rate per latent, ``[n, d]``.
       posterior_mean, posterior_variance: of q(z|x), ``[n, d]``.
+      log_loss, correct: -log p of the class that x is, nats, and whether it is the most probable one, ``[n, *event]``:
+        NaN in a dimension whose values have an order. None where all have.
     """
 
     rate: Any
@@ -54,6 +56,8 @@ class Scores(NamedTuple):
     kl: Any
     posterior_mean: Any
     posterior_variance: Any
+    log_loss: Any = None
+    correct: Any = None
 
 
 def score_example(
@@ -78,6 +82,10 @@ def score_example(
     # The errors are at the one z of the distortion: at the posterior mean they would be smaller than any code allows.
     theta = at_least_float32(theta[0])
     error = jnp.square(x - likelihood.mean(own, theta))
+    log_loss, correct = None, None
+    if likelihood.log_classes is not None:
+        log_loss, correct = _of_classes(likelihood.log_classes(own, theta), x)
+        error = jnp.where(jnp.isnan(log_loss), error, 0.0)
     variance = likelihood.variance(own, theta)
     bound = likelihood.sigma_bound
     near = jnp.zeros(variance.shape, bool) if bound is None else jnp.sqrt(variance) < AT_BOUND * bound
@@ -94,7 +102,17 @@ def score_example(
         kl=q.kl(),
         posterior_mean=q.mean,
         posterior_variance=jnp.exp(q.logvar),
+        log_loss=log_loss,
+        correct=correct,
     )
+
+
+def _of_classes(log_p, x):
+    """Returns the log loss and whether it is right of each dimension, ``[event]``; ``log_p [event, k]``."""
+    code = jnp.clip(jnp.rint(x).astype(jnp.int32), 0, log_p.shape[-1] - 1)
+    log_loss = -jnp.take_along_axis(log_p, code[..., None], axis=-1)[..., 0]
+    no_order = jnp.max(log_p, axis=-1) > -jnp.inf
+    return jnp.where(no_order, log_loss, jnp.nan), jnp.where(no_order, jnp.argmax(log_p, axis=-1) == code, jnp.nan)
 
 
 def _importance_weighted(vae, likelihood, params, x, key, num_samples, chunk):
@@ -140,7 +158,9 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         (Burda 2016, 1509.00519, section 5).
 
     Returns:
-      ``elbo``, ``rate``, ``distortion`` (nats per example; elbo = -(rate + distortion)), ``mse`` (per dimension),
+      ``elbo``, ``rate``, ``distortion`` (nats per example; elbo = -(rate + distortion)), ``mse`` (per dimension whose
+      values have an order; None where none have; the others have ``accuracy`` and ``log_loss``, nats, and both
+      ``_per_column``, None in the columns that have a squared error),
       ``calibration`` (the mean standardised squared error, SSE / (D sigma^2) where sigma is one number), ``sigma``
       (root mean variance), ``sigma_at_bound``, ``nats_at_bound`` (of the ELBO, from the dimensions there),
       ``active_units``, ``used_latents`` and ``information_per_latent`` (``rate.py``), ``kl_per_latent``,
@@ -152,6 +172,9 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
 
     rate, distortion = float(mean(scores.rate)), float(mean(scores.distortion))
     units = active_units(scores.posterior_mean, active_threshold)
+    classes = {"accuracy": scores.correct, "log_loss": scores.log_loss} if scores.log_loss is not None else {}
+    columns = {name: mean(values, axis=0) for name, values in classes.items()}
+    ordered = data_dim - (int(np.sum(~np.isnan(columns["accuracy"]))) if columns else 0)
     with np.errstate(divide="ignore"):  # a variance that has underflown
         second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
         information = information_per_latent(scores.posterior_mean, scores.posterior_variance)
@@ -159,7 +182,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         "elbo": -(rate + distortion),
         "rate": rate,
         "distortion": distortion,
-        "mse": float(mean(scores.squared_error)) / data_dim,
+        "mse": float(mean(scores.squared_error)) / ordered if ordered else None,
         "calibration": float(mean(scores.standardised_error)) / data_dim,
         "sigma": float(np.sqrt(mean(scores.variance) / data_dim)),
         "sigma_at_bound": float(mean(scores.at_bound)),
@@ -172,6 +195,9 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
     }
     if scores.iw_nll is not None:
         summary["iw_nll"] = float(mean(scores.iw_nll))
+    for name, values in columns.items():
+        summary[name] = float(np.nanmean(values))
+        summary[f"{name}_per_column"] = [None if np.isnan(v) else float(v) for v in values.ravel()]
     return summary
 
 
@@ -184,7 +210,12 @@ def calibrated_elbo(results: Mapping[str, Any]) -> float:
 
     Args:
       results: of a run with a Gaussian likelihood, as in results.json.
+
+    Returns:
+      The ELBO; -infinity where the training error has underflown to 0.
     """
     dim, variance = results["data_dim"], results["train"]["mse"]
+    if variance == 0.0:
+        return -math.inf
     distortion = 0.5 * dim * (math.log(2 * math.pi * variance) + results["mse"] / variance)
     return -(distortion + results["rate"])

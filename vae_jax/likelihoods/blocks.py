@@ -41,6 +41,8 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
     total = sum(widths)
     shapes = [tuple(family.theta_shape((width,))) for family, width in parts]
     sizes = [math.prod(shape) for shape in shapes]
+    # Of the blocks of classes, the most that one has.
+    most = max((shape[-1] for shape, family in zip(shapes, families) if family.log_classes is not None), default=None)
     owners = [i for i, (family, width) in enumerate(parts) if family.init((width,))]
 
     def check(event):
@@ -77,6 +79,13 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         below, up_to = zip(*both)
         return jnp.concatenate(below), jnp.concatenate(up_to)
 
+    def log_classes(own, theta):
+        rows = []
+        for (family, o, t), width in zip(each(own, theta), widths):
+            mine = jnp.full((width, 1), -jnp.inf) if family.log_classes is None else family.log_classes(o, t)
+            rows.append(jnp.pad(mine, ((0, 0), (0, most - mine.shape[1])), constant_values=-jnp.inf))
+        return jnp.concatenate(rows)
+
     def sample(own, theta, key):
         keys = jax.random.split(key, len(families))
         return jnp.concatenate([family.sample(o, t, k) for (family, o, t), k in zip(each(own, theta), keys)])
@@ -91,4 +100,5 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         support=tuple((family.support, width) for family, width in parts),
         frozen=all(families[i].frozen for i in owners),
         cdf=None if any(family.cdf is None for family in families) else cdf,
+        log_classes=None if most is None else log_classes,
     )

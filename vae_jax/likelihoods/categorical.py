@@ -28,13 +28,14 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
 
     Args:
       num_classes: k.
-      scale: x of one class is class * scale. None for 1 / (k - 1): the k grey levels on [0, 1]. 1 where x is the code
-        of a class, as in a table. x of an integer dtype is the class itself whatever the scale (tokens). Between two
-        classes x counts as the nearer one; outside them it has probability 0.
+      scale: x of one class is class * scale. None for 1 / (k - 1): the k grey levels on [0, 1], which have an order. 1
+        where x is the code of a class, as in a table, which has none. x of an integer dtype is the class itself
+        whatever the scale (tokens). Between two classes x counts as the nearer one; outside them it has probability 0.
 
     Returns:
       A ``Likelihood`` whose support is a ``Grid``; ``log_prob`` is of probabilities, so at most 0. ``mean``,
-      ``variance`` and ``sample`` (floats) are in the units of x: they mean something where the classes have an order.
+      ``variance`` and ``sample`` (floats) are in the units of x; with a ``scale`` the ``mean`` is the most probable
+      class, the ``variance`` that of the codes, and ``log_classes`` is there.
 
     Raises:
       ValueError: for fewer than two classes or a scale that is not positive.
@@ -57,6 +58,10 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
         p = jax.nn.softmax(at_least_float32(theta), axis=-1)
         return jnp.sum(jnp.where(place > 0, p, 0.0), axis=-1), jnp.sum(jnp.where(place >= 0, p, 0.0), axis=-1)
 
+    def mean(own, theta):
+        most_probable = jnp.argmax(theta, axis=-1).astype(at_least_float32(theta).dtype)
+        return step * (in_classes(theta)[1] if scale is None else most_probable)
+
     def in_classes(theta):
         p = jax.nn.softmax(at_least_float32(theta), axis=-1)
         return p, jnp.sum(p * jnp.arange(num_classes), axis=-1)
@@ -73,9 +78,10 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
         init=lambda event: {},
         theta_shape=lambda event: (*event, num_classes),
         log_prob=log_prob,
-        mean=lambda own, theta: step * in_classes(theta)[1],
+        mean=mean,
         sample=sample,
         variance=variance,
         support=Grid(num_classes, step),
         cdf=cdf,
+        log_classes=None if scale is None else lambda own, theta: jax.nn.log_softmax(at_least_float32(theta)),
     )

@@ -233,6 +233,9 @@ def _protocol(r: Run, config: Config, split: Split, has_gaps: bool) -> str:
     )
 
 
+ERRORS = ("mse", "accuracy", "log_loss", "perplexity")
+
+
 def in_words(answer: dict[str, Any]) -> list[str]:
     """Returns the numbers in words, with what they may not be taken for."""
     elbo, nll, parts = answer["elbo"], answer["iw_nll"], answer["rate_parts"]
@@ -242,7 +245,7 @@ def in_words(answer: dict[str, Any]) -> list[str]:
     lines = [
         f"elbo {elbo:.4f} = -(rate {answer['rate']:.4f} + distortion {answer['distortion']:.4f}) nats per example",
         f"-log p(x) <= {nll:.4f} nats ({answer['iw_samples']} importance samples)",
-        (f"mse {answer['mse']:.6g}" if answer["mse"] is not None else f"perplexity {answer['perplexity']:.4f}")
+        ", ".join(f"{name} {answer[name]:.6g}" for name in ERRORS if answer.get(name) is not None)
         + f", {answer['active_units']} active units"
         + ("" if bits is None else f", {bits:.4f} bits per dimension ({answer['iw_bits_per_dim']:.4f} by iw_nll)"),
         f"rate, taken apart: mutual information {shown[0]}, total correlation {shown[1]}, dimension-wise KL {shown[2]}",

@@ -48,6 +48,9 @@ LEAST_ROWS = 1000
 LATENT_ROWS, HANDFUL = 100, 10
 
 
+OF_TRAINING = ("elbo", "rate", "distortion", "mse", "calibration")
+
+
 class Instruments(NamedTuple):
     """Everything that measures a trained run, compiled once for all runs that differ in numbers only.
 
@@ -126,7 +129,7 @@ def measure(r: Run, state: TrainState, train, test, instruments: Instruments) ->
         "latent_dim": c.latent_dim,
         "lambda_max": None if r.spectrum is None else float(r.spectrum[0]),
         "predicted_active": _predicted_active(r, beta),
-        "train": {k: on_train[k] for k in ("elbo", "rate", "distortion", "mse", "calibration")},
+        "train": {k: on_train[k] for k in (*OF_TRAINING, "accuracy", "log_loss") if k in on_train},
         "rate_parts": rate_parts(test_scores, key, RATE_SAMPLES),
         "warnings": r.warnings,
         "protocol": _protocol(r, len(train), len(test)),

@@ -134,4 +134,5 @@ def respond(likelihood: Likelihood, beta_range: tuple[float, float], knots: int 
         variance=reading(likelihood.variance),
         sigma=reading(likelihood.sigma),
         cdf=reading(likelihood.cdf),
+        log_classes=reading(likelihood.log_classes),
     )

@@ -210,6 +210,8 @@ def _positions(program: Program, state: SweepState, scores: Callable) -> tuple[n
             continue
         params = r.spread.place(run_of(state, row).params)
         s = summarise(scores(params, train, purpose_key(program.jobs[member].run.key, TRAIN)), r.data_dim)
-        calibrated = 0.5 * r.data_dim * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))
-        positions.append((s["rate"], calibrated if r.config.likelihood == "gaussian" else s["distortion"]))
+        distortion = s["distortion"]
+        if r.config.likelihood == "gaussian":
+            distortion = 0.5 * r.data_dim * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))
+        positions.append((s["rate"], distortion))
     return tuple(np.array(positions).T)
