@@ -239,13 +239,13 @@ def main(argv: list[str]) -> int:
             outcomes[name] = campaign(CASES[name], kills, chooser, folder, environment)
     for name, outcome in outcomes.items():
         for kind, texts in (("difference", outcome.differences), ("problem", outcome.problems)):
-            print(
-                *(f"{kind} in {name}: {text}" for text in texts), sep="\n", end="\n" if texts else "", file=sys.stderr
-            )
+            for text in texts:
+                print(f"{kind} in {name}: {text}", file=sys.stderr)
         if name not in CASES:
             ends = f"{len(outcome.differences)} differences, {len(outcome.problems)} problems"
             print(f"{name}: {', '.join(f'{n} {what}' for what, n in outcome.counts.items())}; {ends}")
-    print(*(table([outcomes[name] for name in killed]) if killed else ()), sep="\n")
+    if killed:
+        print(*table([outcomes[name] for name in killed]), sep="\n")
     print(f"in {time.monotonic() - began:.0f} s, --seed={args.seed}")
     wrong = any(outcome.differences or outcome.problems for outcome in outcomes.values())
     if wrong:
