@@ -38,7 +38,7 @@ def explain(r: Run, state: TrainState, step: int) -> str:
         raw = np.asarray(r.dataset.train[rows])
         # The advice on rates cannot help where the units are the reason.
         units = [] if r.is_text else [line for line in in_words(r.dataset) if STANDARDISE in line]
-        return "; ".join([sentence(diagnose(recipe(r), failed, raw, rows)).removesuffix("."), *units[:1]])
+        return ". ".join([*units[:1], sentence(diagnose(recipe(r), failed, raw, rows))])
 
     return processes.first_does(found) or "Process 0 says why"
 
