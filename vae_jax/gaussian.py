@@ -44,6 +44,7 @@ class DiagGaussian(NamedTuple):
         The ``expm1`` form keeps small values that ``exp(logvar) - 1 - logvar`` rounds away.
         """
         mean, logvar = at_least_float32(self.mean), at_least_float32(self.logvar)
+        # expm1(v) - v is never below 0 but by its rounding.
         return 0.5 * (jnp.square(mean) + jnp.maximum(jnp.expm1(logvar) - logvar, 0.0))
 
 

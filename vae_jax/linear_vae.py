@@ -58,6 +58,7 @@ def learned_variance(eigenvalues, beta: float, latent_dim: int) -> float:
     values = _spectrum(eigenvalues)
     dim, most = values.size, min(latent_dim, values.size)
     tail = left_over(values)[: most + 1]
+    # Where beta q >= D the line beta q v + tail lies above D v for every v: that q has no root.
     share = dim - beta * np.arange(most + 1)
     return float(np.min(tail[share > 0] / share[share > 0]))
 
@@ -88,6 +89,7 @@ def predict(eigenvalues, beta: float, sigma2: float | None, latent_dim: int) -> 
     s = beta * sigma2
     head = np.zeros(latent_dim)
     head[: min(latent_dim, values.size)] = values[:latent_dim]
+    # At s = 0 the rate is infinite, which is what the division says.
     with np.errstate(divide="ignore", invalid="ignore"):
         kl = np.where(head > s, 0.5 * np.log(head / s), 0.0)
     error = float(np.sum(np.minimum(head, s)) + np.sum(values[latent_dim:]))
@@ -117,6 +119,7 @@ def water_level_for_rate(eigenvalues, rate: float, latent_dim: int) -> float:
     if values[0] == 0.0:
         raise ValueError("all eigenvalues are 0: data that do not vary carry no rate")
     head = values[:latent_dim]
+    # In logarithms, as the product of many eigenvalues underflows.
     logs = np.log(head[head > 0])
     count = np.arange(1, logs.size + 1)
     return float(np.exp(np.max((np.cumsum(logs) - 2.0 * rate) / count)))

@@ -162,13 +162,15 @@ def test_a_latent_is_used_by_what_it_carries_at_any_scale(scale):
     mean = scale * ((mean - mean.mean(0)) / mean.std(0) * np.sqrt([3.0, 1e-3, 0.0]) + 5.0)
     found = information_per_latent(mean, np.broadcast_to(scale**2 * variance, mean.shape))
     np.testing.assert_allclose(found, 0.5 * np.log1p([3.0, 1e-3, 0.0]), rtol=1e-9, atol=1e-12)
-    assert used_latents(found) == 1 and active_units(mean).sum() == (scale == 1)
-    assert used_latents([np.nan, 1.0]) is None
+    assert (
+        used_latents(found, 4000) == 1 and used_latents(found, 9) is None and active_units(mean).sum() == (scale == 1)
+    )
+    assert used_latents([np.nan, 1.0], 4000) is None
 
 
 def test_few_test_examples_leave_the_verdict_to_the_training_split():
     train, test = ({"used_latents": used, "information_per_latent": [0.1 * used]} for used in (7, 3))
-    for rows, expected in (((500, 900), (3, "test", 500)), ((1, 900), (7, "train", 900)), ((3, 4), (None, "train", 4))):
+    for rows, expected in (((500, 900), (3, "test", 500)), ((1, 900), (7, "train", 900)), ((30, 20), (3, "test", 30))):
         found = _latents(test, train, *rows)
         assert (found["used_latents"], found["latents_split"], found["latents_rows"]) == expected
 

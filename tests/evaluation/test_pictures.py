@@ -89,6 +89,8 @@ def test_the_map():
     points, names = embed(code, [0.0, 2.0, 0.0, 1.0, 0.0])
     assert names == ["latent 1", "latent 3"]  # two latents in use: themselves
     np.testing.assert_array_equal(points, code[:, [1, 3]].astype(np.float32))
+    _, names = embed(1e-3 * rng.normal(size=(500, 5)), np.ones(5))  # used by what they carry, not by their scale
+    assert names[0].startswith("component 1")
     code = rng.normal(size=(500, 5)) @ rng.normal(size=(5, 5))
     points, names = embed(code, np.ones(5))
     u, s, _ = np.linalg.svd(code - code.mean(axis=0), full_matrices=False)

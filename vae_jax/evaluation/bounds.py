@@ -188,7 +188,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         "sigma_at_bound": float(mean(scores.at_bound)),
         "nats_at_bound": float(mean(scores.nats_at_bound)),
         "active_units": int(np.sum(units)),
-        "used_latents": used_latents(information),
+        "used_latents": used_latents(information, len(scores.rate)),
         "information_per_latent": [float(v) for v in information],
         "kl_per_latent": [float(v) for v in mean(scores.kl, axis=0)],
         "second_moment": [float(v) for v in second],

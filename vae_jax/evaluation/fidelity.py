@@ -58,6 +58,7 @@ def ssim(x: Array, y: Array) -> Array:
         return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns, precision=jax.lax.Precision.HIGHEST)
 
     mean_x, mean_y = blur(x), blur(y)
+    # A difference of rounded numbers, which on a flat patch may come out below 0.
     variance_x = jnp.maximum(blur(x * x) - mean_x * mean_x, 0.0)
     variance_y = jnp.maximum(blur(y * y) - mean_y * mean_y, 0.0)
     covariance = blur(x * y) - mean_x * mean_y

@@ -99,6 +99,7 @@ def optimise(
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def loss(q, noise):
+        # The score of q has mean 0: without it the gradient has the same mean, and no noise where q is the posterior.
         fixed = jax.lax.stop_gradient(q)
         return -jnp.mean(_log_weights(vae, likelihood, params, x, q, noise, fixed))
 
@@ -109,6 +110,7 @@ def optimise(
         tau = jnp.exp(0.5 * q.logvar)
         change, state = adam.update(gradient._replace(mean=tau * gradient.mean), state)
         q = DiagGaussian(q.mean + tau * change.mean, q.logvar + change.logvar)
+        # The average begins anew at every step of the first half, and so holds the second alone.
         late = jnp.maximum(i - steps // 2, 0) + 1
         average = jax.tree.map(lambda mean, new: mean + (new - mean) / late, average, q)
         return (q, state, average), None

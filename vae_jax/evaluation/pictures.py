@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.evaluation.batches import Evaluator, inputs
-from vae_jax.evaluation.rate import active_units
+from vae_jax.evaluation.rate import USED, information_per_latent
 from vae_jax.objective import infer
 from vae_jax.randomness import PRIOR, purpose_key
 from vae_jax.types import Array, Event, Params
@@ -116,7 +116,8 @@ def pictures(
         shown = {name: _bytes(values) for name, values in shown.items()}
     shown |= {"traversal_latents": order, "traversal_kl": kl[order], "traversal_z": _prior_quantiles()}
     shown |= {"temperatures": np.asarray(TEMPERATURES)}
-    points, axes = embed(q.mean, kl)
+    with np.errstate(divide="ignore"):  # a variance that has underflown
+        points, axes = embed(q.mean, information_per_latent(q.mean, np.exp(q.logvar)))
     shown |= {"embedding": points, "embedding_axes": np.asarray(axes)}
     if factors is not None:
         shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
@@ -173,23 +174,24 @@ def _bytes(values) -> np.ndarray:
     return np.rint(255.0 * np.clip(np.nan_to_num(values), 0.0, 1.0)).astype(np.uint8)
 
 
-def embed(means, kl) -> tuple[np.ndarray, list[str]]:
+def embed(means, information) -> tuple[np.ndarray, list[str]]:
     """Returns two coordinates of each example: the latents in use, where there are but two, else principal components.
 
     Args:
       means: posterior means, ``[n, d]``.
-      kl: nats of each latent, ``[d]``.
+      information: nats that each latent carries, ``[d]``.
 
     Returns:
       ``[n, 2]`` float32 and the names of the two axes. With a single latent the second coordinate is the share of
       examples below: its distribution function.
     """
     means = np.nan_to_num(np.asarray(means, np.float64))
-    order = np.argsort(-np.asarray(kl), kind="stable")
+    information = np.asarray(information)
+    order = np.argsort(-information, kind="stable")
     if means.shape[1] == 1:
         share = np.argsort(np.argsort(means[:, 0], kind="stable")) / len(means)
         return np.stack([means[:, 0], share], axis=1).astype(np.float32), ["latent 0", "share of examples below"]
-    if active_units(means).sum() <= 2:
+    if np.sum(information > USED) <= 2:
         first, second = order[:2]
         return means[:, [first, second]].astype(np.float32), [f"latent {first}", f"latent {second}"]
     centred = means - means.mean(axis=0)

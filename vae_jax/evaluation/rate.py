@@ -171,6 +171,8 @@ def active_units(mean, threshold: float = 0.01) -> np.ndarray:
 
 # What Burda's variance of 0.01 is worth where E[mu^2 + tau^2] = 1: -log(1 - 0.01) / 2.
 USED = 0.005
+# Over one row every variance is 0, and over a handful it is anything.
+HANDFUL = 10
 
 
 def information_per_latent(mean, variance) -> np.ndarray:
@@ -189,10 +191,13 @@ def information_per_latent(mean, variance) -> np.ndarray:
     return np.maximum(0.5 * (np.log(total) - np.mean(np.log(variance), axis=0)), 0.0)
 
 
-def used_latents(information) -> int | None:
-    """Returns how many latents carry more than ``USED`` nats; None where a posterior is not a number."""
+def used_latents(information, rows: int) -> int | None:
+    """Returns how many latents carry more than ``USED`` nats.
+
+    None where a posterior is not a number, or where the ``rows`` behind the information are but a ``HANDFUL``.
+    """
     information = np.asarray(information)
-    return None if np.isnan(information).any() else int(np.sum(information > USED))
+    return None if rows < HANDFUL or np.isnan(information).any() else int(np.sum(information > USED))
 
 
 def second_moments(mean, logvar) -> np.ndarray:

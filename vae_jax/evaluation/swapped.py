@@ -47,6 +47,7 @@ def make_swapped(evaluator: Evaluator) -> Callable[..., np.ndarray]:
         return -likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
 
     def both(key, raw):
+        # Another key, or the two would share the noise of their pixels.
         return preprocess(key, raw[0]), preprocess(jax.random.fold_in(key, 0), raw[1])
 
     parts = in_batches(evaluator._replace(preprocess=both), measure)

@@ -33,6 +33,8 @@ def discretized_logistic_log_prob(x, mean, log_scale, levels: int = 256):
     above, below = (offset + half) * jnp.exp(-log_scale), (offset - half) * jnp.exp(-log_scale)
     up_to = -jax.nn.softplus(-above)  # log P(levels up to this one)
     from_here = -jax.nn.softplus(below)  # log P(this level and those above)
+    # sg(a) - sg(b) = sg(a) sg(-b) (1 - e^(b - a)), and a - b is one level in units of the scale: no difference of two
+    # numbers that are both nearly 1 or nearly 0.
     inside = up_to + from_here + jnp.log(-jnp.expm1(-2.0 * half * jnp.exp(-log_scale)))
     return jnp.where(x < 0.5 * half, up_to, jnp.where(x > 1.0 - 0.5 * half, from_here, inside))
 
@@ -49,6 +51,8 @@ def _moments(mean, log_scale, levels):
         first, second = sums
         edge = (2.0 * k - 1.0) / (levels - 1) - 1.0
         side = jnp.where(k > centre, 1.0, -1.0)
+        # E[k - c] is the sum of P(beyond an edge) over the edges above c, less that over those below. For E[(k - c)^2]
+        # each counts (k - c)^2 - (k - 1 - c)^2.
         beyond = jax.nn.sigmoid(side * (mean - edge) * jnp.exp(-log_scale))
         return (first + side * beyond, second + (2.0 * jnp.abs(k - 0.5 - centre)) * beyond), None
 
@@ -93,6 +97,7 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
         mean = theta[0] + jnp.reshape(centres, (components, *(1,) * event_axes))
         log_scale = between(theta[1], lowest, HIGHEST, start)
         logits = jnp.zeros_like(mean) if components == 1 else theta[2]
+        # One component for all channels of a pixel.
         if event_axes == 3:
             logits = jnp.sum(logits, axis=-1, keepdims=True)
         return mean, log_scale, jax.nn.log_softmax(logits, axis=0)

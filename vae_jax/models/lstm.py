@@ -31,6 +31,7 @@ def gates(weights: Array, offset: Array, h: Array, x: Array) -> tuple[Array, Arr
       h, x: the state ``[h]`` before the step, and its input ``[e]``.
     """
     write, keep, new, read = jnp.split(jnp.concatenate([x, h]) @ weights + offset, 4)
+    # A memory that begins by keeping (Gers 2000; Jozefowicz 2015).
     return jax.nn.sigmoid(write), jax.nn.sigmoid(keep + 1.0), jnp.tanh(new), jax.nn.sigmoid(read)
 
 
@@ -76,6 +77,8 @@ def _tangent(primals, tangents):
 
     (c, h), (write, keep, new, read), (c_after, out) = jax.lax.scan(remember, start, x)[1]
     width = x.shape[-1]
+    # All that does not need the tangent of the state, for all steps in one product: transposed, the gradient of the
+    # weights is then one product as well, and no loop carries a running sum of their size.
     known = jnp.concatenate([x, h], axis=-1) @ d_weights + d_offset + d_x @ weights[:width]  # [t, 4h]
     squashed = jnp.tanh(c_after)
     slopes = (

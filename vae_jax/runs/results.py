@@ -43,9 +43,9 @@ RATE_SAMPLES = 500
 RELIABILITY_LIMIT = 2000
 # Fewer examples say little about disentanglement.
 LEAST_ROWS = 1000
-# Below so many test examples the training split says which latents are used, and below a handful nothing does: the
-# variance of the means over n rows is known to a share of sqrt(2 / n), and over one row it is 0.
-LATENT_ROWS, HANDFUL = 100, 10
+# Below so many test examples the training split says which latents are used: the variance of the means over n rows is
+# known to a share of sqrt(2 / n).
+LATENT_ROWS = 100
 
 
 OF_TRAINING = ("elbo", "rate", "distortion", "mse", "calibration")
@@ -177,9 +177,8 @@ def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01
 def _latents(on_test, on_train, test: int, train: int) -> dict[str, Any]:
     """Returns which latents are used, by the split that has the rows to tell, and which split that is."""
     split, summary, rows = ("test", on_test, test) if test >= min(LATENT_ROWS, train) else ("train", on_train, train)
-    used = None if rows < HANDFUL else summary["used_latents"]
-    information = summary["information_per_latent"]
-    return {"used_latents": used, "information_per_latent": information, "latents_split": split, "latents_rows": rows}
+    chosen = {name: summary[name] for name in ("used_latents", "information_per_latent")}
+    return chosen | {"latents_split": split, "latents_rows": rows}
 
 
 def _predicted_active(r: Run, beta: float) -> int | None:

@@ -60,6 +60,7 @@ def hold(config, forecast, what, target, share) -> Setpoint:
             with suppress(ValueError):
                 beta = inverse(forecast, target) or None
         if beta is not None:
+            # A latent that is about to close has next to no slope: half a nat keeps the gain finite.
             slope = max(0.5, slopes(forecast, beta)[what == "distortion"])
     return Setpoint(what, target, beta, time_constant(config, share), slope, warnings)
 

@@ -68,6 +68,7 @@ def at_level(eigenvalues, water_level: float, latent_dim: int, name: str = "") -
     """Returns the ``Row`` of one water level > 0."""
     p, dim = predict(eigenvalues, 1.0, water_level, latent_dim), len(eigenvalues)
     variance = p.distortion / dim
+    # At sigma^2 = error / D the squared error costs D / 2 nats, and no other sigma makes the ELBO larger.
     elbo = -0.5 * dim * (1.0 + math.log(2.0 * math.pi * variance)) - p.rate if variance > 0 else None
     beta = beta_at(water_level, eigenvalues, latent_dim, None) if variance > 0 else None
     sigma, rms = math.sqrt(water_level), math.sqrt(variance)
@@ -92,6 +93,7 @@ def grid(eigenvalues, latent_dim: int, named: list[Row]) -> list[Row]:
       named: rows to put between them.
     """
     values = np.sort(np.asarray(eigenvalues, np.float64))[::-1]
+    # Where sigma would fall to 0, the least eigenvalue that is no rounding stands for the calibrated level.
     low = learned_variance(values, 1.0, latent_dim) or values[values > 1e-9 * values[0]][-1]
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(values[0])) + 1)
     levels = [digit * 10.0**power for power in decades for digit in (1, 2, 5)]

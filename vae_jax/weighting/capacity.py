@@ -30,6 +30,7 @@ def capacity(schedule: Schedule, gamma: float, decay: float = 0.999) -> KLWeight
         mix = {"beta": applied(step, metrics), "weight": 1.0}
         return {k: decay * state[k] + (1.0 - decay) * jnp.asarray(mix[k], state[k].dtype) for k in state}
 
+    # Divided by the weights that are in the average so far: unbiased from its first step.
     def multiplier(state):
         return state["beta"] / jnp.maximum(state["weight"], 1e-12)
 

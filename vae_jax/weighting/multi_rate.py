@@ -80,7 +80,9 @@ def draw_etas(key: Array, index: Array, beta_range: tuple[float, float]) -> Arra
     """
     low, high = log_range(beta_range)
     start = jax.random.bits(key, (), jnp.uint32)
+    # Uniform over the turn whatever the start, and of any n in a row the largest gap is below 2 / n.
     turns = start + index.astype(jnp.uint32) * jnp.uint32(_GOLDEN)  # modulo 2^32: the fraction of a turn, exact
+    # 24 bits: what a float32 holds exactly, so that the draw stays below ``high``.
     return low + (high - low) * (turns >> 8).astype(jnp.float32) * 2.0**-24
 
 

@@ -54,6 +54,8 @@ def pi(
         proportional = kp * jax.nn.sigmoid(-error)
         wanted = beta_min + proportional + state["integral"] - ki * error
         beta = jnp.clip(wanted, beta_min, beta_max)
+        # Back-calculation: the integral that would have given the weight as it was clipped, so that at a bound the next
+        # error decides at once.
         return {
             "beta": beta,
             "integral": beta - beta_min - proportional,

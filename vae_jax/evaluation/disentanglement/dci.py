@@ -103,6 +103,7 @@ def concentration(importance: np.ndarray) -> float | None:
         return None
     if mass.sum() == 0:
         return 0.0
+    # A row without any importance has no shares; it weighs nothing in the mean below.
     share = np.divide(importance, mass[:, None], out=np.zeros_like(importance, float), where=mass[:, None] > 0)
     entropy = -np.sum(share * np.log(np.where(share > 0, share, 1.0)), axis=1)
     each = np.where(mass > 0, 1 - entropy / np.log(columns), 0.0)

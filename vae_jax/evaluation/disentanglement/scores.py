@@ -29,6 +29,7 @@ def mutual_information(codes: np.ndarray, values: np.ndarray, bins: int = 20) ->
     Returns:
       The information ``[m, k]`` and the entropies of the factors ``[k]``, nats.
     """
+    # Inner edges only: the greatest value then falls into the last bin and not beyond it.
     binned = np.stack([np.digitize(z, np.histogram_bin_edges(z, bins)[1:-1]) for z in codes.T], axis=1)
     counts = [np.bincount(v) for v in values.T]
     information = np.empty((binned.shape[1], values.shape[1]))
