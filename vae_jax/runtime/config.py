@@ -115,10 +115,11 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
             _fail(f"{os.strerror(error.errno)}{where}; what was saved before is kept")
         except Exception as error:
             _check_peers(error)
-            if not _is_out_of_memory(error):
+            limit = _limit_of(error)
+            if limit is None:
                 traceback.print_exc()
                 _leave(1)
-            _fail("the memory is full: lower --batch_size, --num_samples or --hidden; what was saved before is kept")
+            _fail(f"{limit}; lower --batch_size, --num_samples or --hidden; what was saved before is kept")
 
     app.run(run, flags_parser=read)
 
@@ -142,8 +143,23 @@ def _same(one: Any, other: Any) -> bool:
     return all(map(os.path.exists, paths)) and os.path.samefile(*paths)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)  # the latter is XLA's word for it
+# What XLA, numpy, the loader and the kernel say of a limit on memory, threads or handles.
+_LIMITS = (
+    "RESOURCE_EXHAUSTED",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "failed to map segment",
+    "can't start new thread",
+    "Too many open files",
+)
+
+
+def _limit_of(error: BaseException) -> str | None:
+    """Returns the limit of this machine that an error is about; None where it is about none."""
+    if isinstance(error, MemoryError):
+        return "the memory is full"
+    words = next((words for words in _LIMITS if words in str(error)), None)
+    return words and ("the memory is full" if words == _LIMITS[0] else f"a limit of this machine is reached: {words}")
 
 
 def _fail(message: str, status: int = 2) -> typing.NoReturn:
