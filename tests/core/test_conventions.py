@@ -87,35 +87,16 @@ def test_the_entropy_floor_of_mnist_test(raw_dir, x64):
     assert floor / 10_000 == golden("45.5345")
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"recon": "mse"},
-        {"recon_reduction": "max"},
-        {"kl_reduction": "batch_sum"},
-        {"weight": -1.0},
-        {"weight": math.nan},
-        {"weight": math.inf},
-        {"recon_weight": 0.0},
-        {"pixel_scale": -2.0},
-        {"data_dim": 0},
-        {"latent_dim": 0},
-        {"batch_size": 0},
-        {"recon": "bce", "pixel_scale": 255.0},
-    ],
-)
-def test_nonsense_is_refused(change):
-    good = {
-        "recon": "squared_error",
-        "recon_reduction": "mean",
-        "kl_reduction": "sum",
-        "weight": 1.0,
-        "data_dim": 784,
-        "latent_dim": 20,
-    }
+def test_nonsense_is_refused():
+    good = {"recon": "squared_error", "recon_reduction": "mean", "kl_reduction": "sum", "weight": 1.0}
+    good |= {"data_dim": 784, "latent_dim": 20}
+    wrong = {"recon": "mse", "recon_reduction": "max", "kl_reduction": "batch_sum", "recon_weight": 0.0}
+    wrong |= {"pixel_scale": -2.0, "data_dim": 0, "latent_dim": 0, "batch_size": 0}
     canonical(**good)
-    with pytest.raises((ValueError, UserError)):
-        canonical(**{**good, **change})
+    weights = [{"weight": weight} for weight in (-1.0, math.nan, math.inf)]
+    for change in (*weights, *({name: value} for name, value in wrong.items()), {"recon": "bce", "pixel_scale": 255.0}):
+        with pytest.raises((ValueError, UserError)):
+            canonical(**{**good, **change})
 
 
 def test_no_weight_is_no_penalty():

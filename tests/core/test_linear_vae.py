@@ -145,21 +145,12 @@ def test_weight_zero_and_round_off():
     assert got.active == 2 and got.distortion == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(
-    ("eigenvalues", "beta", "sigma2", "latents"),
-    [
-        ([], 1.0, 0.1, 2),
-        ([1.0, math.nan], 1.0, 0.1, 2),
-        ([1.0], -1.0, 0.1, 2),
-        ([1.0], math.nan, 0.1, 2),
-        ([1.0], 1.0, -0.1, 2),
-        ([1.0], 1.0, math.inf, 2),
-        ([1.0], 1.0, 0.1, 0),
-    ],
-)
-def test_nonsense_is_refused(eigenvalues, beta, sigma2, latents):
-    with pytest.raises((ValueError, UserError)):
-        predict(eigenvalues, beta, sigma2, latents)
+def test_nonsense_is_refused():
+    good = {"eigenvalues": [1.0], "beta": 1.0, "sigma2": 0.1, "latent_dim": 2}
+    wrong = [("eigenvalues", []), ("eigenvalues", [1.0, math.nan]), ("latent_dim", 0)]
+    for name, value in (*wrong, *((name, v) for name in ("beta", "sigma2") for v in (-1.0, math.nan, math.inf))):
+        with pytest.raises((ValueError, UserError)):
+            predict(**{**good, name: value})
 
 
 def test_mnist(mnist_train):
@@ -237,20 +228,14 @@ def test_ends_of_what_can_be_reached():
     assert beta_at(20.0, BED_EIGENVALUES, BED_LATENTS, None) == pytest.approx(20.0 * DIM / trace)  # collapsed
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda: water_level_for_rate(BED_EIGENVALUES, -1.0, 3),
-        lambda: water_level_for_rate(BED_EIGENVALUES, math.nan, 3),
-        lambda: water_level_for_rate(BED_EIGENVALUES, 1.0, 0),
-        lambda: water_level_for_rate(np.zeros(3), 1.0, 2),
-        lambda: water_level_for_error(BED_EIGENVALUES, math.nan, 3),
-        lambda: water_level_for_error(BED_EIGENVALUES, 1.0, 0),
-        lambda: beta_at(-1.0, BED_EIGENVALUES, 3, 0.1),
-        lambda: beta_at(1.0, BED_EIGENVALUES, 3, 0.0),
-        lambda: beta_at(0.0, BED_EIGENVALUES, DIM, None),
-    ],
-)
-def test_impossible_targets_are_refused(call):
+def test_impossible_targets_are_refused():
+    calls = [(water_level_for_rate, v, n) for v, n in ((-1.0, 3), (math.nan, 3), (1.0, 0))]
+    calls += [(water_level_for_error, v, n) for v, n in ((math.nan, 3), (1.0, 0))]
+    for function, target, latents in calls:
+        with pytest.raises(ValueError):
+            function(BED_EIGENVALUES, target, latents)
     with pytest.raises(ValueError):
-        call()
+        water_level_for_rate(np.zeros(3), 1.0, 2)
+    for level, latents, sigma2 in ((-1.0, 3, 0.1), (1.0, 3, 0.0), (0.0, DIM, None)):
+        with pytest.raises(ValueError):
+            beta_at(level, BED_EIGENVALUES, latents, sigma2)

@@ -97,21 +97,6 @@ def test_the_linear_bed_has_the_exact_likelihood_rate_units_and_calibration():
     np.testing.assert_allclose(s["second_moment"], 1.0, atol=1e-4)
 
 
-def test_active_units_count_the_variance_over_the_data():
-    # Linear VAE at water level 0.4: var of mu_i is 1 - s / lambda_i, so 5 of 6 are active (trap 66).
-    eigenvalues = np.array([8, 4, 2, 1, 0.5, 0.25])
-    weights = np.sqrt(np.maximum(eigenvalues - 0.4, 0.0))
-    vae = linear(weights, 0.4, np.maximum(eigenvalues, 0.4), 6)
-    likelihood = likelihoods.gaussian("fixed")
-    x = np.random.default_rng(1).standard_normal((400, 6)) * np.sqrt(eigenvalues)
-    scorer = make_scorer(Evaluator(vae, likelihood))
-    s = summarise(
-        scorer({"model": {}, "likelihood": likelihood.init((6,))}, jnp.asarray(x, jnp.float32), jax.random.key(0)), 6
-    )
-    assert s["active_units"] == 5
-    assert s["kl_per_latent"][5] < 1e-6
-
-
 def test_evaluating_at_the_mean_of_z_would_not_be_a_bound():
     # Trap 57: the sampled bound must lie below the value at z = mu on a model that reconstructs.
     eigenvalues = np.array([8, 4, 2, 1, 0.5, 0.25])

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import BED_EIGENVALUES, BED_LATENTS, golden, within_standard_errors
-from numpy.polynomial.hermite_e import hermegauss
+from conftest import BED_EIGENVALUES, BED_LATENTS, within_standard_errors
 from scipy.special import logsumexp, ndtri
 from scipy.stats import qmc
 
@@ -15,27 +14,6 @@ from vae_jax.evaluation import rate
 def normal_points(power, dim):
     """``2 ** power`` points of a standard normal, more even than chance."""
     return ndtri(qmc.Sobol(dim, seed=0).random_base2(power))
-
-
-def quadrature_parts(means, tau):
-    """The parts for 1-D posteriors N(mean, tau^2), by Gauss-Hermite quadrature in place of samples."""
-    nodes, weights = hermegauss(180)
-    mean = np.asarray(means, float)[:, None]
-    logvar = np.full_like(mean, 2 * np.log(tau))
-    index = np.repeat(np.arange(len(means)), len(nodes))
-    z = mean[index] + tau * np.tile(nodes, len(means))[:, None]
-    parts = rate.sampled_parts(z, *rate.log_densities(mean, logvar, index, z))
-    weights = np.tile(weights, len(means)) / weights.sum() / len(means)
-    return [float(weights @ part) for part in parts[:4]]
-
-
-def test_two_gaussians_have_the_golden_information(x64):
-    total, information, correlation, dimension_wise = quadrature_parts([1.0, -1.0], 0.5)
-    assert information == golden(".632720193737")
-    assert dimension_wise == golden(".185426986823")
-    assert total == golden(".818147180560")
-    assert abs(correlation) < 1e-12  # one latent correlates with nothing
-    assert quadrature_parts([3.0, -3.0], 0.5)[1] == golden(".693147177554")
 
 
 def test_samples_find_the_same_and_their_errors_are_honest():

@@ -142,31 +142,17 @@ def test_geco_bounds(x64):
         assert float(weight.value(weight.init(), 0)) == pytest.approx(np.clip(start, 0.5, 4.0), rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: weighting.pi(-1.0),
-        lambda: weighting.pi(math.nan),
-        lambda: weighting.pi(5.0, ki=0.0),
-        lambda: weighting.pi(5.0, kp=-1.0),
-        lambda: weighting.pi(5.0, beta_min=2.0, beta_max=2.0),
-        lambda: weighting.pi(5.0, beta_min=-1.0),
-        lambda: weighting.geco(math.inf),
-        lambda: weighting.geco(math.nan),
-        lambda: weighting.geco(1.0, rate=0.0),
-        lambda: weighting.geco(1.0, decay=1.0),
-        lambda: weighting.geco(1.0, beta_min=0.0),
-        lambda: weighting.geco(1.0, beta_min=2.0, beta_max=1.0),
-        lambda: weighting.geco(1.0, max_exponent=0.0),
-        lambda: objective.free_bits(-0.1),
-        lambda: objective.free_bits(math.nan),
-        lambda: objective.capacity(0.0),
-        lambda: objective.capacity(math.nan),
-    ],
-)
-def test_nonsense_is_refused(make):
-    with pytest.raises(ValueError):
-        make()
+def test_nonsense_is_refused():
+    pis = [{"target_kl": v} for v in (-1.0, math.nan)] + [{"ki": 0.0}, {"kp": -1.0}, {"beta_min": -1.0}]
+    gecos = [{"target_distortion": v} for v in (math.inf, math.nan)] + [{"rate": 0.0}, {"decay": 1.0}]
+    gecos += [{"beta_min": 0.0}, {"beta_min": 2.0, "beta_max": 1.0}, {"max_exponent": 0.0}]
+    makes = [(weighting.pi, {"target_kl": 5.0, **wrong}) for wrong in (*pis, {"beta_min": 2.0, "beta_max": 2.0})]
+    makes += [(weighting.geco, {"target_distortion": 1.0, **wrong}) for wrong in gecos]
+    makes += [(objective.free_bits, {"floor": v}) for v in (-0.1, math.nan)]
+    makes += [(objective.capacity, {"gamma": v}) for v in (0.0, math.nan)]
+    for make, arguments in makes:
+        with pytest.raises(ValueError):
+            make(**arguments)
 
 
 # ---------------------------------------------------------------- losses that hold the rate

@@ -26,6 +26,7 @@ from vae_jax.evaluation import (
 )
 from vae_jax.evaluation.bounds import calibrated_elbo
 from vae_jax.evaluation.disentanglement import disentanglement
+from vae_jax.evaluation.rate import USED
 from vae_jax.likelihoods import is_discrete
 from vae_jax.randomness import RATE, TEST, TRAIN, purpose_key
 from vae_jax.runs.build import Run
@@ -197,8 +198,8 @@ def _protocol(r: Run, train: int, test: int) -> str:
     text = (
         f"{r.dataset.name}, {what}, all {test} test examples, one sample of z each, beta = 1; iw_nll with "
         f"{c.iw_samples} importance samples; {error}active units: variance of the posterior mean over the test split "
-        f"> 0.01; training numbers over {min(train, TRAIN_LIMIT)} examples; float32 products at full precision; seed "
-        f"{c.seed}"
+        f"> 0.01, used latents: more than {USED} nats by the variances of z; training numbers over "
+        f"{min(train, TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
     )
     return "; ".join([text, *r.dataset.notes])
 
