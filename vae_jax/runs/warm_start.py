@@ -85,7 +85,10 @@ def extended(config: Config) -> tuple[Config, bool]:
     path = None if config.workdir is None else local_folder(config.workdir) / "config.json"
     if path is None or not path.is_file():
         return config, False
-    before = read_config(Config, path, "remove it or choose another --workdir")
+    try:
+        before = read_config(Config, path, "remove it or choose another --workdir")
+    except UserError:  # of another binary or damaged: the claim of the folder says so
+        return config, False
     if config.num_steps <= before.num_steps:
         return config, False
     default = type(config)()
