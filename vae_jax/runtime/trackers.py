@@ -35,10 +35,11 @@ class Tracker(NamedTuple):
 
 
 def split(values: Values) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Returns the finite numbers, the images and the histograms among ``values``."""
+    """Returns the finite numbers, the images, in colour, and the histograms among ``values``."""
     numbers = {k: float(v) for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
     arrays = {k: v for k, v in values.items() if isinstance(v, np.ndarray)}
-    images = {k: v for k, v in arrays.items() if v.ndim == 3}
+    # Not every package takes an image of one channel.
+    images = {k: np.repeat(v, 3, axis=2) if v.shape[2] == 1 else v for k, v in arrays.items() if v.ndim == 3}
     return numbers, images, {k: v for k, v in arrays.items() if v.ndim == 1}
 
 

@@ -122,9 +122,9 @@ def programs(model: TrainedVAE) -> dict[str, Callable]:
 
 
 def save_onnx(model: TrainedVAE, folder: Path) -> list[str]:
-    """Refuses: there is no converter here that was found good."""
+    """Refuses: no converter was found good. Of jax2onnx 0.17.1 Linen's layers have no rule under ``vmap``."""
     raise UserError(
-        "--format=onnx: jax2onnx is no part of this environment; --format=stablehlo is what JAX itself runs"
+        "--format=onnx: jax2onnx cannot convert these models yet (Flax under vmap); --format=stablehlo runs wherever JAX does"
     )
 
 
