@@ -124,7 +124,7 @@ def programs(model: TrainedVAE) -> dict[str, Callable]:
 def save_onnx(model: TrainedVAE, folder: Path) -> list[str]:
     """Refuses: no converter was found good. Of jax2onnx 0.17.1 Linen's layers have no rule under ``vmap``."""
     raise UserError(
-        "--format=onnx: jax2onnx cannot convert these models yet (Flax under vmap); --format=stablehlo runs wherever JAX does"
+        "--format=onnx: jax2onnx cannot convert these models yet; --format=stablehlo runs wherever JAX does"
     )
 
 
