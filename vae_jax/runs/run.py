@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -58,10 +59,8 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
         if measured != config.iw_samples:
             from vae_jax.report.formatting import program
 
-            print(
-                f"its iw_nll has {measured} importance samples; {program('evaluate')} --workdir={config.workdir} "
-                f"--iw_samples={config.iw_samples} measures it again"
-            )
+            again = f"{program('evaluate')} --workdir={quote(config.workdir)} --iw_samples={config.iw_samples}"
+            print(f"its iw_nll has {measured} importance samples; {again} measures it again")
     else:
         instruments = make_instruments(r)
         trained = train_and_save(r, workdir, instruments.scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -81,7 +82,9 @@ def settle(config, names: Mapping[str, Named], forecast: Forecast | None, data_d
     """
     needed = NEEDS.get(config.weighting)
     if needed and getattr(config, needed) is None:
-        hint = f"; python -m experiments.weigh --dataset={config.dataset} says what is within reach"
+        from vae_jax.report.formatting import program
+
+        hint = f"; {program('weigh')} {shlex.quote(f'--dataset={config.dataset}')} says what is within reach"
         # A text has no spectrum to weigh.
         hint = "" if config.likelihood == "tokens" else hint
         raise UserError(f"--weighting={config.weighting} needs --{needed}, in nats per example{hint}")

@@ -22,7 +22,7 @@ Why not Orbax at the URL: version 0.12 saves to gs:// alone (it takes s3:// for 
 etils.epath knows neither memory:// nor file://), and it has no word for a second writer or for the run's other files.
 
 Tried with memory:// and file:// (the tests), s3:// and gs:// (s3fs and gcsfs against simulated stores); never yet with
-a real bucket.
+a real bucket. A run's own ``--workdir=file://D`` is D itself, without a mirror.
 """
 
 from __future__ import annotations
