@@ -41,21 +41,8 @@ def render(run: Run, figures: Sequence[Figure]) -> bytes:
     """Returns the page of a run, with ``figures`` inside it."""
     # evaluation.json takes the rate apart with more samples than the run's own.
     exact = {k: v for k, v in (run.evaluation or {}).items() if k == "rate_parts"}
-    return page.render(
-        "run.html",
-        title=_title(run),
-        summary=run_tables.one_line(run),
-        results={"headline": None, "protocol": None} | run.results,
-        main_numbers=run_tables.main_numbers(run),
-        weight_numbers=run_tables.weight_numbers(run),
-        findings=read(run.results | exact, run.config, run.metrics),
-        evaluation=run_tables.evaluation(run),
-        notes=run_tables.evaluation_notes(run),
-        figures=figures,
-        sentences=run_tables.sentences(run),
-        further_numbers=run_tables.further_numbers(run),
-        configuration=run_tables.flags(run.config),
-    )
+    findings = read(run.results | exact, run.config, run.metrics)
+    return page.render("run.html", title=_title(run), run=run, tables=run_tables, findings=findings, figures=figures)
 
 
 def write_report(workdir) -> Path:

@@ -11,7 +11,7 @@ OFF = 0.05  # a 90% interval that holds less than 85% or more than 95%: far outs
 
 
 def prior(
-    rate, cap, mutual_information, total_correlation, dimension_wise_kl, collapsed, examples=FEW, trend=None
+    rate, cap, mutual_information, total_correlation, dimension_wise_kl, collapsed, examples=FEW, direction=None
 ) -> Finding | None:
     """Tells how far the aggregate posterior is from the prior, which samples come from (Hoffman and Johnson 2016)."""
     each, both = dimension_wise_kl, dimension_wise_kl + total_correlation
@@ -32,7 +32,7 @@ def prior(
             "nats, is what the code tells of the example."
         )
     if far:
-        longer = "" if trend and trend.direction == "falls" else ", longer training"
+        longer = "" if direction == "falls" else ", longer training"
         text += (
             " Samples from the prior fall where few codes lie: expect reconstructions that are better than samples. A "
             f"heavier weight{longer} or a prior fitted to the codes would close it."
@@ -40,7 +40,7 @@ def prior(
     return Finding("Prior", far, text)
 
 
-def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, trend=None) -> Finding | None:
+def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, direction=None) -> Finding | None:
     """Tells whether the decoder uses what the code costs: the distortion with the codes of other examples."""
     if collapsed or examples < FEW:
         return None
@@ -50,7 +50,7 @@ def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, trend
     if worth >= 0.5 * rate:
         return Finding("Decoder", False, f"Listens to z: {text}.")
     text += f", and the code costs {number(rate)}."
-    if trend and trend.direction == "rises":
+    if direction == "rises":
         return Finding("Decoder", False, f"Uses little of z so far: {text} The test ELBO still rises: train on.")
     return Finding("Decoder", True, f"Ignores most of z: {text} Weaken the decoder, or warm the weight up.")
 

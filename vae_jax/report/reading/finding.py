@@ -81,19 +81,21 @@ def facts(results: Numbers, config: Numbers, metrics: Sequence[Numbers]) -> dict
     """Returns all numbers and flags of a run under one name each, and what follows from several of them.
 
     The training split's numbers are ``train_elbo`` and so on, the parts of the rate stand by their own names;
-    ``trend`` is the test ELBO's, ``collapsed`` as ``is_collapsed``, ``unfinished`` where the run ended inside the
-    warm-up of its weight, ``numbers`` all of this.
+    ``trend`` and its ``direction`` are the test ELBO's, ``collapsed`` as ``is_collapsed``, ``unfinished`` where the
+    run ended inside the warm-up of its weight, ``numbers`` all of this.
     """
     numbers = {k: v for k, v in config.items() if k not in _MEASURED} | dict(results)
     numbers |= {f"train_{k}": v for k, v in (results.get("train") or {}).items()}
     parts = results.get("rate_parts") or {}
     numbers |= {k: part.get("value") if isinstance(part, dict) else part for k, part in parts.items()}
     ramped = config.get("weighting") in ("linear", "sigmoid", "cosine", "cyclical", "capacity")
+    trend = trend_of(metrics, results.get("rate"))
     numbers |= {
         "metrics": metrics,
         "used": used_latents(results),
         "examples": examples_of(results),
-        "trend": trend_of(metrics, results.get("rate")),
+        "trend": trend,
+        "direction": trend and trend.direction,
         "collapsed": is_collapsed(results),
         "unfinished": ramped and (results.get("step") or 0) < (config.get("warmup_steps") or 0),
     }

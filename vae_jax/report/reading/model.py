@@ -58,7 +58,7 @@ def latents(
     beta=1.0,
     examples=None,
     latents_split="test",
-    trend=None,
+    direction=None,
 ) -> Finding:
     """Tells how many latents are used, how many a linear model would use, and whether their scale has settled."""
     linear = f"; a linear model would use {predicted_active}" if predicted_active is not None else ""
@@ -66,7 +66,7 @@ def latents(
     text = f"{used} of {latent_dim} latents are used{where}{linear}."
     if active_units is not None and used != active_units and latents_split == "test":
         text += f" By the variance of their posterior means alone, above 0.01, it would be {active_units}."
-    falls = bool(trend) and trend.direction == "falls"
+    falls = direction == "falls"
     if used == latent_dim and not falls:
         text += " All are: a wider code may carry more."
     # Only a plain weight leaves the scale of the code free to settle at 1, and only one that charges for it.
@@ -84,9 +84,9 @@ def latents(
     return Finding("Latents", unsettled, text)
 
 
-def generalisation(elbo, rate, train_elbo, examples=FEW, unknown_words=0, trend=None) -> Finding:
+def generalisation(elbo, rate, train_elbo, examples=FEW, unknown_words=0, trend=None, direction=None) -> Finding:
     """Reports the gap between the training and the test ELBO, measured against the rate."""
-    gap, direction = train_elbo - elbo, trend.direction if trend else None
+    gap = train_elbo - elbo
     text = (
         f"The ELBO is {number(train_elbo)} nats on the training split and {number(elbo)} on the test split, a gap of "
         f"{number(gap)} nats"

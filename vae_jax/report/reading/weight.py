@@ -51,8 +51,7 @@ def collapse(rate, numbers, collapsed, water_level=None, lambda_max=None) -> Fin
 
 
 def _why_collapsed(numbers, level: str) -> str:
-    keys = ("water_level", "lambda_max", "beta", "trend")
-    water, largest, beta, trend = (numbers.get(k) for k in keys)
+    water, largest, beta = (numbers.get(k) for k in ("water_level", "lambda_max", "beta"))
     if numbers["unfinished"]:
         return (
             f"The run ended at step {setting(numbers.get('step'))}, inside the weight's warm-up of "
@@ -76,7 +75,7 @@ def _why_collapsed(numbers, level: str) -> str:
                 f"The weight leaves almost nothing: {level}; the best direction of the data is worth {number(spend)} "
                 "nats to a linear model. Lower beta or sigma."
             )
-    if trend and trend.direction == "rises":
+    if numbers["direction"] == "rises":
         return "The test ELBO still rises: train on before reading more into it."
     if None not in (water, largest):
         return f"The weight does not ask for it: {level}. {_FAILURE}"
@@ -126,7 +125,7 @@ def calibration(
     precision=None,
     min_sigma=0.0,
     examples=FEW,
-    trend=None,
+    direction=None,
 ) -> Finding | None:
     """Tells whether the noise that the decoder assumes is the error it makes."""
     ratio, split = (calibration, "test") if train_calibration is None else (train_calibration, "training")
@@ -153,7 +152,7 @@ def calibration(
                 f" Sigma cannot follow the error below --min_sigma={setting(min_sigma)}: scale the data to a spread "
                 "of about 1, or lower that bound."
             )
-        elif precision != "fixed" and not (trend and trend.direction == "falls"):
+        elif precision != "fixed" and direction != "falls":
             text += " A learned sigma ends at 1: train longer, or give it a higher learning rate."
         text += " Unseen data is reconstructed worse." if overfit else ""
     return Finding("Calibration", off > NEARLY or overfit, text)
@@ -193,7 +192,7 @@ def bound_of_sigma(sigma_at_bound, nats_at_bound=None) -> Finding | None:
     return Finding("Noise at its bound", True, text)
 
 
-def target(numbers, weighting, beta=0.0, rate=0.0, saturated=0.0, trend=None) -> Finding | None:
+def target(numbers, weighting, beta=0.0, rate=0.0, saturated=0.0, direction=None) -> Finding | None:
     """Tells whether the rate or the distortion of the training split is where the controller should have held it."""
     flag, key = CONTROLLED.get(weighting, (None, None))
     wanted, train = numbers.get(flag), numbers.get(f"train_{key}")
@@ -213,8 +212,6 @@ def target(numbers, weighting, beta=0.0, rate=0.0, saturated=0.0, trend=None) ->
     nats = abs(wanted) if key == "rate" else abs(rate) * max(beta, 0.0)
     if abs(reached - wanted) <= max(0.5, 0.05 * nats):
         return Finding("Target", False, f"Met: {text}.")
-    longer = "" if trend and trend.direction == "falls" else "Train longer, raise "
-    text += (
-        f". {longer or 'Raise '}{_GAIN[weighting]}, or ask for a target within reach: {program('weigh')} says what is."
-    )
+    raise_gain = "Raise" if direction == "falls" else "Train longer, raise"
+    text += f". {raise_gain} {_GAIN[weighting]}, or ask for a target within reach: {program('weigh')} says what is."
     return Finding("Target", True, f"Missed: {text}")

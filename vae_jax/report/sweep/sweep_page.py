@@ -36,21 +36,10 @@ def write_sweep_report(workdir) -> Path:
     """
     workdir = Path(workdir)
     sweep = load_sweep(workdir)
-    figures = [frontier(sweep), beta_profile(sweep)]
+    figures, findings = [frontier(sweep), beta_profile(sweep)], read_sweep(sweep)
     page.write_figures(workdir, figures)
-    made = page.render(
-        "sweep.html",
-        title=_title(sweep),
-        summary=sweep_tables.one_line(sweep),
-        findings=read_sweep(sweep),
-        figures=figures,
-        gaussian=any(row.get("calibrated_elbo") is not None for row in sweep.done),
-        averaged=len(sweep.rows) > sweep_tables.SHOWN_ONE_BY_ONE,
-        runs=sweep_tables.runs_table(sweep),
-        timings=sweep_tables.timings(sweep),
-        configuration=sweep_tables.configuration(sweep),
-        protocol=next((row["protocol"] for row in sweep.rows if row.get("protocol")), None),
-    )
+    shown = {"title": _title(sweep), "sweep": sweep, "tables": sweep_tables, "findings": findings, "figures": figures}
+    made = page.render("sweep.html", **shown)
     write_atomic(workdir / "report.html", made)
     return workdir / "report.html"
 
