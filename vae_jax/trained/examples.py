@@ -93,6 +93,21 @@ def sentences_of(known: KnownData, tokens: np.ndarray) -> list[str]:
     return decode(tokens, known.words)
 
 
+def check_whole(what: str, value: Any, least: int = 0, most: int | None = None) -> None:
+    """Refuses what is no whole number of this range."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        limit = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise UserError(f"{what} is {value!r}, expected a whole number {limit}")
+
+
+def nested(flat: list, shape: tuple[int, ...]):
+    """Folds a list into lists of lists of this shape."""
+    for size in reversed(shape[1:]):
+        flat = [flat[i : i + size] for i in range(0, len(flat), size)] if size else [[] for _ in range(shape[0])]
+    return flat
+
+
 def _numbers(x: Any, name: str, event: Event) -> np.ndarray:
     try:
         array = np.asarray(x)

@@ -16,12 +16,12 @@ from vae_jax.randomness import LATENT, PIXELS, PRIOR, TEST, example_keys, purpos
 from vae_jax.runs.known_data import KnownData
 from vae_jax.runs.settings import Config
 from vae_jax.trained import examples
+from vae_jax.trained.latents import KINDS, between
 from vae_jax.trained.programs import Programs
 from vae_jax.types import VAE, Array, Event, Likelihood, Params, UserError
 from vae_jax.weighting.multi_rate import at_beta
 
 CARRIES = 0.01  # nats: a latent that has less of them on the test split carries nothing
-KINDS = ("linear", "spherical")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -147,8 +147,7 @@ class TrainedVAE:
           temperature: of the prior, z ~ N(0, temperature^2); below 1 for more usual examples.
           noise: draw x from p(x|z) in place of E[x|z]; words are drawn, too.
         """
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
-            raise UserError(f"sample(n={n!r}): expected a whole number of examples")
+        examples.check_whole("sample(n)", n)
         if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < np.inf:
             raise UserError(f"sample(temperature={temperature!r}): expected a number of at least 0")
         self._need_key("sample", key)
@@ -173,15 +172,14 @@ class TrainedVAE:
           steps: at least 2.
           kind: "linear" in z, or "spherical": along the great circle, which keeps to the usual lengths of codes.
         """
-        if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 2:
-            raise UserError(f"interpolate(steps={steps!r}): expected a whole number of at least 2")
+        examples.check_whole("interpolate(steps)", steps, 2)
         if kind not in KINDS:
             raise UserError(f"interpolate(kind={kind!r}): expected one of {', '.join(KINDS)}")
         ends = [self.read(value, name, one=True) for value, name in ((a, "a"), (b, "b"))]
         if len(ends[0].raw) != len(ends[1].raw):
             raise UserError(f"interpolate: {len(ends[0].raw)} examples in a and {len(ends[1].raw)} in b")
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[:, None]
-        z = _between(*(self._means(end)[:, None] for end in ends), share, kind)
+        z = between(*(self._means(end)[:, None] for end in ends), share, kind)
         return self._decoded(z[0] if ends[0].single else z)
 
     def traverse(self, x, latent: int, values):
@@ -192,8 +190,7 @@ class TrainedVAE:
           latent: which, from 0.
           values: where to, ``[v]``.
         """
-        if isinstance(latent, bool) or not isinstance(latent, int | np.integer) or not 0 <= latent < self.latent_dim:
-            raise UserError(f"traverse(latent={latent!r}): expected one of 0 to {self.latent_dim - 1}")
+        examples.check_whole("traverse(latent)", latent, 0, self.latent_dim - 1)
         values = np.asarray(values)
         if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise UserError("traverse(values): expected a list of finite numbers")
@@ -207,8 +204,7 @@ class TrainedVAE:
 
         Of x in the model's units ([0, 1] pixels). Memory does not grow with ``num_samples``.
         """
-        if isinstance(num_samples, bool) or not isinstance(num_samples, int | np.integer) or num_samples < 1:
-            raise UserError(f"log_prob(num_samples={num_samples!r}): expected a whole number of at least 1")
+        examples.check_whole("log_prob(num_samples)", num_samples, 1)
         return -self._scores(x, key, int(num_samples)).iw_nll
 
     def elbo(self, x, key: Array | None = None) -> np.ndarray:
@@ -254,7 +250,7 @@ class TrainedVAE:
         name, function = ("decode", self.mean) if key is None else ("noise", self._noise)
         made = self._each(name, function, [z.reshape(-1, self.latent_dim)], key)
         if self.data.words:
-            return _nested(examples.sentences_of(self.data, made), z.shape[:-1])
+            return examples.nested(examples.sentences_of(self.data, made), z.shape[:-1])
         return made.reshape(*z.shape[:-1], *made.shape[1:])
 
     def mean(self, params, key, row, z):
@@ -298,26 +294,3 @@ def _checked(key) -> Array:
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
         raise UserError(f"key is {type(key).__name__}, expected one of JAX's, such as jax.random.key(0)")
     return key
-
-
-def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray, kind: str) -> np.ndarray:
-    """Returns codes on the way from ``a [n, 1, d]`` to ``b``, ``share [t, 1]`` of it: ``[n, t, d]``."""
-    linear = a + share * (b - a)
-    if kind == "linear":
-        return linear
-    lengths = np.linalg.norm(a, axis=-1, keepdims=True) * np.linalg.norm(b, axis=-1, keepdims=True)
-    cosine = np.sum(a * b, axis=-1, keepdims=True) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
-    sine = np.sin(angle)
-    # Where both point one way, or straight apart, there is no one great circle.
-    degenerate = sine < 1e-4
-    sine = np.where(degenerate, 1.0, sine)
-    arc = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / sine
-    return np.where(degenerate, linear, arc).astype(np.float32)
-
-
-def _nested(flat: list, shape: tuple[int, ...]):
-    """Folds a list into lists of lists of this shape."""
-    for size in reversed(shape[1:]):
-        flat = [flat[i : i + size] for i in range(0, len(flat), size)] if size else [[] for _ in range(shape[0])]
-    return flat

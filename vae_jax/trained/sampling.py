@@ -16,7 +16,8 @@ from vae_jax.data import images
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import write_atomic
 from vae_jax.trained.encoding import open_run
-from vae_jax.trained.model import KINDS, TrainedVAE
+from vae_jax.trained.latents import KINDS
+from vae_jax.trained.model import TrainedVAE
 from vae_jax.trained.sources import open_source
 from vae_jax.types import UserError
 
