@@ -61,6 +61,7 @@ def tokens(vocabulary: int) -> Likelihood:
 
     def log_prob(own, theta, x):
         targets = x[0].astype(jnp.int32)
+        # Without the columns of PAD and BOS, which come before EOS and share in no probability.
         log_p = categorical_log_prob(targets - EOS, at_least_float32(theta)[..., EOS:])
         return event_sum(jnp.where(targets == PAD, 0.0, log_p))
 

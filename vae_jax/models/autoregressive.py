@@ -69,6 +69,7 @@ class Cell(nn.Module):
                 lambda start, xs: lstm.through(both, offset, start, xs),
             )
 
+        # The inputs' share of all steps in one product: only that of the state has to wait for its turn.
         def ahead(x):
             return x @ kernel + offset
 
@@ -101,6 +102,7 @@ class Encoder(nn.Module):
         words = nn.Embed(self.vocabulary, self.embedding, name="embed")(targets)  # [t, e]
         _, through = Cell(self.cell, self.embedding, self.hidden, name="steps")()
         start = (jnp.zeros(self.hidden, jnp.float32),) * STATES[self.cell]
+        # After EOS there is PAD only, so that the largest place of another token is that of EOS.
         last = jnp.max(jnp.where(targets == PAD, 0, jnp.arange(targets.size)))
         h = through(start, words)[last]
         return posterior(h, self.latent_dim)

@@ -71,6 +71,7 @@ def score_batch(recipe: Recipe, params: Params, x: Array, keys: Array, eta: Arra
         at = params if eta is None else at_eta(params, eta)
         q, z, theta = bounds.infer(vae, at, x, key, recipe.num_samples)
         terms = bounds.score(likelihood, at["likelihood"], x, q, z, theta)
+        # Of a whole batch theta is the largest array of all: what is cut to save memory does not return it.
         return None if in_parts else theta, terms, None if eta is None else at["likelihood"]
 
     theta, terms, own_of_each = over_batch(example)(x, keys, *(() if eta is None else (eta,)))
