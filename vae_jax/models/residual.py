@@ -58,8 +58,8 @@ class Block(nn.Module):
         """One image; ``eta`` is a log beta where there is a ``beta_range``."""
         width = h.shape[-1]
         inner = Same(width, False, self.batched_kernels)(nn.silu(gated(h, eta, self.beta_range)))
-        # The second convolution begins at zero and so the block as the identity: depth costs nothing at first (Goyal 2017,
-        # 1706.02677, section 5.1; Zhang 2019, 1901.09321).
+        # The second convolution begins at zero and so the block as the identity: depth costs nothing at first (Goyal
+        # 2017, 1706.02677, section 5.1; Zhang 2019, 1901.09321).
         return h + Same(width, True, self.batched_kernels)(nn.silu(gated(inner, eta, self.beta_range)))
 
 
