@@ -55,7 +55,7 @@ def test_a_fixed_sigma_is_that_of_the_flags(digits_run):
 
 
 def test_a_start_of_which_nothing_fits_is_refused(digits_run, tmp_path):
-    other = {"hidden": "9", "latent_dim": 2, "likelihood": "discretized_logistic"}
+    other = {"hidden": "9"}
     message = refusal(lambda: train_digits(tmp_path / "run", init_from=str(digits_run), **other))
     assert "none of its parameters" in message and "--latent_dim" in message
     assert not (tmp_path / "run").exists()

@@ -55,7 +55,8 @@ def _matching(r: Run, params: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     kept = {n for n in own if n.endswith("/eta") or (r.likelihood.frozen and n.startswith("likelihood/"))}
     fits = {name for name, leaf in own.items() if name in there and there[name].shape == leaf.shape} - kept
     left = [name for name in {**own, **there} if name not in fits | kept]
-    if not any(name.startswith("model/") for name in fits):
+    # Biases of one width fit between any two models.
+    if not any(name.startswith("model/") and len(own[name].shape) > 1 for name in fits):
         raise UserError(
             f"--init_from={r.config.init_from}: none of its parameters fits this model by name and shape (such as "
             f"{', '.join(left[:LISTED])}); give the same --model, --hidden and --latent_dim"
