@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     assert "cannot be written" in refused(take, tmp_path / "file" / "run")
     (tmp_path / "run" / ".lock").mkdir(parents=True)
-    assert "cannot be written" in refused(join, tmp_path / "run")
+    assert "is not a file" in refused(join, tmp_path / "run")
 
     def read_only(*_):
         raise OSError(errno.EROFS, "Read-only file system")

@@ -41,6 +41,8 @@ class Lock:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             self._file = open_plain(workdir / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        except UserError as error:
+            raise UserError(f"--workdir={workdir} cannot be used: {error}") from None
         except OSError as error:
             raise UserError(f"--workdir={workdir} cannot be written: {os.strerror(error.errno)}") from error
 
