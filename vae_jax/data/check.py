@@ -74,9 +74,14 @@ def check(
     warnings = ranges.in_words(dataset, min_sigma)
     if outside:
         warnings.append(f"{values}, outside [0, 1]: --sigma, distortion and mse are in the data's own units")
-    # A density on data that take few values can be made as high as one likes at those values.
+    return [*warnings, *_of_a_density(dataset, pixels, likelihood_name, zero_one)]
+
+
+def _of_a_density(dataset, pixels, likelihood_name, zero_one):
+    """Yields what to know of a density on data that take few values: it can be as high as one likes at those values."""
+    family, levels = f"--likelihood={likelihood_name}", dataset.levels
     if zero_one:
-        warnings.append(
+        yield (
             f"{family} is a density and the pixels are 0 or 1: its value is not their probability and has no upper "
             "bound; --likelihood=bernoulli is the likelihood for 0/1 pixels"
         )
@@ -88,13 +93,12 @@ def check(
     ):
         what = f"{count} grey levels" if levels else f"the {count} values that the data take"
         how = "--pixels=dequantised makes it a bound" if levels else "store them as uint8 for one that does"
-        warnings.append(f"{family} is a density evaluated at {what}: its bits_per_dim bounds nothing discrete; {how}")
+        yield f"{family} is a density evaluated at {what}: its bits_per_dim bounds nothing discrete; {how}"
     if likelihood_name == "beta" and pixels == "grey" and not zero_one and (ends := _share_at_ends(dataset)):
-        warnings.append(
+        yield (
             f"{100 * ends:.3g}% of the values are exactly 0 or 1, where a Beta density is 0 or infinite: what they "
             "add depends on the --squeeze, so compare only numbers of the same one"
         )
-    return warnings
 
 
 def _share_at_ends(dataset):

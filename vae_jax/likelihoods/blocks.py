@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -22,22 +23,16 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
       parts: ``(family, number of columns)`` in the order of the columns.
 
     Returns:
-      A ``Likelihood`` for the event ``(f,)``. theta is the blocks' thetas, each flattened, one after another.
-      ``own`` is a dict of those blocks that have parameters, by their index. Blocks that are ``frozen`` get a zero
-      gradient; the whole is ``frozen`` where every block with parameters is. ``support`` is the tuple of the blocks'
+      A ``Likelihood`` for the event ``(f,)``. theta is the blocks' thetas, each flattened, one after another. ``own`` is a
+      dict of those blocks that have parameters, by their index. A ``frozen`` block has a zero gradient; the whole is ``frozen`` where every block with parameters is. ``support`` is the tuple of the blocks'
       ``(support, columns)``. There is no ``sigma`` and no ``sigma_bound``: no one number is true of all columns.
 
     Raises:
       ValueError: for no blocks, a block without columns, or a family that is refitted in closed form, whose batch
         statistics are of a whole event; from ``theta_shape`` and ``init`` for an event of another width.
     """
-    if not parts:
-        raise ValueError("blocks needs at least one (family, number of columns)")
+    _check_parts(parts)
     families, widths = zip(*parts)
-    if min(widths) < 1:
-        raise ValueError(f"each block needs at least one column, not {min(widths)}")
-    if any(family.refit is not None for family in families):
-        raise ValueError("a family that is solved for in every batch cannot be a block of columns: learn its sigma")
     total = sum(widths)
     shapes = [tuple(family.theta_shape((width,))) for family, width in parts]
     sizes = [math.prod(shape) for shape in shapes]
@@ -66,18 +61,14 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
             start += size
 
     def columns(x):
-        start = 0
-        for width in widths:
-            yield x[start : start + width]
-            start += width
+        return jnp.split(x, list(itertools.accumulate(widths[:-1])))
 
     def log_prob(own, theta, x):
         return sum(family.log_prob(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x)))
 
     def cdf(own, theta, x):
         both = [family.cdf(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x))]
-        below, up_to = zip(*both)
-        return jnp.concatenate(below), jnp.concatenate(up_to)
+        return tuple(map(jnp.concatenate, zip(*both)))
 
     def log_classes(own, theta):
         rows = []
@@ -102,3 +93,13 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         cdf=None if any(family.cdf is None for family in families) else cdf,
         log_classes=None if most is None else log_classes,
     )
+
+
+def _check_parts(parts: Sequence[tuple[Likelihood, int]]) -> None:
+    if not parts:
+        raise ValueError("blocks needs at least one (family, number of columns)")
+    families, widths = zip(*parts)
+    if min(widths) < 1:
+        raise ValueError(f"each block needs at least one column, not {min(widths)}")
+    if any(family.refit is not None for family in families):
+        raise ValueError("a family that is solved for in every batch cannot be a block of columns: learn its sigma")

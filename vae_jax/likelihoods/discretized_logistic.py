@@ -78,8 +78,8 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
       components: K, at least 1.
 
     Returns:
-      A ``Likelihood`` whose support is a ``Grid``; ``log_prob`` is of probabilities, so at most 0: no density to make
-      as high as one likes, and comparable in bits. ``mean`` and ``variance`` are exact, of the rounded variable.
+      A ``Likelihood`` whose support is a ``Grid``; ``log_prob`` is of probabilities, so at most 0, and comparable in
+      bits. ``mean`` and ``variance`` are exact, of the rounded variable.
 
     Raises:
       ValueError: for fewer levels or components.
@@ -97,8 +97,7 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
         mean = theta[0] + jnp.reshape(centres, (components, *(1,) * event_axes))
         log_scale = between(theta[1], lowest, HIGHEST, start)
         logits = jnp.zeros_like(mean) if components == 1 else theta[2]
-        # One component for all channels of a pixel.
-        if event_axes == 3:
+        if event_axes == 3:  # one component for all channels of a pixel
             logits = jnp.sum(logits, axis=-1, keepdims=True)
         return mean, log_scale, jax.nn.log_softmax(logits, axis=0)
 
