@@ -23,9 +23,10 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
       parts: ``(family, number of columns)`` in the order of the columns.
 
     Returns:
-      A ``Likelihood`` for the event ``(f,)``. theta is the blocks' thetas, each flattened, one after another. ``own`` is a
-      dict of those blocks that have parameters, by their index. A ``frozen`` block has a zero gradient; the whole is ``frozen`` where every block with parameters is. ``support`` is the tuple of the blocks'
-      ``(support, columns)``. There is no ``sigma`` and no ``sigma_bound``: no one number is true of all columns.
+      A ``Likelihood`` for the event ``(f,)``. theta is the blocks' thetas, each flattened, one after another. ``own``
+      is a dict of those blocks that have parameters, by their index. A ``frozen`` block has a zero gradient; the whole
+      is ``frozen`` where every block with parameters is. ``support`` is the tuple of the blocks' ``(support,
+      columns)``. There is no ``sigma`` and no ``sigma_bound``: no one number is true of all columns.
 
     Raises:
       ValueError: for no blocks, a block without columns, or a family that is refitted in closed form, whose batch
