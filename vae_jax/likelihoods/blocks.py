@@ -34,7 +34,6 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
     """
     _check_parts(parts)
     families, widths = zip(*parts)
-    total = sum(widths)
     shapes = [tuple(family.theta_shape((width,))) for family, width in parts]
     sizes = [math.prod(shape) for shape in shapes]
     # Of the blocks of classes, the most that one has.
@@ -42,8 +41,8 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
     owners = [i for i, (family, width) in enumerate(parts) if family.init((width,))]
 
     def check(event):
-        if tuple(event) != (total,):
-            raise ValueError(f"the blocks describe rows of {total} columns, not examples of shape {tuple(event)}")
+        if tuple(event) != (sum(widths),):
+            raise ValueError(f"the blocks describe rows of {sum(widths)} columns, not examples of shape {tuple(event)}")
 
     def init(event):
         check(event)
