@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_digits_read_from_the_file_are_scikit_learns(monkeypatch):
     quick = digits()
-    monkeypatch.setattr(digits_file.importlib.util, "find_spec", lambda name: None)  # a version without the file
+    elsewhere = SimpleNamespace(origin="elsewhere/sklearn/__init__.py")  # a version without the file
+    monkeypatch.setattr(digits_file.importlib.util, "find_spec", lambda name: elsewhere)
     slow = digits()
     for name in ("train", "test", "train_factors", "test_factors"):
         a, b = getattr(quick, name), getattr(slow, name)
