@@ -2,7 +2,7 @@
 
 The optimum of a linear VAE on data with covariance eigenvalues lambda is reverse water-filling at the level
 s = beta * sigma^2: a latent is active if and only if its eigenvalue is above the water (Tipping and Bishop 1999; Lucas
-2019, 1911.02469, at beta = 1; the general case is derived in theory/README.md). All of it is host arithmetic in float64.
+2019, 1911.02469, at beta = 1; in general: theory/README.md). All of it is host arithmetic in float64.
 """
 
 from __future__ import annotations
