@@ -109,8 +109,9 @@ class Checkpoints:
     def _refused(self, step: int, reason: str) -> UserError:
         earlier = [other for other in steps(self.folder) if other < step]
         kept = f"the checkpoint of step {max(earlier)} is kept" if earlier else "there is no earlier one"
+        remedy = "Raise the limit (ulimit -n)" if reason == "Too many open files" else "Make room"
         return UserError(
-            f"cannot save a checkpoint of step {step} in {self.folder}: {reason}; {kept}. Make room, then run the same "
+            f"cannot save a checkpoint of step {step} in {self.folder}: {reason}; {kept}. {remedy}, then run the same "
             "command again"
         )
 

@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 import typing
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,6 +165,9 @@ def _limit_of(error: BaseException) -> str | None:
 
 def _fail(message: str, status: int = 2) -> typing.NoReturn:
     print(f"error: {message}", file=sys.stderr)
+    # What could not be opened is half made, and its clean-up would print tracebacks below the line.
+    sys.unraisablehook = lambda _: None
+    warnings.simplefilter("ignore")
     _leave(status)
 
 

@@ -6,6 +6,7 @@ What comes from outside, a flag or a file, is checked here against its field bef
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 import unicodedata
@@ -50,6 +51,8 @@ def option(
     return dataclasses.field(default=default, metadata=metadata | bounds)
 
 
+# Reading annotations takes a millisecond, and a configuration of eighty fields is checked field by field.
+@functools.cache
 def kinds(cls: type) -> dict[str, tuple[type, bool]]:
     """Returns the type of each field, and whether it may be None."""
     hints, none = typing.get_type_hints(cls), type(None)
