@@ -28,14 +28,14 @@ class Config(TrainConfig):
     dataset: str = option("grammar", "grammar | ptb | FILE.txt | a folder with train.txt and test.txt")
     likelihood: str = option("tokens", "of a text: tokens", ("tokens",))
     model: str = option("recurrent", "of a text: recurrent", ("recurrent",))
-    latent_dim: int = option(16, "the number of latents")
+    latent_dim: int = option(16, "the number of latents", least=1)
     hidden: str | None = option("128", "the width of the recurrent state")
-    embedding: int = option(64, "the width of a word's vector")
+    embedding: int = option(64, "the width of a word's vector", least=1)
     rare_words: int = option(
         2, "words that a training text without <unk> holds fewer times are learned as it", least=1, identity=False
     )
-    batch_size: int = option(32, "sentences per update, over all devices")
-    clip_norm: float | None = option(5.0, "clip the gradient to this global norm")
+    batch_size: int = option(32, "sentences per update, over all devices", least=1)
+    clip_norm: float | None = option(5.0, "clip the gradient to this global norm", above=0)
 
 
 def main(config: Config) -> None:

@@ -91,3 +91,10 @@ def test_a_flag_of_another_weighting_is_said_to_do_nothing():
 
 def test_a_text_has_the_same_flags():
     assert [f.name for f in dataclasses.fields(text.Config)] == [f.name for f in dataclasses.fields(Config)]
+
+
+def test_other_defaults_have_the_same_bounds():
+    bounds = lambda cls: {  # noqa: E731
+        f.name: [f.metadata[k] for k in ("least", "above", "most", "below")] for f in dataclasses.fields(cls)
+    }
+    assert bounds(text.Config) == bounds(Config)
