@@ -27,7 +27,7 @@ def _trouble(dataset: str, data_dir: str | None) -> str | None:
     from vae_jax import data
 
     try:
-        data.load(dataset, data_dir)
+        data.load(dataset, data.Reading(data_dir))
     except UserError as error:
         return str(error)
     return None

@@ -122,7 +122,7 @@ def test_what_cannot_be_used_is_left_out(folder, content, why, recwarn):
         np.testing.assert_array_equal(split[..., 0], IMAGES[chosen])
     assert not recwarn.list
     if why != "truncated or damaged":  # read lazily that is met when its turn comes: test_rows.py
-        lazy = data.load(str(folder), keep=0)
+        lazy = data.load(str(folder), data.Reading(most_held=0))
         assert lazy.notes[0] == d.notes[0]
         np.testing.assert_array_equal(lazy.train[:], d.train)
 
@@ -212,7 +212,8 @@ def test_many_kinds_are_counted_and_the_first_few_named_until_more_are_broken_th
     assert note.endswith("(sub/t.gif)")
     (folder / "last.png").write_bytes(b"no image")
     for keep in (None, 0):
-        assert "11 of 21 images cannot be used: 9 of zero bytes (e0.png" in refused(data.load, str(folder), keep=keep)
+        message = refused(data.load, str(folder), data.Reading(most_held=keep))
+        assert "11 of 21 images cannot be used: 9 of zero bytes (e0.png" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", GOOD[:-25]])
@@ -227,7 +228,7 @@ def test_other_sizes_are_an_error_before_anything_is_decoded(folder, monkeypatch
         save_image(folder / name, IMAGES[0, :, :3])
     monkeypatch.setattr(images, "decode", lambda *a: pytest.fail("an image was decoded"))
     for keep in (None, 0):
-        assert "2 of 12 are not 4x4 (odd.png is 3x4)" in refused(data.load, str(folder), keep=keep)
+        assert "2 of 12 are not 4x4 (odd.png is 3x4)" in refused(data.load, str(folder), data.Reading(most_held=keep))
 
 
 def test_names_that_cannot_be_printed(folder):
@@ -280,7 +281,7 @@ def test_what_is_transparent_is_laid_on_white_and_it_is_said(tmp_path, mode):
     for i, alpha in enumerate((255, 255, 128)):
         icon(mode, alpha).save(tmp_path / f"{i}.png", optimize=i == 0)
     d = data.load(str(tmp_path))
-    lazy = data.load(str(tmp_path), keep=0)
+    lazy = data.load(str(tmp_path), data.Reading(most_held=0))
     assert "3 with transparent pixels, laid on white (0.png, 1.png, 2.png)" in d.notes
     train = d.train * (255 if d.levels == 2 else 1)
     assert np.array_equal(lazy.train[:], train) and train[0, 0, 0, 0] == 255 and train[0, 4, 4, 0] == 0
@@ -306,7 +307,7 @@ def test_photographs_are_upright_and_of_several_frames_the_first_is_read_and_bot
         lossless = {"lossless": True} if kind == "webp" else {}
         frames[0].save(tmp_path / f"frames.{kind}", save_all=True, append_images=frames[1:], **lossless)
         seen[f"frames.{kind}"] = IMAGES[0][:3]
-    d = data.load(str(tmp_path), whole=True)
+    d = data.load(str(tmp_path), data.Reading(whole=True))
     np.testing.assert_array_equal(d.train[..., 0], [seen[name] for name in sorted(seen)])
     notes = " ".join(d.notes)
     assert "3 turned upright" in notes and "4 of several frames or pages, of which the first is read" in notes

@@ -161,7 +161,7 @@ def test_a_run_knows_every_split_again_that_it_uses():
 def test_streamed_images_that_are_changed_in_place_are_other_data(tmp_path, kind):
     for i in range(60):
         save_image(tmp_path / f"{i:02}.{kind}", IMAGES[i % 10, ..., 0] + np.uint8(i))
-    before = data.load(str(tmp_path), keep=0).fingerprints
+    before = data.load(str(tmp_path), data.Reading(most_held=0)).fingerprints
     identifying = {*held_out(54, rows.IDENTIFYING)[1].tolist()}
     train, test = held_out(60, 6)
     for i in (train[next(i for i in range(54) if i not in identifying)], test[0]):
@@ -172,7 +172,7 @@ def test_streamed_images_that_are_changed_in_place_are_other_data(tmp_path, kind
             if path.stat().st_size == size:
                 break
         assert path.stat().st_size == size
-        after = data.load(str(tmp_path), keep=0).fingerprints
+        after = data.load(str(tmp_path), data.Reading(most_held=0)).fingerprints
         assert after.keys() == before.keys() and after != before and after["data"] == before["data"]
         before = after
 
@@ -238,22 +238,22 @@ def test_a_folder_that_is_too_large_is_not_decoded(tmp_path, monkeypatch):
     held = data.load(str(tmp_path))
     decoded = []
     monkeypatch.setattr(images, "decode", lambda *a, _decode=images.decode: decoded.append(a[0]) or _decode(*a))
-    everything = data.load(str(tmp_path), keep=0)
+    everything = data.load(str(tmp_path), data.Reading(most_held=0))
     assert decoded == [] and everything.levels == 256 and len(everything.notes) == 3
     for split in ("train", "test"):
         lazy, array = getattr(everything, split), getattr(held, split)
         assert isinstance(lazy, Rows) and isinstance(array, np.ndarray)
         np.testing.assert_array_equal(lazy[:], array)
-    part = data.load(str(tmp_path), keep=2 * 12)  # 18 images of 12 bytes, and 2
+    part = data.load(str(tmp_path), data.Reading(most_held=2 * 12))  # 18 images of 12 bytes, and 2
     assert isinstance(part.train, Rows) and isinstance(part.test, np.ndarray)
     np.testing.assert_array_equal(part.test, held.test)
-    assert isinstance(data.load(str(tmp_path), keep=18 * 12).train, np.ndarray)
+    assert isinstance(data.load(str(tmp_path), data.Reading(most_held=18 * 12)).train, np.ndarray)
     prints = everything.fingerprints
     assert all(prints[key] == value for key, value in part.fingerprints.items() if key in prints)
     assert held.fingerprints["data"] == part.fingerprints["data"] == prints["data"]
     save_image(tmp_path / "00.png", IMAGES[50, ..., 0])
     (tmp_path / "01.png").rename(tmp_path / "01_.png")
-    assert data.load(str(tmp_path), keep=0).fingerprints != everything.fingerprints
+    assert data.load(str(tmp_path), data.Reading(most_held=0)).fingerprints != everything.fingerprints
 
 
 def test_a_file_that_breaks_or_changes_after_it_was_found(tmp_path):
@@ -261,7 +261,7 @@ def test_a_file_that_breaks_or_changes_after_it_was_found(tmp_path):
         save_image(tmp_path / f"{i}.png", IMAGES[i, ..., 0])
     whole = (tmp_path / "3.png").read_bytes()
     (tmp_path / "3.png").write_bytes(whole[:-25])  # its header is that of an image
-    train = data.load(str(tmp_path), keep=0).train
+    train = data.load(str(tmp_path), data.Reading(most_held=0)).train
     names = [i for i in range(8) if i != held_out(8, 1)[1][0]]
     at = names.index(3)
     assert f"{tmp_path}/3.png: cannot be used" in refused(lambda: train[:])

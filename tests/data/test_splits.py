@@ -52,9 +52,9 @@ def test_validation_is_the_test_split_where_there_is_no_other_and_is_never_merge
     assert (which(d.train), which(d.test)) == ([0, 1], [3, 4]) and "validation: 1 files, which are not used" in d.notes
     shutil.rmtree(tmp_path / "train")
     assert "and no train" in refused(data.load, path)
-    assert which(data.load(path, whole=True).test) == [3, 4]  # enough for an evaluation
+    assert which(data.load(path, data.Reading(whole=True)).test) == [3, 4]  # enough for an evaluation
     shutil.rmtree(tmp_path / "test")
-    assert which(data.load(folder(tmp_path, Val__f=5), whole=True).test) == [2, 5]
+    assert which(data.load(folder(tmp_path, Val__f=5), data.Reading(whole=True)).test) == [2, 5]
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,13 @@ def test_a_split_that_is_made_is_said_and_an_evaluation_has_all(tmp_path):
     d = data.load(path)
     assert len(d.train) == 9 and "1 of 10 images, a fixed choice, are the test split" in d.notes[0]
     for keep in (None, 0):
-        whole = data.load(path, keep=keep, whole=True)
+        whole = data.load(path, data.Reading(most_held=keep, whole=True))
         assert which(whole.train[:]) == which(whole.test[:]) == [*range(10)]
     flat = folder(tmp_path / "flat", **{str(i): i for i in range(4)})
-    assert len(data.load(flat, whole=True).test) == 4 and len(data.load("digits", whole=True).test) == 360
+    assert (
+        len(data.load(flat, data.Reading(whole=True)).test) == 4
+        and len(data.load("digits", data.Reading(whole=True)).test) == 360
+    )
 
 
 def test_equal_files_are_on_one_side(tmp_path):

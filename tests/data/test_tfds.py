@@ -49,7 +49,7 @@ def prepare(tmp_path_factory):
 
 def test_tfds_reads_what_was_prepared(prepare, monkeypatch):
     folder = prepare("TinyPairs", {"train": IMAGES, "validation": IMAGES[2:5], "test": IMAGES[:2]})
-    d = data.load("tiny_pairs", folder)
+    d = data.load("tiny_pairs", data.Reading(folder))
     np.testing.assert_array_equal(d.train[..., 0], IMAGES)
     np.testing.assert_array_equal(d.test[..., 0], IMAGES[:2])
     assert (d.name, d.levels) == ("tiny_pairs", 256)
@@ -59,27 +59,27 @@ def test_tfds_reads_what_was_prepared(prepare, monkeypatch):
 
 def test_tfds_without_a_test_split(prepare):
     folder = prepare("TinyValidated", {"train": IMAGES, "validation": IMAGES[2:5]})
-    np.testing.assert_array_equal(data.load("tiny_validated", folder).test[..., 0], IMAGES[2:5])
+    np.testing.assert_array_equal(data.load("tiny_validated", data.Reading(folder)).test[..., 0], IMAGES[2:5])
     folder = prepare("TinyBits", {"train": np.concatenate([IMAGES, IMAGES[::-1]]) % 2})
-    d = data.load("tiny_bits", folder)
+    d = data.load("tiny_bits", data.Reading(folder))
     assert "the last 2 of 20 images are the test split" in d.notes[0]
-    assert len(data.load("tiny_bits", folder, whole=True).test) == 20
+    assert len(data.load("tiny_bits", data.Reading(folder, whole=True)).test) == 20
     assert (len(d.train), len(d.test), d.levels) == (18, 2, 2)
     np.testing.assert_array_equal(d.test[..., 0], IMAGES[1::-1] % 2)
-    lazy = data.load("tiny_bits", folder, keep=0)  # the same split, made without reading
+    lazy = data.load("tiny_bits", data.Reading(folder, most_held=0))  # the same split, made without reading
     assert isinstance(lazy.train, Rows) and isinstance(lazy.test, Rows) and lazy.levels == 256
     np.testing.assert_array_equal(lazy.train[:], d.train)
     np.testing.assert_array_equal(lazy.test[:], d.test)
     assert lazy.train.fingerprint != lazy.test.fingerprint
     assert lazy.fingerprints["data"] == d.fingerprints["data"]  # 0 and 1 there, 0 and 255 or 0 and 1 here
-    assert isinstance(data.load("tiny_bits", folder, keep=2 * 16).test, np.ndarray)
+    assert isinstance(data.load("tiny_bits", data.Reading(folder, most_held=2 * 16)).test, np.ndarray)
 
 
 def test_metadata_of_a_stranger_import_nothing(prepare, tmp_path, monkeypatch):
     folder = prepare("TinyForeign", {"train": IMAGES, "test": IMAGES})
     name = str(Path(folder, "tiny_foreign").rename(Path(folder, "tiny_stranger")).name)  # whose code is not here
     (path,) = Path(folder, name).glob("*/features.json")
-    assert len(data.load(name, folder).train) == 10
+    assert len(data.load(name, data.Reading(folder)).train) == 10
     whole, own = path.read_text(), "tensorflow_datasets.core.features.tensor_feature.Tensor"
     (tmp_path / "not_to_be_imported.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -87,7 +87,7 @@ def test_metadata_of_a_stranger_import_nothing(prepare, tmp_path, monkeypatch):
         foreign = whole.replace(own, "not_to_be_imported.Feature").replace("pythonClassName", spelling)
         path.write_text(foreign)
         assert "not_to_be_imported.Feature" in foreign
-        assert "names the feature not_to_be_imported.Feature" in refused(data.load, name, folder)
+        assert "names the feature not_to_be_imported.Feature" in refused(data.load, name, data.Reading(folder))
     assert "not_to_be_imported" not in sys.modules
 
 
@@ -97,12 +97,12 @@ def test_tfds_colour_and_mixed_sizes(prepare):
     colour = np.stack([IMAGES, IMAGES[::-1], IMAGES], -1)
     any_size = tfds.features.Image(shape=(None, None, 3))
     folder = prepare("TinyColours", {"train": colour, "test": colour[:2]}, any_size)
-    np.testing.assert_array_equal(data.load("tiny_colours", folder).train, colour)
+    np.testing.assert_array_equal(data.load("tiny_colours", data.Reading(folder)).train, colour)
     mixed = [colour[0], colour[1], colour[2, :3]]
     prepare("TinyMixed", {"train": mixed, "test": mixed[:1]}, any_size)
-    message = refused(data.load, "tiny_mixed", folder)
+    message = refused(data.load, "tiny_mixed", data.Reading(folder))
     assert "differing sizes (4x3 in place of 4x4 in train)" in message
-    lazy = data.load("tiny_mixed", folder, keep=0)  # its first record is all that has been looked at
+    lazy = data.load("tiny_mixed", data.Reading(folder, most_held=0))  # its first record is all that has been looked at
     np.testing.assert_array_equal(lazy.train[:2], colour[:2])
     assert "differing sizes" in refused(lambda: lazy.train[2])
 
@@ -113,29 +113,29 @@ def test_tfds_sets_that_cannot_be_read(prepare):
     whole = files[0].read_bytes()
     for broken in (whole[:70_000], whole[:100], b""):
         files[0].write_bytes(broken)
-        assert "are damaged" in refused(data.load, "tiny_damaged", folder)
-        assert "are damaged" in refused(lambda: data.load("tiny_damaged", folder, keep=0).train[:])
+        assert "are damaged" in refused(data.load, "tiny_damaged", data.Reading(folder))
+        assert "are damaged" in refused(lambda: data.load("tiny_damaged", data.Reading(folder, most_held=0)).train[:])
     files[0].unlink()
-    assert "are damaged" in refused(data.load, "tiny_damaged", folder)
+    assert "are damaged" in refused(data.load, "tiny_damaged", data.Reading(folder))
     (files[0].parent / "dataset_info.json").write_text("{")
-    assert "TFDS cannot open it" in refused(data.load, "tiny_damaged", folder)
+    assert "TFDS cannot open it" in refused(data.load, "tiny_damaged", data.Reading(folder))
     prepare("TinyTestOnly", {"test": IMAGES})
-    assert "there is test, and no train" in refused(data.load, "tiny_test_only", folder)
+    assert "there is test, and no train" in refused(data.load, "tiny_test_only", data.Reading(folder))
 
 
 def test_names_that_mean_nothing(tmp_path):
-    message = refused(data.load, "minst", str(tmp_path))
+    message = refused(data.load, "minst", data.Reading(str(tmp_path)))
     assert "neither built in (digits, sprites), nor a TFDS name, nor an existing file or folder" in message
     assert "did you mean mnist" in message
     assert "did you mean sprites" in refused(data.load, "sprite")
     assert "did you mean" not in refused(data.load, "qqqqqqqqqqqq")
     for name in ("", "a b", "-", "?"):
         assert "neither built in" in refused(data.load, name)
-    assert "TFDS cannot open it" in refused(data.load, "mnist/no_such_configuration", str(tmp_path))
+    assert "TFDS cannot open it" in refused(data.load, "mnist/no_such_configuration", data.Reading(str(tmp_path)))
 
 
 def test_known_but_not_prepared(tmp_path, monkeypatch, capfd):
-    message = refused(data.load, "fashion_mnist", str(tmp_path))
+    message = refused(data.load, "fashion_mnist", data.Reading(str(tmp_path)))
     assert f"looked in {tmp_path}" in message
     assert message.endswith(f"run VAE_JAX_DATA_DIR={tmp_path} scripts/prepare_data.sh fashion_mnist")
     monkeypatch.setenv("VAE_JAX_DATA_DIR", str(tmp_path))
@@ -150,7 +150,7 @@ def test_a_bare_tfds_name_is_not_a_folder_of_that_name(tmp_path, monkeypatch):
     for name in ("mnist", "my_pictures"):
         for i in range(2):
             save_image(tmp_path / name / f"{i}.png", IMAGES[i])
-    assert "not prepared" in refused(data.load, "mnist", str(tmp_path / "nothing"))
+    assert "not prepared" in refused(data.load, "mnist", data.Reading(str(tmp_path / "nothing")))
     assert len(data.load("./mnist").train) == 1
     assert len(data.load("my_pictures").train) == 1
 
@@ -172,7 +172,8 @@ import sys
 from vae_jax import data
 heavy = {"tensorflow", "tensorflow_datasets", "sklearn", "PIL", "matplotlib", "grain", "flax", "orbax"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
-print(data.load("tiny_imports", sys.argv[1]).train.shape)  # the builder's code is not here: read from its files
+# The builder's code is not here: read from its files.
+print(data.load("tiny_imports", data.Reading(sys.argv[1])).train.shape)
 assert "tensorflow" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT, capture_output=True, text=True)
@@ -183,13 +184,13 @@ def test_prepared_mnist_equals_the_original_files(data_dir, mnist_train):
     """Its test split decoded whole, its training split as ``Rows``, of which a tenth is read."""
     if not (data_dir / "mnist").is_dir():
         pytest.skip(f"mnist is not prepared in {data_dir}: scripts/prepare_data.sh mnist")
-    d = data.load("mnist", str(data_dir), keep=10_000 * 784)
+    d = data.load("mnist", data.Reading(str(data_dir), most_held=10_000 * 784))
     assert isinstance(d.train, Rows) and d.train.shape == (60_000, 28, 28, 1)
     assert isinstance(d.test, np.ndarray) and d.test.shape == (10_000, 28, 28, 1) and d.levels == 256
     originals = {image.tobytes() for image in mnist_train}
     some = {image.tobytes() for image in d.train[::10]}
     assert len(some) == 6_000 and some <= originals and not originals & {image.tobytes() for image in d.test}
-    both = data.load("mnist", str(data_dir), keep=0)
+    both = data.load("mnist", data.Reading(str(data_dir), most_held=0))
     np.testing.assert_array_equal(both.test[::100], d.test[::100])
     assert both.fingerprints.items() - d.fingerprints.items() == {
         (key, value) for key, value in both.fingerprints.items() if key.startswith("all test ")

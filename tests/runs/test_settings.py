@@ -59,8 +59,10 @@ def test_the_default_folder_of_a_run_keeps_its_name():
         return default_workdir(without_data(Config(**flags), BUILT_IN))
 
     # As the version before the plugins named them, so that its runs are continued.
-    assert name() == "runs/digits_mlp_gaussian_1ec1c53a"
-    assert name(beta_range="0.1:10", model="conv", precision="fixed") == "runs/digits_conv_gaussian_ac1326a6"
+    before = {"validation": 0.0, "keep": "last", "standardise": "none"}
+    assert name(**before) == "runs/digits_mlp_gaussian_1ec1c53a"
+    assert name(**before, beta_range="0.1:10", model="conv", precision="fixed") == "runs/digits_conv_gaussian_ac1326a6"
+    assert name() != name(**before)
 
 
 @pytest.mark.parametrize(

@@ -12,20 +12,22 @@ from vae_jax.data import digits, sprites, tfds_source
 from vae_jax.data.dataset import Dataset, from_arrays, validate
 from vae_jax.data.folder import read_folder
 from vae_jax.data.npz import read_npz
+from vae_jax.data.reading import Reading
 from vae_jax.types import UserError
+
+# Everything held, nothing changed but what the defaults of a run change.
+AS_IT_COMES = Reading()
 
 # What --dataset=NAME means before anything else is looked for: functions of nothing. Those of a --plugin join these.
 DATASETS: dict[str, Callable[[], Dataset]] = {"digits": digits.digits, "sprites": sprites.sprites}
 
-__all__ = ["DATASETS", "Dataset", "from_arrays", "load", "validate"]
+__all__ = ["DATASETS", "Dataset", "Reading", "from_arrays", "load", "validate"]
 
 
 def load(
     name: str,
-    data_dir: str | None = None,
-    keep: int | None = None,
+    reading: Reading = AS_IT_COMES,
     datasets: Mapping[str, Callable[[], Dataset]] = DATASETS,
-    whole: bool = False,
 ) -> Dataset:
     """Finds a data set by what the user wrote.
 
@@ -33,11 +35,8 @@ def load(
       name: one of ``datasets``, a path that ends in .npz, a folder of images, or a TFDS name (also
         ``NAME/CONFIG``), looked for in this order. A folder whose bare name is also a TFDS name is meant only
         when written as a path (``./mnist``): otherwise a run's own folder could take the place of its data.
-      data_dir: where prepared TFDS sets are; else $VAE_JAX_DATA_DIR, else TFDS's default.
-      keep: the most bytes of a split of decoded images to hold in memory. A larger split of a folder of images or of
-        a TFDS set becomes ``Rows``, read while it is used. None: everything is held.
+      reading: how.
       datasets: the names that stand for functions, each of which returns a ``Dataset``.
-      whole: whether data that come without a split are to be in both splits, all of them; else a tenth is held out.
 
     Returns:
       A validated ``Dataset``.
@@ -61,9 +60,9 @@ def load(
     if path.endswith(".npz"):
         return read_npz(path)
     if os.sep in path and os.path.isdir(path):
-        return read_folder(path, keep, whole)
-    if tfds_source.known(name, data_dir):
-        return tfds_source.read(name, data_dir, keep, whole)
+        return read_folder(path, reading.most_held, reading.whole)
+    if tfds_source.known(name, reading.data_dir):
+        return tfds_source.read(name, reading.data_dir, reading.most_held, reading.whole)
     if os.sep in path or os.path.isdir(path):
-        return read_folder(path, keep, whole)
+        return read_folder(path, reading.most_held, reading.whole)
     raise tfds_source.unknown(name, datasets)

@@ -32,7 +32,9 @@ class Dataset(NamedTuple):
       words: of a text the word of each token id, and ``levels`` their number; () for anything else.
       entropy: of a sentence with its end, nats, where it is known.
       notes: what a person should know of how this became arrays, a sentence each.
-      validation: of a text, its validation split ``[n, t]``; nothing is chosen by it here.
+      validation: as ``train``: what training may look at besides it; None where there is none.
+      validation_factors: as ``train_factors``.
+      class_names: of the factor named ``label``, the names of its values 0, 1, ...; () where they have none.
     """
 
     name: str
@@ -45,7 +47,9 @@ class Dataset(NamedTuple):
     words: tuple[str, ...] = ()
     entropy: float | None = None
     notes: tuple[str, ...] = ()
-    validation: np.ndarray | None = None
+    validation: np.ndarray | Rows | None = None
+    validation_factors: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def event(self) -> Event:

@@ -15,6 +15,7 @@ from vae_jax.data.check import check as check_data
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.ranges import in_words
+from vae_jax.data.reading import Reading
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
@@ -103,7 +104,7 @@ def material(config: Config, known: Dataset | None = None, keep: int | None = No
     if config.dataset not in names.datasets and is_text(config.dataset):
         limits = config.max_length, config.max_words, config.data_dir, config.rare_words
         return Material(known or load_text(config.dataset, *limits), None)
-    dataset = known or load_dataset(names, config.dataset, config.data_dir, keep)
+    dataset = known or load_dataset(names, config.dataset, Reading.of(config, keep))
     view = preprocess(config.pixels, dataset.levels)
     return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
 

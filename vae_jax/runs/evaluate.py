@@ -16,6 +16,7 @@ import numpy as np
 from vae_jax.data.check import check
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.ranges import unlike
+from vae_jax.data.reading import Reading
 from vae_jax.data.rows import first
 from vae_jax.data.splits import WHOLE
 from vae_jax.evaluation import make_gaps, summarise_gaps
@@ -136,7 +137,7 @@ def _run_of(config: Config) -> tuple[Run, bool]:
             raise
         known = known_data.read(path)
         names = names_of(flags)
-        other = load_dataset(names, config.dataset, flags.data_dir, placement.bytes_held(), whole=True)
+        other = load_dataset(names, config.dataset, Reading.of(flags, placement.bytes_held(), whole=True))
         _check_alike(config.dataset, other, known)
         flags = dataclasses.replace(flags, placement="auto")
         return build(flags, Material(other, np.asarray(known.spectrum), stands_in=True)), False
@@ -190,7 +191,9 @@ def choose_split(r: Run, config: Config) -> Split:
 def _other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
-    dataset = load_dataset(r.config.names, name, data_dir or r.config.data_dir, placement.bytes_held(), whole=True)
+    reading = Reading.of(r.config.flags, placement.bytes_held(), whole=True)
+    reading = reading._replace(data_dir=data_dir or reading.data_dir)
+    dataset = load_dataset(r.config.names, name, reading)
     _check_alike(name, dataset, r.dataset)
     said = check(dataset, r.config.pixels, r.config.likelihood, r.likelihood.support, r.config.soft_targets)
     for line in (*dataset.notes, *(line for line in said if line not in r.warnings), *unlike(dataset, r.dataset)):

@@ -78,13 +78,13 @@ def names_of(config: Any) -> Names:
     return _extended(_run(path, digest), config.plugin, digest)
 
 
-def load_dataset(names: Names, name: str, data_dir: str | None, keep: int | None, whole: bool = False) -> data.Dataset:
+def load_dataset(names: Names, name: str, reading: data.Reading) -> data.Dataset:
     """Returns the data set of that name: a plugin's, or one that ``data.load`` knows; the arguments are its.
 
     Raises:
       UserError: there is none, or it cannot be used.
     """
-    return data.load(name, data_dir, keep, {**data.DATASETS, **names.datasets}, whole)
+    return data.load(name, reading, {**data.DATASETS, **names.datasets})
 
 
 def _run(path: Path, digest: str) -> Any:

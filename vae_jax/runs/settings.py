@@ -34,6 +34,31 @@ class Config:
         "where prepared TFDS data sets are (default: VAE_JAX_DATA_DIR, then TFDS's own place)",
         identity=False,
     )
+    validation: float | None = option(
+        None,
+        "the share of the training data that is held out for validation, where the data bring no such split; 0 for "
+        "none (default: a tenth, at most 10,000 examples; none of data so small that it says nothing)",
+        least=0,
+        below=1,
+        before=0.0,
+    )
+    test: float | None = option(
+        None,
+        "the share that is held out as the test split, where the data bring none (default: a tenth)",
+        above=0,
+        below=1,
+    )
+    image_size: str | None = option(None, "bring images to 64 x 64, or to WIDTHxHEIGHT: 64 | 64x48 (see --fit)")
+    fit: str = option("crop", "how images of another shape are brought to --image_size", ("crop", "pad", "stretch"))
+    alpha: str = option("white", "what transparent pixels are laid on; refuse: not read", ("white", "black", "refuse"))
+    layout: str = option("hwc", "the axes of an example in a file of arrays: channels last or first", ("hwc", "chw"))
+    standardise: str = option(
+        "auto",
+        "auto: the real columns of a table are brought to mean 0 and standard deviation 1 of the training split, and "
+        "every number, sample and file is in the columns' own units again; none: taken as they are",
+        ("auto", "none"),
+        before="none",
+    )
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
     likelihood: str = option("gaussian", "the family of p(x|z)", BUILT_IN.likelihoods, extensible=True)
@@ -114,6 +139,10 @@ class Config:
     batch_size: int = option(128, "examples per update, over all devices", least=1)
     learning_rate: float = option(1e-3, "Adam's, at its highest", above=0)
     lr_schedule: str = option("cosine", "cosine falls to zero over the run", ("cosine", "constant"))
+    weight_decay: float = option(0.0, "of the networks' parameters, decoupled from the gradient (AdamW)", least=0)
+    ema: float | None = option(
+        None, "evaluate and keep a moving average of the parameters over the updates, of this decay", above=0, below=1
+    )
     clip_norm: float | None = option(None, "clip the gradient to this global norm (default: no clipping)", above=0)
     init_from: str | None = option(
         None, "a run or an export whose parameters are the first ones, those that fit by name and shape"
@@ -149,7 +178,17 @@ class Config:
     num_processes: int | None = option(None, "how many processes there are", identity=False)
     process_id: int | None = option(None, "which of them this one is, from 0", identity=False)
     log_every: int = option(100, "steps between lines of metrics.jsonl", least=1)
-    eval_every: int = option(1000, "steps between evaluations on the test split", least=1)
+    eval_every: int = option(1000, "steps between evaluations on the validation split", least=1)
+    keep: str = option(
+        "best",
+        "which step's model is reported and loaded: that of the best bound (beta = 1) on the validation split, or the "
+        "last",
+        ("best", "last"),
+        before="last",
+    )
+    patience: int | None = option(
+        None, "stop after so many evaluations on the validation split without a better bound (default: never)", least=1
+    )
     checkpoint_every: int = option(1000, "steps between checkpoints", least=1)
     keep_checkpoints: int = option(3, "how many of the last checkpoints stay", identity=False, least=1)
     iw_samples: int = option(64, "importance samples of the final iw_nll", identity=False, most=10**7, least=1)

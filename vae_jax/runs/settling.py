@@ -30,6 +30,22 @@ HIDDEN = {
 
 # What runs were named by before fewer flags said what a run is.
 _NAMED = ("iw_samples", "keep_checkpoints")
+# Flags that came later, each with the value at which a run is what it was before: it then keeps its name.
+_LATER = {
+    "plugin_sha256": None,
+    "init_from": None,
+    "validation": 0.0,
+    "test": None,
+    "image_size": None,
+    "fit": "crop",
+    "alpha": "white",
+    "layout": "hwc",
+    "standardise": "none",
+    "weight_decay": 0.0,
+    "ema": None,
+    "keep": "last",
+    "patience": None,
+}
 
 
 def settle(
@@ -124,9 +140,6 @@ def default_workdir(config: Config) -> str:
     """Returns ``runs/`` and a name made of the flags that say what the run is."""
     named = (f.name for f in dataclasses.fields(Config) if f.metadata["identity"] or f.name in _NAMED)
     identity = {name: getattr(config, name) for name in named}
-    # A run without one of these keeps the name that it had before there were any.
-    for name in ("plugin_sha256", "init_from"):
-        if identity[name] is None:
-            del identity[name]
+    identity = {name: value for name, value in identity.items() if name not in _LATER or value != _LATER[name]}
     digest = hashlib.sha256(repr(sorted(identity.items())).encode()).hexdigest()[:8]
     return f"runs/{Path(config.dataset).stem[:80]}_{config.model}_{config.likelihood}_{digest}"

@@ -122,11 +122,12 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     import jax
 
     from vae_jax.data.pixels import preprocess
+    from vae_jax.data.reading import Reading
     from vae_jax.runs import placement, settings
     from vae_jax.runs.build import data_spectrum
     from vae_jax.runs.names import load_dataset, names_of
 
-    dataset = load_dataset(names_of(c), c.dataset, c.data_dir, placement.bytes_held())
+    dataset = load_dataset(names_of(c), c.dataset, Reading.of(c, placement.bytes_held()))
     dim, examples = math.prod(dataset.event), len(dataset.train)
     if c.data_dim not in (None, dim):
         raise UserError(f"--data_dim={c.data_dim}, but {c.dataset} has {dim} values an example; leave the flag out")

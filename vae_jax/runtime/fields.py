@@ -34,6 +34,7 @@ def option(
     below: float | None = None,
     extensible: bool = False,
     flag: bool = True,
+    before: Any = None,
 ) -> Any:
     """Returns a field of a configuration.
 
@@ -45,9 +46,11 @@ def option(
       least, above, most, below: bounds of a number; ``above`` and ``below`` are themselves excluded.
       extensible: whether there may be more names than ``choices``; who knows them all has to check.
       flag: False for what the configuration records and nobody types.
+      before: what a run did that was made before there was this field, where that is not its default.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "choices": choices, "identity": identity, "extensible": extensible, "flag": flag}
+    metadata["before"] = before
     return dataclasses.field(default=default, metadata=metadata | bounds)
 
 
@@ -75,7 +78,7 @@ def check_values(config: Any) -> None:
 
 
 def from_dict(cls: type[C], values: dict[str, Any], where: str) -> C:
-    """Returns the configuration that a dict holds, as ``config.json`` has it; newer fields have their defaults.
+    """Returns the configuration that a dict holds, as ``config.json`` has it; what is not in it is as it was before.
 
     Args:
       cls: the dataclass.
@@ -90,7 +93,9 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str) -> C:
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(f"{where} is of another version: it has {', '.join(unknown[:5])}{more}, not known here")
-    own, kept = kinds(cls), {}
+    own = kinds(cls)
+    older = {f.name: f.metadata["before"] for f in fields.values() if f.metadata["before"] is not None}
+    kept = {name: value for name, value in older.items() if name not in values}
     for name, value in values.items():
         wrong = _wrong(fields[name], *own[name], value)
         if wrong:

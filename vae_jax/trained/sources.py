@@ -19,6 +19,7 @@ import numpy as np
 from vae_jax.data import images
 from vae_jax.data.image_files import LeftOut, counted, find, why, with_headers
 from vae_jax.data.npz import open_array
+from vae_jax.data.reading import Reading
 from vae_jax.data.text import is_text, load_text
 from vae_jax.runs import placement
 from vae_jax.runs.names import load_dataset, names_of
@@ -92,7 +93,7 @@ def _split(model: TrainedVAE, name: str) -> Source:
     if model.data.words and is_text(c.dataset):
         dataset = load_text(c.dataset, c.max_length, c.max_words, c.data_dir)
     else:
-        dataset = load_dataset(names_of(c), c.dataset, c.data_dir, placement.bytes_held())
+        dataset = load_dataset(names_of(c), c.dataset, Reading.of(c, placement.bytes_held()))
     rows = getattr(dataset, name)
     if rows is None:
         raise UserError(f"--input={name}: {c.dataset} has no such split")
