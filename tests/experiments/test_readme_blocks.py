@@ -7,7 +7,6 @@ left to people and to ``.ci/run``.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import re
 import shlex
@@ -44,10 +43,7 @@ def commands():
 COMMANDS = [(line, follows) for line, follows in commands() if not line.startswith(NEEDS_NETWORK)]
 
 
-@functools.cache
-def extensions():
-    """The README's file of extensions."""
-    return next(text for language, text in BLOCKS if language == "python" and "def poisson" in text)
+EXAMPLE = ROOT / "experiments" / "plugin_example.py"
 
 
 def read(line):
@@ -96,12 +92,14 @@ def test_what_is_left_out_is_left_out_for_its_network_alone():
     assert {language for language, _ in BLOCKS} == {"bash", "python", "text"}
 
 
-def test_the_plugin_trains_with_all_that_it_names(tmp_path):
-    names = re.findall(r'^[A-Z]+ = \{"(\w+)"', extensions(), re.MULTILINE)
-    (line,) = [line for line, _ in COMMANDS if "--plugin=mine.py" in line]
+def test_the_plugin_trains_with_all_that_it_names():
+    names = re.findall(r'^[A-Z]+ = \{"(\w+)"', EXAMPLE.read_text(), re.MULTILINE)
+    (line,) = [line for line, _ in COMMANDS if f"--plugin={EXAMPLE.relative_to(ROOT)}" in line]
     assert len(names) == 5 and all(f"={name}" in line for name in names)
-    (tmp_path / "mine.py").write_text(extensions())
-    with contextlib.chdir(tmp_path):
+    shown = next(text for language, text in BLOCKS if language == "python" and "def staircase" in text)
+    function = shown[shown.index("def staircase") :].split("\n\n\n")
+    assert all(part.strip() in EXAMPLE.read_text() for part in function)
+    with contextlib.chdir(ROOT):
         r = build(read(line)[1])
     state, data = r.spread.begin(lambda: first_state(r)), r.spread.lay(r.dataset.train)
     state, metrics = r.spread.compile(training_chunk(r))(state, data, 2)
@@ -141,7 +139,7 @@ def test_the_trained_model_is_used_as_it_stands_there(digits_run, tmp_path):
 
 def test_the_renyi_bound_lies_between_the_elbo_and_the_importance_weighted_one():
     space = {}
-    exec(extensions(), space)
+    exec(EXAMPLE.read_text(), space)
     log_w = jax.random.normal(jax.random.key(0), (5, 7))
 
     class Terms:
