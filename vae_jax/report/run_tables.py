@@ -57,6 +57,10 @@ _EVALUATED = (
     ("dimension_wise_kl", "Dimension-wise KL", "nats; part of the rate"),
     ("approximation_gap", "Approximation gap", "nats; {effective_samples} effective samples"),
     ("amortisation_gap", "Amortisation gap", "nats"),
+    ("log_px", "log p(x), annealed", "nats; from below, {ais}"),
+    ("inference_gap", "Inference gap, annealed", "nats; of those examples, log p(x) less their ELBO"),
+    ("below", "Simulated data, from below", "nats; the same chains on data that the model made"),
+    ("above", "Simulated data, from above", "nats; the chains backwards: log p(x) lies between the two"),
 )
 
 
@@ -114,11 +118,17 @@ def evaluation(run: Run) -> Table:
     measured, scores = run.evaluation or {}, (run.evaluation or {}).get("disentanglement") or {}
     parts, gaps = measured.get("rate_parts") or {}, measured.get("gaps") or {}
     values, cap = {**gaps, **measured}, parts.get("cap")
+    annealed = measured.get("annealed") or {}
+    chosen = ("log_px", "log_px_error", "inference_gap")
+    values |= {name: annealed.get(name) for name in chosen} | (annealed.get("simulated") or {})
     for name, part in parts.items():
         if isinstance(part, dict):
             values |= {name: part.get("value"), f"{name}_error": part.get("error")}
     words = {
         "iw_samples": measured.get("iw_samples"),
+        "ais": "{} examples, {} chains, {} temperatures".format(
+            *(annealed.get(name) for name in ("examples", "chains", "temperatures"))
+        ),
         "cap": "" if cap is None else f"; at most log N = {number(cap)}",
         "effective_samples": number(gaps.get("effective_samples")),
     }

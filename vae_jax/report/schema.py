@@ -89,7 +89,11 @@ RESULTS: dict[str, Any] = {
     | _each(_each(number, "value error"), "mutual_information total_correlation dimension_wise_kl"),
     "reliability": _each([number], "levels coverage standard_error pit") | {"skipped": text, "share": number},
 }
-EVALUATION = RESULTS | {"gaps": {...: number}, "disentanglement": {"protocol": text, "left_out": [text]}}
+EVALUATION = RESULTS | {
+    "gaps": {...: number},
+    "annealed": {},
+    "disentanglement": {"protocol": text, "left_out": [text]},
+}
 SENTENCES = {"reconstructions": [pair], "samples": [text], "homotopies": [[text]]}
 # Flags that the report reckons with; every other one is shown as it is.
 CONFIG = {...: flag} | _each(number, "warmup_steps target_kl target_distortion")

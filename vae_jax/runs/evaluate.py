@@ -21,10 +21,10 @@ from vae_jax.data.rows import first
 from vae_jax.data.splits import WHOLE
 from vae_jax.evaluation import make_gaps, summarise_gaps
 from vae_jax.evaluation.bounds import calibrated_elbo
-from vae_jax.evaluation.disentanglement import SCORES
 from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
-from vae_jax.runs import known_data, placement
+from vae_jax.runs import annealing, known_data, placement
 from vae_jax.runs.build import Material, Run, build
+from vae_jax.runs.evaluation_words import in_words
 from vae_jax.runs.loop import trained
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.results import (
@@ -65,6 +65,10 @@ class Config:
     gap_examples: int = option(
         50, "examples whose own best posterior is searched for, for the inference gaps; 0 for none", least=0
     )
+    ais: str | None = option(
+        None, "CHAINS,TEMPERATURES: log p(x) by annealed importance sampling, and its bracket on simulated data"
+    )
+    examples: int = option(100, "examples of --ais", least=1)
     seed: int = option(0, "of the evaluation's own noise", least=0, most=2**32 - 1)
 
 
@@ -85,6 +89,7 @@ def main(config: Config) -> None:
     with existing_workdir(config.workdir) as folder:
         answer = evaluate(dataclasses.replace(config, workdir=str(folder)))
         write_json(folder / "evaluation.json", answer)
+        annealing.forget(folder)
         print(*map(printable, in_words(answer)), f"written: {folder / 'evaluation.json'}", sep="\n")
         if (folder / "results.json").exists():
             from vae_jax.report import write_report
@@ -95,6 +100,7 @@ def main(config: Config) -> None:
 def evaluate(config: Config) -> dict[str, Any]:
     """Returns what evaluation.json holds."""
     started = time.perf_counter()
+    plan = None if config.ais is None else annealing.parse_plan(config.ais)
     (r, has_data), path = _run_of(config), Path(config.workdir) / "results.json"
     measured = read_object(path, "train writes it anew once it is removed") if path.exists() else {}
     state = trained(r, has_data)
@@ -123,6 +129,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     # The search for the best posterior was not tried on sentences.
     if config.gap_examples and not r.is_text:
         answer["gaps"] = gaps(r, state, split.rows[: config.gap_examples], key)
+    if plan is not None:
+        answer["annealed"] = _annealed(r, state, split.rows[: config.examples], scores, key, plan)
     answer["protocol"] = _protocol(r, config, split, "gaps" in answer)
     return answer | {"seconds": time.perf_counter() - started}
 
@@ -220,9 +228,21 @@ def _score(r: Run, state: TrainState, rows, key, iw_samples: int):
 
 def gaps(r: Run, state: TrainState, rows, key) -> dict[str, float]:
     """Returns the approximation and the amortisation gap (Cremer 2018, 1801.03558) of a few examples."""
-    index = jnp.arange(len(rows))
-    x = jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), index), jnp.asarray(rows))
-    return summarise_gaps(make_gaps(r.vae, r.likelihood)(state.params, x, purpose_key(key, GAPS)))
+    return summarise_gaps(make_gaps(r.vae, r.likelihood)(state.params, _seen(r, rows, key), purpose_key(key, GAPS)))
+
+
+def _seen(r: Run, rows, key) -> jax.Array:
+    """Returns examples as the model sees them, ``[n, *event]``."""
+    return jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(len(rows))), jnp.asarray(rows))
+
+
+def _annealed(r: Run, state: TrainState, rows, scores, key, plan: annealing.Plan) -> dict[str, Any]:
+    """Returns the bracket of annealed chains, beside the two bounds of the same examples."""
+    x, n = np.asarray(_seen(r, rows, key)), len(rows)
+    found = annealing.annealed(r, state.params, x, plan, Path(r.config.workdir))
+    elbo = -np.mean(np.asarray(scores.rate[:n], np.float64) + scores.distortion[:n])
+    bounds = {"elbo": float(elbo), "iw_log_px": -float(np.mean(scores.iw_nll[:n], dtype=np.float64))}
+    return bounds | found | {"inference_gap": found["log_px"] - bounds["elbo"]}
 
 
 def _protocol(r: Run, config: Config, split: Split, has_gaps: bool) -> str:
@@ -234,39 +254,3 @@ def _protocol(r: Run, config: Config, split: Split, has_gaps: bool) -> str:
         f"{config.rate_samples} samples against all {n} posteriors, gaps of the first "
         f"{min(config.gap_examples, n) if has_gaps else 0} examples, seed {config.seed}"
     )
-
-
-ERRORS = ("mse", "accuracy", "log_loss", "perplexity")
-
-
-def in_words(answer: dict[str, Any]) -> list[str]:
-    """Returns the numbers in words, with what they may not be taken for."""
-    elbo, nll, parts = answer["elbo"], answer["iw_nll"], answer["rate_parts"]
-    pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
-    shown = [f"{parts[k]['value']:.3f} +- {parts[k]['error']:.3f}" for k in pieces]
-    bits = answer["bits_per_dim"]
-    lines = [
-        f"elbo {elbo:.4f} = -(rate {answer['rate']:.4f} + distortion {answer['distortion']:.4f}) nats per example",
-        f"-log p(x) <= {nll:.4f} nats ({answer['iw_samples']} importance samples)",
-        ", ".join(f"{name} {answer[name]:.6g}" for name in ERRORS if answer.get(name) is not None)
-        + f", {answer['active_units']} active units"
-        + ("" if bits is None else f", {bits:.4f} bits per dimension ({answer['iw_bits_per_dim']:.4f} by iw_nll)"),
-        f"rate, taken apart: mutual information {shown[0]}, total correlation {shown[1]}, dimension-wise KL {shown[2]}",
-    ]
-    if parts["mutual_information"]["value"] > 0.9 * parts["cap"]:
-        lines.append(
-            f"  the mutual information is at its cap, log N = {parts['cap']:.3f}: these posteriors hardly overlap, so "
-            "it says how many examples there are, and the total correlation is not entanglement"
-        )
-    if "gaps" in answer:
-        g = answer["gaps"]
-        lines.append(
-            f"inference gaps: approximation {g['approximation_gap']:.3f} +- {g['approximation_gap_error']:.3f}, "
-            f"amortisation {g['amortisation_gap']:.3f} +- {g['amortisation_gap_error']:.3f} nats (at least "
-            f"{g['effective_samples']:.0f} effective samples)"
-        )
-    if "disentanglement" in answer:
-        d = answer["disentanglement"]
-        scores = ", ".join(f"{name} {d[name]:.3f}" for name in SCORES if d[name] is not None)
-        lines += [f"disentanglement: {scores}", f"  {d['protocol']}", *(f"  {line}" for line in d["left_out"])]
-    return lines
