@@ -60,8 +60,9 @@ class Likelihood(NamedTuple):
         without an order it is the most probable one: the mean of codes may be the code of none of them.
       sample: ``(own, theta, key) -> [event]``, a draw of x.
       variance: ``(own, theta) -> [event]``, Var[x|z].
-      support: where x may lie: ``"real"``, ``"unit"`` ([0, 1]), ``"binary"`` ({0, 1}), a ``likelihoods.Grid`` (so many
-        values a step apart), or for ``likelihoods.blocks`` a tuple of (support, columns).
+      support: where x may lie: ``"real"``, ``"positive"`` (above 0), ``"unit"`` ([0, 1]), ``"binary"`` ({0, 1}),
+        ``"count"`` (0, 1, 2, ...), a ``likelihoods.Grid`` (so many values a step apart), or for ``likelihoods.blocks``
+        a tuple of (support, columns).
       sigma: ``own -> scalar``, the one standard deviation of the whole family; None where there is no such number.
       refit: ``(own, theta[b, s, ...], x[b, ...], all_mean) -> (now, kept)``, a closed-form update of ``own`` from
         the global batch in place of a gradient: ``now`` scores this batch, ``kept`` is what the run saves and
@@ -72,6 +73,10 @@ class Likelihood(NamedTuple):
         ``[event]``: equal for a density, a level's probability apart for a family of levels. None where not known.
       log_classes: ``(own, theta) -> [event, k]``, the log probabilities of classes without an order, -infinity in all
         of a dimension whose values have one. None where all have.
+      terms: ``(own, theta, x[event]) -> [event]``, the parts of which ``log_prob`` is the sum, nats: one for each
+        dimension (of a mixture on images for each pixel). None where the dimensions depend on each other.
+      counted: ``x[event] -> [event]``, the dimensions of x that the likelihood counts, where it leaves some out
+        (``likelihoods.partial``); None where it counts all.
     """
 
     init: Callable[[Event], Params]
@@ -87,6 +92,8 @@ class Likelihood(NamedTuple):
     sigma_bound: float | None = None
     cdf: Callable[[Params, Array, Array], tuple[Array, Array]] | None = None
     log_classes: Callable[[Params, Array], Array] | None = None
+    terms: Callable[[Params, Array, Array], Array] | None = None
+    counted: Callable[[Array], Array] | None = None
 
 
 class Terms(NamedTuple):

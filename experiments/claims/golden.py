@@ -56,9 +56,9 @@ def continuous_bernoulli_golden(
 
 
 def likelihoods_golden(settings: Settings, reduce: Callable = jnp.sum) -> Measured:
-    """Gaussian, Bernoulli, Beta, categorical, discretised logistic, Student-t and Laplace have their golden values.
+    """Every family has its golden values: densities and probabilities, counts of a million and means of a millionth.
 
-    Source: closed forms; Salimans 2017, 1701.05517; Takahashi 2018 (IJCAI)
+    Source: closed forms; Loader 2000; Salimans 2017, 1701.05517; Takahashi 2018 (IJCAI)
     """
     f = jnp.asarray
     residuals = jnp.full(784, 0.1)  # 784 pixels whose squared errors sum to 7.84
@@ -85,6 +85,30 @@ def likelihoods_golden(settings: Settings, reduce: Callable = jnp.sum) -> Measur
         pairs.append((likelihoods.discretized_logistic_log_prob(f(k / 255.0), f(mean), f(log_scale)), value))
     pairs.append((likelihoods.student_t_log_prob(f(0.3), 0.0, math.log(0.1), 4.0), "-1.624881650872"))
     pairs.append((likelihoods.laplace_log_prob(f(0.3), 0.0, math.log(0.1)), "-1.390562087566"))
+    for x, mean, value in (
+        (0, 1e-6, "-1e-6"),
+        (3, 2.5, "-1.542887273606"),
+        (1000, 1e-6, "-19727.63873745"),
+        (1_000_000, 1e6, "-7.8266939"),
+        (1_000_000, 1.01e6, "-57.4958407"),
+    ):
+        pairs.append((likelihoods.poisson_log_prob(f(float(x)), jnp.log(mean)), value))
+    for x, mean, r, value in (
+        (0, 3.0, 0.5, "-.972955074528"),
+        (7, 3.0, 0.5, "-3.615171900550"),
+        (5, 1e-6, 1e-3, "-43.05888546557"),
+        (1, 1e6, 10.0, "-112.8267795562"),
+        (1_000_000, 1e6, 2.0, "-14.4292172"),
+        (1_000_000, 9e5, 1e5, "-528.34351536"),
+        (3, 2.5, 1e8, "-1.542887287"),
+    ):
+        pairs.append((likelihoods.negative_binomial_log_prob(f(float(x)), jnp.log(mean), jnp.log(r)), value))
+    for x, location, sigma, value in (
+        (2.0, 0.3, 0.5, "-1.228067944369"),
+        (1e-30, -69.0, 0.01, "42.691608397"),
+        (1e30, 60.0, 2.0, "-80.989884085"),
+    ):
+        pairs.append((likelihoods.log_normal_log_prob(f(x), location, jnp.log(sigma)), value))
     return misfit(pairs)
 
 

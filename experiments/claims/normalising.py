@@ -18,6 +18,7 @@ from .ledger import Measured, Settings, claim_of
 
 _QUADRATURE = "Gauss-Legendre in pieces, exact to 64-bit rounding for a smooth density"
 _SUM = "a sum in 64 bits"
+_COUNTS = (likelihoods.poisson(), likelihoods.negative_binomial(2.0))
 LOGITS = np.array([-30.0, -6.0, -1.5, -0.5, -0.02, 0.0, 0.01, 0.5, 2.0, 20.0])
 
 
@@ -142,6 +143,24 @@ def discretized_logistic_normalises(settings: Settings) -> Measured:
     return _worst(np.concatenate([one, five]))
 
 
+def counts_normalise(settings: Settings) -> Measured:
+    """Poisson and negative binomial probabilities sum to 1 over all counts.
+
+    Source: Loader 2000; Lopez 2018 (Nature Methods 15) for the negative binomial
+    """
+    thetas = np.array([[-30.0], [0.0], [1.5], [3.5]])  # means of 1e-7, 1, 4 and 31
+    return _worst(np.concatenate([_masses(f, thetas, jnp.arange(4000.0)) for f in _COUNTS]))
+
+
+def log_normal_normalises(settings: Settings) -> Measured:
+    """A log-normal likelihood integrates to 1 over the values above 0.
+
+    Source: textbook
+    """
+    t, w = _nodes(-15.0, 15.0)  # x = e^t
+    return _worst(_masses(likelihoods.log_normal(0.7), np.array([[-1.0], [0.0], [2.0]]), jnp.exp(t), np.exp(t) * w))
+
+
 def cross_entropy_is_no_density(settings: Settings) -> Measured:
     """The unmodified cross-entropy on grey pixels is no density: its integral is 1 / C, at most 1/2.
 
@@ -166,7 +185,8 @@ def cross_entropy_is_no_density(settings: Settings) -> Measured:
 
 
 _INTEGRALS = (gaussian_normalises, laplace_normalises, student_t_normalises, continuous_bernoulli_normalises)
-_SUMS = (bernoulli_normalises, categorical_normalises, discretized_logistic_normalises)
+_INTEGRALS = (*_INTEGRALS, log_normal_normalises)
+_SUMS = (bernoulli_normalises, categorical_normalises, discretized_logistic_normalises, counts_normalise)
 _ALL = (*_INTEGRALS, beta_normalises, *_SUMS, cross_entropy_is_no_density)
 CLAIMS = [
     claim_of(run, "exact", 1.0, tolerance=1e-09, seconds=1.0, why=_SUM if run in _SUMS else _QUADRATURE) for run in _ALL

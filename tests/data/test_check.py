@@ -23,6 +23,7 @@ INNER = from_arrays("inner rows", 0.1 + 0.8 * ROWS, 0.1 + 0.8 * ROWS)
 CODES = np.stack([np.arange(10) - 4, 7 * np.arange(10), np.arange(10) % 2, np.arange(10) / 9, np.arange(10) % 4], 1)
 TABLE = from_arrays("table", CODES, CODES[:4])
 CODES = np.uint8(np.abs(CODES))
+COUNTED, POSITIVE = (from_arrays(n, v, v) for n, v in (("counts", np.floor(9 * ROWS)), ("positive rows", 1e9 + ROWS)))
 KINDS = (("real", 2), ("binary", 1), ("unit", 1), (Grid(4, 1.0), 1))
 
 
@@ -49,6 +50,9 @@ KINDS = (("real", 2), ("binary", 1), ("unit", 1), (Grid(4, 1.0), 1))
         (GREY, "dequantised", ("laplace", "real")),
         (TABLE, "grey", ("columns", KINDS)),
         (BITS_AS_FLOATS, "grey", ("columns", (("binary", 1), (Grid(2, 1.0), 2)))),
+        (COUNTED, "grey", ("poisson", "count")),
+        (POSITIVE, "grey", ("log_normal", "positive")),
+        (COUNTED, "grey", ("columns", (("count", 3),))),
         (from_arrays("0/1 integers", ROWS > 0.5, ROWS > 0.5), "grey", ("columns", (("binary", 3),))),
     ],
 )
@@ -77,6 +81,10 @@ def test_combinations_without_a_word(dataset, pixels, likelihood):
         (TABLE, "grey", ("columns", KINDS[:2]), "--columns names 3 columns, and table has 5"),
         (TABLE, "grey", ("columns", (*KINDS, ("real", 1))), "--columns names 6 columns, and table has 5"),
         (from_arrays("codes", CODES, CODES), "grey", ("columns", ((Grid(9, 1.0), 5),)), "store the table as float32"),
+        (GREY, "grey", ("poisson", "count"), "grey images holds grey levels on [0, 1]"),
+        (UNIT, "grey", ("poisson", "count"), "defined on the counts 0, 1, 2, ..., and unit rows holds 0.0"),
+        (COUNTED, "grey", ("log_normal", "positive"), "defined on values above 0, and counts holds 0; use"),
+        (UNIT, "grey", ("columns", (("count", 3),)), "column 0 (counted from 0) is defined on the counts 0, 1, 2, ..."),
         (TABLE, "binary", ("columns", KINDS), "--pixels=binary"),
         (TABLE, "sampled", ("columns", KINDS), "--pixels=sampled"),
     ],

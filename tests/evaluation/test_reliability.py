@@ -37,9 +37,19 @@ FAMILIES = {
     "categorical": likelihoods.categorical(5),
     "discretized_logistic": likelihoods.discretized_logistic(17),
     "discretized_logistic, 3 components": likelihoods.discretized_logistic(17, 3),
+    "poisson": likelihoods.poisson(),
+    "negative_binomial": likelihoods.negative_binomial(0.7),
+    "log_normal": likelihoods.log_normal(),
     "blocks": ROW,
 }
-DISCRETE = {"bernoulli", "categorical", "discretized_logistic", "discretized_logistic, 3 components"}
+DISCRETE = {
+    "poisson",
+    "negative_binomial",
+    "bernoulli",
+    "categorical",
+    "discretized_logistic",
+    "discretized_logistic, 3 components",
+}
 
 
 def draw(likelihood, event=EVENT):
@@ -79,8 +89,8 @@ def test_a_familys_own_draws_are_uniform(name):
 def test_the_jump_is_the_probability(name):
     likelihood = FAMILIES[name]
     own, theta, _ = draw(likelihood, (1, 1, 1))
-    levels = 2 if name == "bernoulli" else likelihood.support.count
-    grid = jnp.arange(levels).reshape(-1, 1, 1, 1) / (levels - 1)
+    levels = {"binary": 2, "count": 200}.get(likelihood.support) or likelihood.support.count
+    grid = jnp.arange(levels).reshape(-1, 1, 1, 1) / (1 if likelihood.support == "count" else levels - 1)
     both = jax.jit(jax.vmap(lambda x: (likelihood.cdf(own, theta, x), likelihood.log_prob(own, theta, x))))
     (below, up_to), log_p = both(grid)
     np.testing.assert_allclose((up_to - below).ravel(), np.exp(log_p), atol=1e-6)

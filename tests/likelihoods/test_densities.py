@@ -1,4 +1,4 @@
-"""Beta, categorical, discretised logistic, Student-t, Laplace and blocks of columns.
+"""Beta, categorical, discretised logistic, Student-t, Laplace, counts, log-normal and blocks of columns.
 
 Densities are held against quadrature and scipy, probabilities against enumeration in float64; each claim has a planted
 mistake that it must reject.
@@ -32,6 +32,11 @@ from vae_jax.likelihoods import (
     is_discrete,
     laplace,
     laplace_log_prob,
+    log_normal,
+    negative_binomial,
+    negative_binomial_log_prob,
+    poisson,
+    poisson_log_prob,
     student_t,
     student_t_log_prob,
 )
@@ -49,6 +54,9 @@ NEW = {
     "mixture": discretized_logistic(5, components=3),
     "student_t": student_t(),
     "laplace": laplace(),
+    "poisson": poisson(),
+    "negative_binomial": negative_binomial(),
+    "log_normal": log_normal(),
     "blocks": blocks([(gaussian(), 1), (bernoulli(), 2), (categorical(5, scale=1.0), 1)]),
 }
 
@@ -102,6 +110,8 @@ def test_shapes_dtypes_and_finiteness_at_extreme_theta(name):
     signs = np.sign(np.random.default_rng(0).normal(size=(6, *shape)))
     theta = jnp.asarray(np.concatenate([s * signs for s in (0, 1e-3, 1, 17, 89, 104, 1e4)]), jnp.float32)
     x = jnp.asarray(np.random.default_rng(1).integers(0, 2, (len(theta), *event)), jnp.float32)
+    if likelihood.support in ("count", "positive"):
+        x = x * 1e6 if likelihood.support == "count" else jnp.where(x > 0, 1e30, 1e-30)
 
     def everything(theta, x):
         value, slope = jax.value_and_grad(likelihood.log_prob, argnums=(0, 1))(own, theta, x)
@@ -132,6 +142,8 @@ def test_shapes_dtypes_and_finiteness_at_extreme_theta(name):
 
 def test_supports():
     assert (beta().support, student_t().support, laplace().support) == ("unit", "real", "real")
+    assert (poisson().support, negative_binomial().support, log_normal().support) == ("count", "count", "positive")
+    assert is_discrete("count") and not is_discrete("positive")
     assert categorical(4).support == Grid(4, 1 / 3) == discretized_logistic(4).support
     assert categorical(4, scale=1.0).support == Grid(4, 1.0)
     assert NEW["blocks"].support == (("real", 1), ("binary", 2), (Grid(5, 1.0), 1))
@@ -147,6 +159,7 @@ def test_nonsense_is_refused():
     makes += [lambda: discretized_logistic(1), lambda: discretized_logistic(256, components=0)]
     makes += [functools.partial(student_t, df) for df in (2.0, math.nan)] + [lambda: student_t(scale=0.0)]
     makes += [functools.partial(laplace, scale) for scale in (1e-3, math.inf)]
+    makes += [lambda: negative_binomial(0.0), lambda: log_normal(1e-3), lambda: log_normal(math.inf)]
     makes += [lambda: blocks([]), lambda: blocks([(bernoulli(), 0)]), lambda: blocks([(gaussian("optimal"), 1)])]
     makes += [lambda: NEW["blocks"].init((5,)), lambda: NEW["blocks"].theta_shape((2, 2))]
     for make in makes:
@@ -417,6 +430,73 @@ def test_the_scale_asked_for_is_the_one_in_use(make, deviation):
         assert list(own) == ["u" if learn else "log_scale"]
     lowest = make().variance({"u": jnp.asarray(-1e3)}, jnp.zeros(1))
     np.testing.assert_allclose(lowest, (1e-3 * deviation) ** 2, rtol=1e-4)
+
+
+# ---------------------------------------------------------------- counts and values above 0
+
+
+@pytest.mark.parametrize("likelihood", [poisson(), negative_binomial(0.7), negative_binomial(1e7)])
+def test_counts_sum_to_one_with_their_mean_and_variance(likelihood, x64):
+    x, own = np.arange(60_000.0), jax.tree.map(lambda v: jnp.asarray(v, float), likelihood.init((1,)))
+    log_prob = jax.jit(jax.vmap(lambda theta, x: likelihood.log_prob(own, theta, x), (None, 0)))
+    for theta in jnp.asarray([[-1e4], [-15.0], [0.0], [1.7], [7.0]]):  # means from 1e-8 to 700
+        p = np.exp(np.asarray(log_prob(theta, x[:, None])))
+        mean, variance = (float(v[0]) for v in _moments(likelihood, own, theta))
+        assert p.sum() == pytest.approx(1.0, rel=1e-9)
+        assert p @ x == pytest.approx(mean, rel=1e-8) and p @ (x - mean) ** 2 == pytest.approx(variance, rel=1e-7)
+        below, up_to = jax.jit(jax.vmap(lambda x: likelihood.cdf(own, theta, x)))(x[:50, None])  # noqa: B023
+        np.testing.assert_allclose(up_to[:, 0], np.cumsum(p)[:50], rtol=1e-6, atol=1e-300)
+        np.testing.assert_allclose(below[:, 0], np.cumsum(p)[:50] - p[:50], atol=1e-6)
+    # The planted mistake: without log x! it is a weight and no probability.
+    assert np.sum(p * np.exp(special.gammaln(np.minimum(x, 100.0) + 1.0))) > 2.0
+
+
+COUNTS = np.array([0, 1, 3, 40, 1e3, 1e6, 1e9])
+
+
+def test_counts_of_any_size_in_float32():
+    x, mean, r = (v.ravel() for v in np.meshgrid(COUNTS, [1e-6, 0.3, 5, 999.0, 1.002e6], [1e-3, 0.5, 30, 1e4, 1e7]))
+    nb = jax.value_and_grad(negative_binomial_log_prob, (1, 2))
+    value, slope = (np.asarray(v) for v in jax.jit(jax.vmap(nb))(*map(jnp.float32, (x, np.log(mean), np.log(r)))))
+    m, k = np.exp(np.float64(np.float32(np.log(mean)))), np.exp(np.float64(np.float32(np.log(r))))  # what float32 holds
+    with jax.enable_x64(True):
+        exact, exact_slope = jax.vmap(nb)(jnp.asarray(x), jnp.log(m), jnp.log(k))
+    # 64 bits against the plain form, which is exact to 1e-16 of its largest part.
+    plain = special.gammaln(x + k) - special.gammaln(k) - special.gammaln(x + 1)
+    plain += -k * np.log1p(m / k) - x * np.log1p(k / m)
+    np.testing.assert_allclose(exact, plain, rtol=1e-12, atol=1e-5)
+    np.testing.assert_allclose(value, exact, rtol=2e-5, atol=2e-3)
+    assert np.isfinite(slope).all()
+    np.testing.assert_allclose(slope, np.asarray(exact_slope), rtol=2e-4, atol=1e-3 * np.sqrt(1 + x.max()))
+    # In float32 it is wrong by more than a nat.
+    log_mean = jnp.log(jnp.float32(1e6))
+    plain = 1e6 * log_mean - 1e6 - jax.scipy.special.gammaln(jnp.float32(1e6 + 1))
+    assert abs(float(plain) + 7.8267) > 0.1
+    one = float(poisson_log_prob(jnp.float32(1e6), jnp.log(jnp.float32(1e6))))
+    assert one == pytest.approx(float(stats.poisson.logpmf(10**6, 10**6)), abs=2e-3)
+    assert float(poisson_log_prob(jnp.float32(-1), 0.0)) == -math.inf == float(negative_binomial_log_prob(-1.0, 0, 0))
+
+
+def test_a_log_normal_integrates_to_one_with_its_mean_and_variance(x64):
+    likelihood = log_normal(0.4)
+    own = jax.tree.map(lambda v: jnp.asarray(v, float), likelihood.init((1,)))
+    t = np.linspace(-8.0, 8.0, 4001)
+    for location in (-30.0, 0.0, 2.0):
+        theta, x = jnp.asarray([location]), np.exp(location + t)
+        density = np.exp(many(lambda x: likelihood.log_prob(own, theta, x), x[:, None]))  # noqa: B023
+        p = density * x * (t[1] - t[0])
+        mean = p @ x
+        assert p.sum() == pytest.approx(1.0, rel=1e-9)
+        assert abs(density.sum() * (t[1] - t[0]) - 1.0) > (location == 0.0) * 0.01  # no Jacobian: rejected
+        assert float(likelihood.mean(own, theta)[0]) == pytest.approx(mean, rel=1e-7)
+        assert float(likelihood.variance(own, theta)[0]) == pytest.approx(p @ (x - mean) ** 2, rel=1e-7)
+        assert float(likelihood.cdf(own, theta, jnp.exp(theta))[0][0]) == pytest.approx(0.5)
+    # Another unit is a constant, the log of the unit, whatever the unit.
+    x = jnp.asarray([3.7])
+    for unit in (1e-6, 1e9):
+        same = likelihood.log_prob(own, theta + math.log(unit), x * unit) + math.log(unit)
+        assert float(same) == pytest.approx(float(likelihood.log_prob(own, theta, x)), abs=1e-8)
+    assert float(likelihood.log_prob(own, theta, -x)) == -math.inf
 
 
 # ---------------------------------------------------------------- samplers (others: evaluation/test_reliability.py)

@@ -42,7 +42,7 @@ def refused(function, *args) -> str:
 
 
 def test_every_name_makes_its_family():
-    columns = "gaussian:1,beta:1,categorical(4):2,discretized_logistic(17):1"
+    columns = "gaussian:1,log_normal:1,categorical(4):1,discretized_logistic(17):1,poisson:1"
     for name, make in families.LIKELIHOODS.items():
         flags = Flags(likelihood=name, columns=families.parse_columns(columns) if name == "columns" else None)
         likelihood = make(flags, 17)
@@ -122,6 +122,9 @@ def test_what_the_report_says_of_bits():
 
     for name in ("categorical", "discretized_logistic"):
         assert "comparable as it is" in said(name)
+    for name in ("poisson", "negative_binomial"):
+        assert "a code length of counts" in said(name)
+    assert "in the same units" in said("log_normal")
     for name in ("gaussian", "student_t", "laplace"):
         assert "a smaller sigma can lower it without end" in said(name)
     assert "without end" not in said("beta", squeeze=1 / 512) and "no code length" in said("beta", squeeze=1 / 512)

@@ -51,6 +51,8 @@ def check(
         raise UserError(f"--pixels={pixels} needs values in [0, 1], and {values}; rescale them, or use --pixels=grey")
     if isinstance(support, Grid):
         return _check_grid(dataset, pixels, family, support)
+    if support in ("count", "positive"):
+        return _check_values(dataset, pixels, family, support)
     zero_one = levels == 2 if splits == [] else all(bool(((x == 0) | (x == 1)).all()) for x in splits)
     zero_one = pixels in ("binary", "sampled") or (pixels == "grey" and zero_one)
     if support == "binary" and not zero_one:
@@ -131,6 +133,23 @@ def _check_grid(dataset, pixels, family, grid):
     return []
 
 
+def _check_values(dataset, pixels, family, support):
+    """A family of counts or of values above 0 takes a table as it is, and no grey levels."""
+    if dataset.levels is not None or pixels != "grey":
+        raise UserError(
+            f"{family} is for the values of a table as they are, and {dataset.name} holds grey levels on [0, 1]; store "
+            "the table as float32, or use --likelihood=discretized_logistic"
+        )
+    for split in (dataset.train, dataset.test):
+        fits, kind = _fits(split, support)
+        if not fits.all():
+            raise UserError(
+                f"{family} is defined on {kind}, and {dataset.name} holds {split[~fits][0]:.6g}; use "
+                "--likelihood=gaussian, or name each column's own family with --columns"
+            )
+    return []
+
+
 def entropy_floor(dataset: Dataset, most: int = 4096) -> float:
     """The smallest value that the cross-entropy of grey pixels can have: the sum over pixels of H(x).
 
@@ -192,4 +211,8 @@ def _fits(values, support):
         return fits, f"the class codes 0 to {last}" if support.step == 1 else f"the {last + 1} levels k / {last}"
     if support == "binary":
         return (values == 0) | (values == 1), "0 or 1"
+    if support == "positive":
+        return values > 0, "values above 0"
+    if support == "count":
+        return (values >= 0) & (values == np.rint(values)), "the counts 0, 1, 2, ..."
     return ((values >= 0) & (values <= 1)) | (support != "unit"), "values in [0, 1]"

@@ -11,9 +11,16 @@ from vae_jax.likelihoods.continuous_bernoulli import (
     continuous_bernoulli_mean,
     continuous_bernoulli_variance,
 )
+from vae_jax.likelihoods.counts import (
+    negative_binomial,
+    negative_binomial_log_prob,
+    poisson,
+    poisson_log_prob,
+)
 from vae_jax.likelihoods.discretized_logistic import discretized_logistic, discretized_logistic_log_prob
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
 from vae_jax.likelihoods.location_scale import laplace, laplace_log_prob, student_t, student_t_log_prob
+from vae_jax.likelihoods.log_normal import log_normal, log_normal_log_prob
 from vae_jax.likelihoods.shared import Grid, is_discrete
 from vae_jax.likelihoods.tokens import tokens
 
@@ -37,6 +44,12 @@ __all__ = [
     "is_discrete",
     "laplace",
     "laplace_log_prob",
+    "log_normal",
+    "log_normal_log_prob",
+    "negative_binomial",
+    "negative_binomial_log_prob",
+    "poisson",
+    "poisson_log_prob",
     "student_t",
     "student_t_log_prob",
     "tokens",

@@ -32,13 +32,18 @@ def bernoulli() -> Likelihood:
     On grey x the same expression is the BCE loss, whose floor is the entropy of x and which is no density: use
     ``continuous_bernoulli`` there.
     """
+
+    def terms(own, theta, x):
+        return cross_entropy_with_logits(x, theta)
+
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: tuple(event),
-        log_prob=lambda own, theta, x: event_sum(cross_entropy_with_logits(x, theta)),
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=lambda own, theta: jax.nn.sigmoid(theta),
         sample=lambda own, theta, key: jax.random.bernoulli(key, jax.nn.sigmoid(theta)).astype(theta.dtype),
         variance=lambda own, theta: jax.nn.sigmoid(theta) * jax.nn.sigmoid(-theta),
         support="binary",
         cdf=_cdf,
+        terms=terms,
     )

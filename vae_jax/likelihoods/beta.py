@@ -6,10 +6,10 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betainc, gammaln
+from jax.scipy.special import betainc
 
 from vae_jax.gaussian import LOG_2PI, at_least_float32
-from vae_jax.likelihoods.shared import between, event_sum
+from vae_jax.likelihoods.shared import between, event_sum, stirling_error
 from vae_jax.types import Likelihood
 
 
@@ -28,18 +28,7 @@ def beta_log_prob(x, log_a, log_b, squeeze: float = 0.0):
     a, b = jnp.exp(log_a), jnp.exp(log_b)
     spread = a * (log_y - log_m) + b * (log_rest - log_rest_m) - log_y - log_rest
     constant = 0.5 * (log_a + log_rest_m - LOG_2PI) + math.log(inner)
-    return spread + constant + _stirling_error(a + b) - _stirling_error(a) - _stirling_error(b)
-
-
-def _stirling_error(a):
-    """Returns gammaln(a) - ((a - 1/2) log a - a + log(2 pi) / 2), elementwise: at most 1 / (12 a)."""
-    large = a > 8.0
-    inverse = 1.0 / jnp.where(large, a, 8.0)
-    square = inverse * inverse
-    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188))))
-    small = jnp.where(large, 1.0, a)
-    exact = gammaln(small) - ((small - 0.5) * jnp.log(small) - small + 0.5 * LOG_2PI)
-    return jnp.where(large, series, exact)
+    return spread + constant + stirling_error(a + b) - stirling_error(a) - stirling_error(b)
 
 
 def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelihood:
@@ -75,8 +64,8 @@ def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelih
     def logs(theta):
         return between(at_least_float32(theta), math.log(low), math.log(high), 0.0)
 
-    def log_prob(own, theta, x):
-        return event_sum(beta_log_prob(x, *logs(theta), squeeze))
+    def terms(own, theta, x):
+        return beta_log_prob(x, *logs(theta), squeeze)
 
     def cdf(own, theta, x):
         a, b = jnp.exp(logs(theta))
@@ -100,10 +89,11 @@ def beta(squeeze: float = 1e-6, low: float = 1e-2, high: float = 1e3) -> Likelih
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: (2, *event),
-        log_prob=log_prob,
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=mean,
         sample=sample,
         variance=variance,
         support="unit",
         cdf=cdf,
+        terms=terms,
     )

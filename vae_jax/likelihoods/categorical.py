@@ -50,8 +50,8 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
         x = x if jnp.issubdtype(x.dtype, jnp.integer) else jnp.rint(x / step)
         return x.astype(jnp.int32)
 
-    def log_prob(own, theta, x):
-        return event_sum(categorical_log_prob(as_class(x), at_least_float32(theta)))
+    def terms(own, theta, x):
+        return categorical_log_prob(as_class(x), at_least_float32(theta))
 
     def cdf(own, theta, x):
         place = as_class(x)[..., None] - jnp.arange(num_classes)
@@ -77,11 +77,12 @@ def categorical(num_classes: int = 256, scale: float | None = None) -> Likelihoo
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: (*event, num_classes),
-        log_prob=log_prob,
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=mean,
         sample=sample,
         variance=variance,
         support=Grid(num_classes, step),
         cdf=cdf,
         log_classes=None if scale is None else lambda own, theta: jax.nn.log_softmax(at_least_float32(theta)),
+        terms=terms,
     )

@@ -119,15 +119,18 @@ def continuous_bernoulli() -> Likelihood:
 
     ``log_prob`` is the BCE expression plus log C, a proper density; ``mean`` is E[x], which is what to display.
     """
+
+    def terms(own, theta, x):
+        return cross_entropy_with_logits(x, theta) + continuous_bernoulli_log_normalizer(theta)
+
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: tuple(event),
-        log_prob=lambda own, theta, x: event_sum(
-            cross_entropy_with_logits(x, theta) + continuous_bernoulli_log_normalizer(theta)
-        ),
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=lambda own, theta: continuous_bernoulli_mean(theta),
         sample=lambda own, theta, key: _sample(theta, key),
         variance=lambda own, theta: continuous_bernoulli_variance(theta),
         support="unit",
         cdf=lambda own, theta, x: (continuous_bernoulli_cdf(x, theta),) * 2,
+        terms=terms,
     )

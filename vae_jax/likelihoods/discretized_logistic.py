@@ -101,12 +101,12 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
             logits = jnp.sum(logits, axis=-1, keepdims=True)
         return mean, log_scale, jax.nn.log_softmax(logits, axis=0)
 
-    def log_prob(own, theta, x):
+    def terms(own, theta, x):
         mean, log_scale, log_weight = parts(theta)
         each = discretized_logistic_log_prob(x, mean, log_scale, levels)
         if x.ndim == 3:
             each = jnp.sum(each, axis=-1, keepdims=True)
-        return event_sum(jax.nn.logsumexp(log_weight + each, axis=0))
+        return jax.nn.logsumexp(log_weight + each, axis=0)
 
     def cdf(own, theta, x):
         mean, log_scale, log_weight = parts(theta)
@@ -135,10 +135,11 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: (2, 1, *event) if components == 1 else (3, components, *event),
-        log_prob=log_prob,
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=lambda own, theta: moments(theta)[0],
         sample=sample,
         variance=lambda own, theta: moments(theta)[1],
         support=Grid(levels, 1.0 / (levels - 1)),
         cdf=cdf,
+        terms=terms,
     )

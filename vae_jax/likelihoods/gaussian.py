@@ -96,8 +96,8 @@ def gaussian(
     def variance(own, theta):
         return jnp.broadcast_to(jnp.exp(2.0 * log_sigma(own, theta)), mean(own, theta).shape)
 
-    def log_prob(own, theta, x):
-        return event_sum(gaussian_log_prob(x, mean(own, theta), log_sigma(own, theta)))
+    def terms(own, theta, x):
+        return gaussian_log_prob(x, mean(own, theta), log_sigma(own, theta))
 
     def cdf(own, theta, x):
         u = jax.scipy.special.ndtr((x - mean(own, theta)) * jnp.exp(-log_sigma(own, theta)))
@@ -117,7 +117,7 @@ def gaussian(
     return Likelihood(
         init=init,
         theta_shape=lambda event: (2, *event) if precision == "predicted" else tuple(event),
-        log_prob=log_prob,
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=mean,
         sample=sample,
         variance=variance,
@@ -127,4 +127,5 @@ def gaussian(
         frozen=precision in ("fixed", "optimal"),
         sigma_bound=None if precision == "fixed" else min_sigma,
         cdf=cdf,
+        terms=terms,
     )

@@ -55,6 +55,9 @@ def location_scale(
     def log_scale(own):
         return softplus_above(own["u"], low) if learn_scale else own["log_scale"]
 
+    def terms(own, theta, x):
+        return log_prob(x, at_least_float32(theta), log_scale(own))
+
     def sample(own, theta, key):
         theta = at_least_float32(theta)
         return theta + jnp.exp(log_scale(own)) * noise(key, theta.shape, theta.dtype)
@@ -62,7 +65,7 @@ def location_scale(
     return Likelihood(
         init=init,
         theta_shape=lambda event: tuple(event),
-        log_prob=lambda own, theta, x: event_sum(log_prob(x, at_least_float32(theta), log_scale(own))),
+        log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=lambda own, theta: at_least_float32(theta),
         sample=sample,
         variance=lambda own, theta: jnp.full(theta.shape, variance) * jnp.exp(2.0 * log_scale(own)),
@@ -70,6 +73,7 @@ def location_scale(
         cdf=lambda own, theta, x: (cdf((x - at_least_float32(theta)) * jnp.exp(-log_scale(own))),) * 2,
         frozen=not learn_scale,
         sigma_bound=min_scale * math.sqrt(variance) if learn_scale else None,
+        terms=terms,
     )
 
 

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import gammaln
 
+from vae_jax.gaussian import LOG_2PI
 from vae_jax.traced import given
 
 
@@ -35,6 +37,17 @@ def between(u, low: float, high: float, start: float):
     width = high - low
     offset = math.tan(math.pi * ((start - low) / width - 0.5))
     return low + width * (0.5 + jnp.arctan(math.pi / width * u + offset) / math.pi)
+
+
+def stirling_error(a):
+    """Returns gammaln(a) - ((a - 1/2) log a - a + log(2 pi) / 2), elementwise: at most 1 / (12 a)."""
+    large = a > 8.0
+    inverse = 1.0 / jnp.where(large, a, 8.0)
+    square = inverse * inverse
+    series = inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square * (1 / 1680 - square / 1188))))
+    small = jnp.where(large, 1.0, a)
+    exact = gammaln(small) - ((small - 0.5) * jnp.log(small) - small + 0.5 * LOG_2PI)
+    return jnp.where(large, series, exact)
 
 
 def event_sum(values):
@@ -65,6 +78,6 @@ Support = str | Grid | Columns
 
 def is_discrete(support: Support) -> bool:
     """Says whether log p is of probabilities in every dimension, so that it is a code length as it stands."""
-    if isinstance(support, Grid) or support == "binary":
+    if isinstance(support, Grid) or support in ("binary", "count"):
         return True
     return isinstance(support, tuple) and all(is_discrete(part) for part, _ in support)

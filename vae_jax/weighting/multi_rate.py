@@ -137,4 +137,5 @@ def respond(likelihood: Likelihood, beta_range: tuple[float, float], knots: int 
         sigma=reading(likelihood.sigma),
         cdf=reading(likelihood.cdf),
         log_classes=reading(likelihood.log_classes),
+        terms=reading(likelihood.terms),
     )

@@ -151,6 +151,10 @@ def bits(likelihood=None, pixels=None, bits_per_dim=None, soft_targets=False, co
         )
     elif likelihood in ("discretized_logistic", "categorical"):
         text = ": a code length of discrete pixels, comparable as it is."
+    elif likelihood in ("poisson", "negative_binomial"):
+        text = ": a code length of counts, comparable as it is."
+    elif likelihood == "log_normal":
+        text = ": of a density in the data's own units. Compare it only with the same columns in the same units."
     elif pixels == "dequantised":
         text = ": a bound on the code length of the grey levels, comparable with others dequantised so."
     elif likelihood == "bernoulli" or pixels in ("binary", "sampled"):
