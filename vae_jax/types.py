@@ -40,6 +40,7 @@ class VAE(NamedTuple):
         output. None where z is all that the decoder needs.
       largest_map: how many numbers the largest feature map of an example has, for a network whose training on a CPU is
         bound by the cache (``train/microbatches.py``); 0 for others.
+      notes: what a person should know of how the networks treat an example, a sentence each.
     """
 
     init: Callable[[Array], Params]
@@ -47,6 +48,7 @@ class VAE(NamedTuple):
     decode: Callable[[Params, Array], Array]
     decode_given: Callable[[Params, Array, Array], Array] | None = None
     largest_map: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Likelihood(NamedTuple):

@@ -157,13 +157,6 @@ def test_number_of_levels():
         assert [num_levels((*image, 3)) for image in images] == [levels] * len(images)
 
 
-@pytest.mark.parametrize("event", [(64,), (28, 28), (30, 32, 1), (32, 30, 3), (27, 27, 1), (0, 4, 1), (8, 8, 8, 1)])
-def test_what_conv_cannot_take_is_an_error_in_one_line(event):
-    with pytest.raises(UserError, match=r"divisible by 4.*--model=mlp") as error:
-        models.conv(event, event, 3)
-    assert "\n" not in str(error.value)
-
-
 def test_conv_shapes_and_types():
     for event in [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 1), (64, 64, 3), (12, 20, 1), (12, 20, 3)]:
         shapes_of(models.conv(event, event, 5), event, event, 5)

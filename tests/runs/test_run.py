@@ -195,7 +195,7 @@ def broken_files(folder):
     (folder / "empty.npz").write_bytes(b"")
     np.savez(folder / "nan.npz", train=np.full((80, 6), np.nan, np.float32), test=np.zeros((20, 6), np.float32))
     np.savez(folder / "shapes.npz", train=images(80, 8, 8), test=images(20, 8, 12))
-    np.savez(folder / "odd.npz", train=images(80, 10, 10), test=images(20, 10, 10))
+    np.savez(folder / "odd.npz", train=images(80, 1, 10), test=images(20, 1, 10))
     np.savez(folder / "range.npz", train=3 * np.ones((80, 6), np.float32), test=np.zeros((20, 6), np.float32))
     return {
         "missing": ([], "no such file"),
@@ -203,7 +203,7 @@ def broken_files(folder):
         "empty": ([], "empty"),
         "nan": ([], "NaN"),
         "shapes": ([], "shape"),
-        "odd": (["--model=conv"], "divisible by 4"),
+        "odd": (["--model=conv"], "nearest size"),
         "range": (["--likelihood=continuous_bernoulli"], "[0, 1]"),
     }
 

@@ -43,7 +43,7 @@ def conv(
     beta_range: tuple[float, float] | None = None,
     batched_kernels: bool = False,
 ) -> VAE:
-    """Strided convolutions for images whose sides are divisible by 4 (the architecture of Burgess 2018, 1804.03599).
+    """Strided convolutions (the architecture of Burgess 2018, 1804.03599); sides not divisible by 4 are padded inside.
 
     Args:
       event, theta_shape, latent_dim, hidden: the shapes.
@@ -52,15 +52,20 @@ def conv(
         grouped ones there, which accelerators are slow at; matrix products become batched ones. Same parameters.
 
     Raises:
-      UserError: for any other event.
+      UserError: for anything but images, and for sides of 1.
     """
-    from vae_jax.models.convolutional import Decoder, Encoder, check_image, largest_map, num_levels
+    from vae_jax.models.convolutional import Decoder, Encoder, inner_size, largest_map, num_levels
+    from vae_jax.models.padding import check_image, padded
 
     check_image(event, 4, "--model=conv")
     levels = num_levels(event)
-    encoder = Encoder(latent_dim, levels, hidden, beta_range, batched_kernels)
-    decoder = Decoder(event, theta_shape, levels, hidden[::-1], beta_range, batched_kernels)
-    return from_linen(encoder, decoder, event, latent_dim, beta_range)._replace(largest_map=largest_map(event))
+
+    def make(event, theta_shape):
+        encoder = Encoder(latent_dim, levels, hidden, beta_range, batched_kernels)
+        decoder = Decoder(event, theta_shape, levels, hidden[::-1], beta_range, batched_kernels)
+        return from_linen(encoder, decoder, event, latent_dim, beta_range)._replace(largest_map=largest_map(event))
+
+    return padded(make, event, theta_shape, inner_size(event))
 
 
 def resnet(
@@ -71,7 +76,7 @@ def resnet(
     beta_range: tuple[float, float] | None = None,
     batched_kernels: bool = False,
 ) -> VAE:
-    """Residual blocks between strided convolutions, for images whose sides can be halved once for each width.
+    """Residual blocks between strided convolutions; sides that cannot be halved once for each width are padded inside.
 
     Args:
       event, theta_shape, latent_dim: the shapes.
@@ -79,14 +84,19 @@ def resnet(
       beta_range, batched_kernels: as for ``conv``.
 
     Raises:
-      UserError: for any other event, or no widths.
+      UserError: for anything but images, for sides below half of 2 to the number of widths, or no widths.
     """
+    from vae_jax.models.padding import padded, up_to
     from vae_jax.models.residual import Decoder, Encoder, check_event
 
     check_event(event, hidden)
-    encoder = Encoder(latent_dim, hidden, beta_range, batched_kernels)
-    decoder = Decoder(event, theta_shape, hidden[::-1], beta_range, batched_kernels)
-    return from_linen(encoder, decoder, event, latent_dim, beta_range)
+
+    def make(event, theta_shape):
+        encoder = Encoder(latent_dim, hidden, beta_range, batched_kernels)
+        decoder = Decoder(event, theta_shape, hidden[::-1], beta_range, batched_kernels)
+        return from_linen(encoder, decoder, event, latent_dim, beta_range)
+
+    return padded(make, event, theta_shape, up_to(event, 2 ** len(hidden)))
 
 
 def recurrent(

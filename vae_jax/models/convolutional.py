@@ -9,37 +9,32 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from vae_jax.models.fully_connected import posterior
+from vae_jax.models.padding import up_to
 from vae_jax.models.rate_gates import gated
 from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up
-from vae_jax.types import Event, UserError
+from vae_jax.types import Event
 
 CHANNELS = 32
 # An output of conv_up sums 2x2 of the kernel's 4x4 entries: a quarter of what its shape says, hence the 4.
 _up_init = nn.initializers.variance_scaling(4.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2)
 
 
-def check_image(event: Event, step: int, model: str, advice: str = "") -> None:
-    """Refuses what is not an image ``[h, w, c]`` with both sides divisible by ``step``.
-
-    Raises:
-      UserError: it says so with the flags that name the ``model``, and what to do: ``advice``, or another model.
-    """
-    if len(event) != 3 or min(event) < 1 or event[0] % step or event[1] % step:
-        raise UserError(
-            f"{model} takes images whose height and width are divisible by {step}, not examples of shape "
-            f"{'x'.join(map(str, event))}; {advice}--model=mlp takes any shape"
-        )
-
-
 def num_levels(event: Event) -> int:
-    """How often an image with sides divisible by 4 is halved: 64 -> 4 times, 32 -> 3, 28 and 8 -> 2.
+    """How often an image is halved, at least 2 and at most 4 times: 64 -> 4 times, 32 -> 3, 28 and 8 -> 2.
 
-    At least 2 and at most 4 times; between them, while both sides stay even and the result has 4 pixels a side.
+    Sides divisible by 4 are halved while both stay even and the result has 4 pixels a side. Others are padded anyway
+    (``inner_size``), so it is their size alone that counts: 178x218 -> 4 times.
     """
-    levels = 2
-    while levels < 4 and all(n % 2 ** (levels + 1) == 0 and n >= 4 * 2 ** (levels + 1) for n in event[:2]):
+    exact = event[0] % 4 == event[1] % 4 == 0
+    sides, levels = up_to(event, 4)[:2], 2
+    while levels < 4 and all(n >= 4 * 2 ** (levels + 1) and not (exact and n % 2 ** (levels + 1)) for n in sides):
         levels += 1
     return levels
+
+
+def inner_size(event: Event) -> Event:
+    """The size at which the networks work: both sides divisible as often as ``num_levels`` says."""
+    return up_to(event, 2 ** num_levels(event))
 
 
 def largest_map(event: Event) -> int:

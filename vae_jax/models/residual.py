@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 
-from vae_jax.models.convolutional import Down, Up, check_image, last_up
+from vae_jax.models.convolutional import Down, Up, last_up
 from vae_jax.models.fully_connected import posterior
+from vae_jax.models.padding import check_image
 from vae_jax.models.rate_gates import gated
 from vae_jax.models.resampling import conv_same, matrix_same
 from vae_jax.types import Event, UserError
@@ -21,7 +22,7 @@ BLOCKS = 2  # at each size of the image
 
 
 def check_event(event: Event, hidden: Sequence[int]) -> None:
-    """Raises a ``UserError`` unless ``event`` is an image ``[h, w, c]`` that can be halved once for each width."""
+    """Raises a ``UserError`` unless ``event`` is an image that is large enough to be halved once for each width."""
     if not hidden:
         raise UserError("--model=resnet has a stage for each width of --hidden, and there is none; name one or more")
     model = f"--model=resnet with --hidden={','.join(map(str, hidden))}"

@@ -50,7 +50,8 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     first = processes.is_first()
     known_data.keep(path, r)
     line = start_line(r)
-    print(line, placement.describe(r.spread.layout, config, r.dataset), *map(printable, r.dataset.notes), sep="\n")
+    notes = [*map(printable, r.dataset.notes), *r.vae.notes]
+    print(line, placement.describe(r.spread.layout, config, r.dataset), *notes, sep="\n")
     for warning in r.warnings if first else ():
         print(f"warning: {printable(warning)}", file=sys.stderr)
     if processes.told_by_first(_is_finished(path, config.num_steps)):
