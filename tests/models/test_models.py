@@ -16,7 +16,6 @@ from vae_jax.likelihoods import bernoulli
 from vae_jax.models.convolutional import num_levels, pixels_to_theta
 from vae_jax.models.resampling import conv_down, conv_up, matrix_down, matrix_up, plain_down, plain_up
 from vae_jax.objective import elbo, rate, terms
-from vae_jax.types import UserError
 
 # h, w, c, o: colour, exactly at the switch of the formulation, and beyond it.
 SIZES = [(12, 20, 3, 32), (4, 4, 1, 4), (10, 6, 5, 2)]

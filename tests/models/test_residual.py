@@ -22,7 +22,6 @@ from vae_jax.runs.settling import HIDDEN
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
-from vae_jax.types import UserError
 from vae_jax.weighting import from_schedule
 
 EVENT = (8, 12, 3)
