@@ -34,7 +34,8 @@ class Scores(NamedTuple):
       rate: KL(q(z|x) || p(z)).
       distortion: -log p(x|z), the mean over the samples of z.
       iw_nll: -L_K, with K importance samples; None where none were asked for.
-      squared_error: (x - E[x|z])^2, summed over the event but for codes of classes without an order.
+      squared_error: (x - E[x|z])^2, summed over the event but for codes of classes without an order. Of a likelihood
+        that leaves dimensions out (``likelihoods.partial``) this and what follows is of those that it counts.
       standardised_error: (x - E[x|z])^2 / Var[x|z], summed over the event.
       variance: Var[x|z], summed over the event.
       at_bound: the share of dimensions whose sigma is below ``AT_BOUND`` times the family's lower bound.
@@ -43,6 +44,8 @@ class Scores(NamedTuple):
       posterior_mean, posterior_variance: of q(z|x), ``[n, d]``.
       log_loss, correct: -log p of the class that x is, nats, and whether it is the most probable one, ``[n, *event]``:
         NaN in a dimension whose values have an order. None where all have.
+      counted: how many dimensions the likelihood counts, and how many of them have an order, ``[n, 2]``; None where it
+        counts all.
     """
 
     rate: Any
@@ -58,6 +61,7 @@ class Scores(NamedTuple):
     posterior_variance: Any
     log_loss: Any = None
     correct: Any = None
+    counted: Any = None
 
 
 def score_example(
@@ -89,6 +93,16 @@ def score_example(
     variance = likelihood.variance(own, theta)
     bound = likelihood.sigma_bound
     near = jnp.zeros(variance.shape, bool) if bound is None else jnp.sqrt(variance) < AT_BOUND * bound
+    counted, total = None, jnp.sum(variance)
+    if likelihood.counted is not None:
+        there = likelihood.counted(x)
+        ordered = there if log_loss is None else there & jnp.isnan(log_loss)
+        counted = jnp.stack([jnp.sum(there), jnp.sum(ordered)])
+        if log_loss is not None:
+            log_loss, correct = (jnp.where(there, v, jnp.nan) for v in (log_loss, correct))
+        # What is not counted: no error, and a variance that divides it and adds nothing.
+        error, near, total = jnp.where(there, error, 0.0), near & there, jnp.sum(jnp.where(there, variance, 0.0))
+        variance = jnp.where(there, variance, 1.0)
     density = -0.5 * (error / variance + jnp.log(variance) + LOG_2PI)
     return Scores(
         rate=bounds.rate(t),
@@ -96,7 +110,7 @@ def score_example(
         iw_nll=-_importance_weighted(vae, likelihood, params, x, key, iw_samples, chunk) if iw_samples else None,
         squared_error=jnp.sum(error),
         standardised_error=jnp.sum(error / variance),
-        variance=jnp.sum(variance),
+        variance=total,
         at_bound=jnp.mean(near),
         nats_at_bound=jnp.sum(jnp.where(near, density, 0.0)),
         kl=q.kl(),
@@ -104,6 +118,7 @@ def score_example(
         posterior_variance=jnp.exp(q.logvar),
         log_loss=log_loss,
         correct=correct,
+        counted=counted,
     )
 
 
@@ -153,7 +168,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
 
     Args:
       scores: of all its examples.
-      data_dim: D.
+      data_dim: D; where the likelihood leaves dimensions out, the mean number that it counted takes its place.
       active_threshold: of ``active_units``: latents whose posterior mean has a larger variance over the examples
         (Burda 2016, 1509.00519, section 5).
 
@@ -164,7 +179,9 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
       ``calibration`` (the mean standardised squared error, SSE / (D sigma^2) where sigma is one number), ``sigma``
       (root mean variance), ``sigma_at_bound``, ``nats_at_bound`` (of the ELBO, from the dimensions there),
       ``active_units``, ``used_latents`` and ``information_per_latent`` (``rate.py``), ``kl_per_latent``,
-      ``second_moment`` (E[mu^2 + tau^2] per latent, 1 at any optimum), and ``iw_nll`` where it was computed.
+      ``second_moment`` (E[mu^2 + tau^2] per latent, 1 at any optimum), ``iw_nll`` where it was computed, and
+      ``counted_dim``, the mean number of dimensions counted, where some are left out. What nothing was observed of is
+      None.
     """
 
     def mean(values, axis=None):
@@ -173,8 +190,12 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
     rate, distortion = float(mean(scores.rate)), float(mean(scores.distortion))
     units = active_units(scores.posterior_mean, active_threshold)
     classes = {"accuracy": scores.correct, "log_loss": scores.log_loss} if scores.log_loss is not None else {}
-    columns = {name: mean(values, axis=0) for name, values in classes.items()}
-    ordered = data_dim - (int(np.sum(~np.isnan(columns["accuracy"]))) if columns else 0)
+    if scores.counted is None:
+        columns = {name: mean(values, axis=0) for name, values in classes.items()}
+        dims, ordered = data_dim, data_dim - (int(np.sum(~np.isnan(columns["accuracy"]))) if columns else 0)
+    else:
+        columns = {name: _observed_mean(values) for name, values in classes.items()}
+        dims, ordered = (float(v) for v in mean(scores.counted, axis=0))
     with np.errstate(divide="ignore"):  # a variance that has underflown
         second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
         information = information_per_latent(scores.posterior_mean, scores.posterior_variance)
@@ -183,9 +204,11 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         "rate": rate,
         "distortion": distortion,
         "mse": float(mean(scores.squared_error)) / ordered if ordered else None,
-        "calibration": float(mean(scores.standardised_error)) / data_dim,
-        "sigma": float(np.sqrt(mean(scores.variance) / data_dim)),
-        "sigma_at_bound": float(mean(scores.at_bound)),
+        "calibration": float(mean(scores.standardised_error)) / dims if dims else None,
+        "sigma": float(np.sqrt(mean(scores.variance) / dims)) if dims else None,
+        "sigma_at_bound": float(mean(scores.at_bound)) * (data_dim / dims if dims != data_dim else 1.0)
+        if dims
+        else None,
         "nats_at_bound": float(mean(scores.nats_at_bound)),
         "active_units": int(np.sum(units)),
         "used_latents": used_latents(information, len(scores.rate)),
@@ -195,10 +218,19 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
     }
     if scores.iw_nll is not None:
         summary["iw_nll"] = float(mean(scores.iw_nll))
+    if scores.counted is not None:
+        summary["counted_dim"] = dims
     for name, values in columns.items():
-        summary[name] = float(np.nanmean(values))
+        summary[name] = float(np.nanmean(values)) if not np.isnan(values).all() else None
         summary[f"{name}_per_column"] = [None if np.isnan(v) else float(v) for v in values.ravel()]
     return summary
+
+
+def _observed_mean(values):
+    """Returns the mean over the examples of what is a number, ``[n, ...] -> [...]``; NaN where nothing is."""
+    values = np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values, axis=0) / np.sum(~np.isnan(values), axis=0)
 
 
 def calibrated_elbo(results: Mapping[str, Any]) -> float:
@@ -214,7 +246,7 @@ def calibrated_elbo(results: Mapping[str, Any]) -> float:
     Returns:
       The ELBO; -infinity where the training error has underflown to 0.
     """
-    dim, variance = results["data_dim"], results["train"]["mse"]
+    dim, variance = results.get("counted_dim", results["data_dim"]), results["train"]["mse"]
     if variance == 0.0:
         return -math.inf
     distortion = 0.5 * dim * (math.log(2 * math.pi * variance) + results["mse"] / variance)

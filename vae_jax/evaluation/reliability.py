@@ -93,6 +93,8 @@ def make_reliability(evaluator: Evaluator) -> Callable[..., dict[str, Any]]:
         own, theta = params["likelihood"], infer(vae, params, x, jax.random.fold_in(key, 0))[2][0]
         u = transform(likelihood, own, theta, x, jax.random.fold_in(key, _RANDOMISED))
         counted = ~(likelihood.variance(own, at_least_float32(theta)) <= least)
+        if likelihood.counted is not None:
+            counted &= likelihood.counted(x)
         return histogram(u, counted), jnp.sum(counted)
 
     parts = in_batches(evaluator, measure)

@@ -21,6 +21,7 @@ from vae_jax.likelihoods.discretized_logistic import discretized_logistic, discr
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
 from vae_jax.likelihoods.location_scale import laplace, laplace_log_prob, student_t, student_t_log_prob
 from vae_jax.likelihoods.log_normal import log_normal, log_normal_log_prob
+from vae_jax.likelihoods.partial import partial
 from vae_jax.likelihoods.shared import Grid, is_discrete
 from vae_jax.likelihoods.tokens import tokens
 
@@ -48,6 +49,7 @@ __all__ = [
     "log_normal_log_prob",
     "negative_binomial",
     "negative_binomial_log_prob",
+    "partial",
     "poisson",
     "poisson_log_prob",
     "student_t",

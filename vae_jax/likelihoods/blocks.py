@@ -66,6 +66,9 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
     def log_prob(own, theta, x):
         return sum(family.log_prob(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x)))
 
+    def terms(own, theta, x):
+        return jnp.concatenate([family.terms(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x))])
+
     def cdf(own, theta, x):
         both = [family.cdf(o, t, c) for (family, o, t), c in zip(each(own, theta), columns(x))]
         return tuple(map(jnp.concatenate, zip(*both)))
@@ -92,6 +95,7 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         frozen=all(families[i].frozen for i in owners),
         cdf=None if any(family.cdf is None for family in families) else cdf,
         log_classes=None if most is None else log_classes,
+        terms=None if any(family.terms is None for family in families) else terms,
     )
 
 

@@ -80,7 +80,7 @@ RESULTS: dict[str, Any] = {
     **_each(number, "beta_norm water_level predicted_active examples_per_second seconds diverged_at nats_at_bound"),
     **_each(number, "perplexity_known unknown_words"),
     **_each(size, "mse calibration active_units sigma lambda_max latent_dim data_dim clipped saturated"),
-    **_each(size, "sigma_at_bound skipped used_latents"),
+    **_each(size, "sigma_at_bound skipped used_latents counted_dim"),
     **_each([number], "kl_per_latent second_moment information_per_latent"),
     **_each(text, "headline protocol"),
     "warnings": [text],

@@ -115,7 +115,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     answer |= summarise_split(r, scores, split.rows, config.active_threshold)
     refuse_infinite(answer, "and nothing of the run was changed")
     if answer["bits_per_dim"] is not None:
-        answer["iw_bits_per_dim"] = bits_per_dim(r, answer["iw_nll"])
+        answer["iw_bits_per_dim"] = bits_per_dim(r, answer["iw_nll"], answer.get("counted_dim"))
     if r.config.likelihood == "gaussian":
         # At the noise of the training error, where train has measured it.
         known = answer | {"data_dim": r.data_dim, "train": measured.get("train")}

@@ -172,7 +172,7 @@ def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01
     if r.is_text:
         elbo = -np.asarray(scores.rate, np.float64) - np.asarray(scores.distortion, np.float64)
         summary |= text_numbers(summary, rows[: len(elbo)], r.dataset.entropy, elbo)
-    return summary | {"bits_per_dim": bits_per_dim(r, -summary["elbo"])}
+    return summary | {"bits_per_dim": bits_per_dim(r, -summary["elbo"], summary.get("counted_dim"))}
 
 
 def _latents(on_test, on_train, test: int, train: int) -> dict[str, Any]:
@@ -223,12 +223,15 @@ def _measure_decoder(state: TrainState, test, key, instruments: Instruments, eve
     return results | summarise_fidelity(instruments.fidelity(state.params, test, key), event)
 
 
-def bits_per_dim(r: Run, nats: float) -> float | None:
-    """Returns ``nats`` per example as bits per dimension of the pixels as stored; None where it is no code length."""
-    if _is_no_density(r) or r.is_text:
+def bits_per_dim(r: Run, nats: float, counted_dim: float | None = None) -> float | None:
+    """Returns ``nats`` per example as bits per dimension of the pixels as stored; None where it is no code length.
+
+    Where the likelihood leaves dimensions out, it is per dimension that it counts, ``counted_dim`` of ``summarise``.
+    """
+    if _is_no_density(r) or r.is_text or counted_dim == 0:
         return None
     offset = 0.0 if is_discrete(r.likelihood.support) else bits_offset(r.config.pixels, r.dataset.levels)
-    return nats / (r.data_dim * math.log(2)) + offset
+    return nats / ((counted_dim or r.data_dim) * math.log(2)) + offset
 
 
 def rate_parts(scores: Scores, key: jax.Array, samples: int) -> dict[str, Any]:

@@ -212,6 +212,6 @@ def _positions(program: Program, state: SweepState, scores: Callable) -> tuple[n
         s = summarise(scores(params, train, purpose_key(program.jobs[member].run.key, TRAIN)), r.data_dim)
         distortion = s["distortion"]
         if r.config.likelihood == "gaussian":
-            distortion = 0.5 * r.data_dim * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))
+            distortion = 0.5 * s.get("counted_dim", r.data_dim) * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))
         positions.append((s["rate"], distortion))
     return tuple(np.array(positions).T)
