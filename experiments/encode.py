@@ -11,7 +11,15 @@ kill.
 from __future__ import annotations
 
 from vae_jax.runtime.config import launch
-from vae_jax.trained.encoding import Config, main
+from vae_jax.trained.flags import Encode as Config
+
+
+def main(config: Config) -> None:
+    """Encodes the input, or continues with it, and writes the output."""
+    from vae_jax.trained.encoding import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

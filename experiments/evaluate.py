@@ -8,8 +8,16 @@ Writes evaluation.json beside the run's results.json, which stays what training 
 
 from __future__ import annotations
 
-from vae_jax.runs.evaluate import Config, main
+from vae_jax.runs.evaluate_flags import Config
 from vae_jax.runtime.config import launch
+
+
+def main(config: Config) -> None:
+    """Evaluates a run, writes evaluation.json, prints it and draws the report again."""
+    from vae_jax.runs.evaluate import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

@@ -10,7 +10,15 @@ that has JAX, for any size of a batch. Nothing is pickled.
 from __future__ import annotations
 
 from vae_jax.runtime.config import launch
-from vae_jax.trained.export import Config, main
+from vae_jax.trained.flags import Export as Config
+
+
+def main(config: Config) -> None:
+    """Writes an export of a run."""
+    from vae_jax.trained.export import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

@@ -11,7 +11,15 @@ Arrays are in the data's own units, E[x|z] unless --noise asks for draws of x.
 from __future__ import annotations
 
 from vae_jax.runtime.config import launch
-from vae_jax.trained.sampling import Config, main
+from vae_jax.trained.flags import Sample as Config
+
+
+def main(config: Config) -> None:
+    """Makes what was asked for and writes it."""
+    from vae_jax.trained.sampling import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

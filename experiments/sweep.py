@@ -15,9 +15,16 @@ run as ``train`` would have left it.
 
 from __future__ import annotations
 
-from vae_jax.runs.sweep.execution import main
 from vae_jax.runs.sweep.flags import Config
 from vae_jax.runtime.config import launch
+
+
+def main(config: Config) -> None:
+    """Trains the runs of a sweep, or those that are left, and reports them."""
+    from vae_jax.runs.sweep.execution import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from vae_jax.runs.run import train
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 
@@ -40,6 +39,8 @@ class Config(TrainConfig):
 
 def main(config: Config) -> None:
     """Trains, or continues, evaluates and reports one run."""
+    from vae_jax.runs.run import train
+
     train(config)
 
 

@@ -12,9 +12,16 @@ model, write it in a file of its own and give it a name here; likelihoods have t
 
 from __future__ import annotations
 
-from vae_jax.runs.run import train as main
 from vae_jax.runs.settings import Config
 from vae_jax.runtime.config import launch
+
+
+def main(config: Config) -> None:
+    """Trains, or continues, evaluates and reports one run."""
+    from vae_jax.runs.run import train
+
+    train(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

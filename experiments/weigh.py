@@ -12,8 +12,16 @@ The three go together: a loss, or --beta and --sigma as train takes them, is the
 
 from __future__ import annotations
 
-from vae_jax.runs.weigh import Config, main
+from vae_jax.runs.weigh_flags import Config
 from vae_jax.runtime.config import launch
+
+
+def main(config: Config) -> None:
+    """Weighs what the flags name, and prints it."""
+    from vae_jax.runs.weigh import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

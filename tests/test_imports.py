@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 CORE = (
+    "errors",
     "types",
     "traced",
     "randomness",
@@ -200,7 +201,7 @@ def _wall(module: str, name: str) -> list[str]:
     if not under(name, "vae_jax") or room not in ROOMS or other == room:
         return []
     if other in CORE:
-        wrong = room in ONLY_TYPES and other != "types"
+        wrong = room in ONLY_TYPES and other not in ("errors", "types")
         return [f"{room} knows nothing of VAEs; of the core it imports vae_jax.types only"] if wrong else []
     if other in ROOMS and other not in ROOMS[room]:
         return [f"{room} imports {', '.join(('the core', *ROOMS[room]))} only"]

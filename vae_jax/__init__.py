@@ -6,10 +6,16 @@ bound, ``likelihoods`` the families, ``schedules`` and ``weighting`` say where b
 ``load`` opens a trained run, ``from_pretrained`` an export of one.
 """
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from vae_jax import conventions, likelihoods, linear_vae, objective, schedules, weighting
-from vae_jax.types import VAE, KLWeight, Likelihood, Schedule, Terms, TrainState, UserError
+if TYPE_CHECKING:
+    from vae_jax import conventions, likelihoods, linear_vae, objective, schedules, weighting
+    from vae_jax.errors import UserError
+    from vae_jax.trained.export import from_pretrained
+    from vae_jax.trained.loading import load
+    from vae_jax.trained.model import TrainedVAE
+    from vae_jax.types import VAE, KLWeight, Likelihood, Schedule, Terms, TrainState
 
 __version__ = "0.1.0"
 
@@ -31,12 +37,20 @@ __all__ = [
     "schedules",
     "weighting",
 ]
+_HOMES = {"UserError": "errors", "TrainedVAE": "trained.model", "from_pretrained": "trained.export"}
+_HOMES |= {"load": "trained.loading"} | dict.fromkeys(__all__[:6], "types")
 
 
+# A name is imported where it is first used: --help and a refusal need no JAX, and the core needs no trained models.
 def __getattr__(name: str) -> Any:
-    """Imports what opens trained models where it is used: the core needs none of it."""
-    if name in ("TrainedVAE", "from_pretrained", "load"):
-        from vae_jax import trained
+    """Imports a public name, or the module that it is."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
-        return getattr(trained, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Returns the public names, those among them that are not imported yet."""
+    return sorted({*globals(), *__all__})

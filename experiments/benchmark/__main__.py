@@ -21,9 +21,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from vae_jax.errors import UserError
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
-from vae_jax.types import UserError
 
 
 @dataclasses.dataclass(frozen=True)

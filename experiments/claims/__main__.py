@@ -19,10 +19,8 @@ import difflib
 import sys
 from pathlib import Path
 
+from vae_jax.errors import UserError
 from vae_jax.runtime.config import launch, option
-from vae_jax.types import UserError
-
-from .ledger import TIERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +58,7 @@ def main(config: Config) -> None:
     from vae_jax.runtime.lock import take
 
     from .catalogue import CLAIMS
-    from .ledger import Settings, run_all
+    from .ledger import TIERS, Settings, run_all
     from .page import table_lines, write_page
 
     tiers = names_in(config.tier, TIERS, "tier")

@@ -9,6 +9,7 @@ from helpers import malformed as m
 
 from vae_jax.devices import memory
 from vae_jax.runs import build, memory_check
+from vae_jax.runs.names import BUILT_IN
 from vae_jax.runs.settings import Config, Settings, flat
 
 
@@ -77,7 +78,7 @@ def test_a_cpu_has_its_share_and_an_accelerator_what_it_says(monkeypatch):
 def ready(event, levels=None, hidden=(512, 512), **flags):
     """Settings of a run on data of this shape."""
     config = Config(hidden=",".join(map(str, hidden)), sigma=0.1, **{"batch_size": 8} | flags)
-    return Settings(**flat(config) | {"hidden": hidden}, event=event, levels=levels, flags=config)
+    return Settings(**flat(config) | {"hidden": hidden}, event=event, levels=levels, flags=config, names=BUILT_IN)
 
 
 def test_what_a_run_needs_is_what_one_counts_by_hand():

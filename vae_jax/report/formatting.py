@@ -86,10 +86,16 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
 
 
 def program(name: str) -> str:
-    """Returns what starts the binary ``name``, to be pasted: with this interpreter where it lies below this folder."""
-    path = Path(sys.executable)
+    """Returns what starts the binary ``name``, to be pasted: as this program was started.
+
+    With an interpreter that is named as such where it lies below this folder.
+    """
+    started, path = sys.orig_argv[1:3], Path(sys.executable)
+    if started and Path(started[0]).stem == "vae-jax":
+        return f"vae-jax {name}"
     inside = path.is_relative_to(Path.cwd())
-    return f"{shlex.quote(str(path.relative_to(Path.cwd()))) if inside else 'python'} -m experiments.{name}"
+    python = shlex.quote(str(path.relative_to(Path.cwd()))) if inside else "python"
+    return f"{python} -m {'vae_jax ' if started == ['-m', 'vae_jax'] else 'experiments.'}{name}"
 
 
 def wrapped(text: str) -> str:

@@ -219,12 +219,14 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False) -> 
 
 def _check_kind(config, dataset: Dataset) -> None:
     """Refuses a likelihood or a model that is not for this kind of data."""
+    from vae_jax.report.formatting import program
+
     for what, named, own in (("likelihood", config.likelihood, "tokens"), ("model", config.model, "recurrent")):
         if (named == own) != bool(dataset.words):
             kind = "a text" if dataset.words else "not a text"
             raise UserError(
                 f"--{what}={named}: {dataset.name} is {kind}, and --likelihood=tokens --model=recurrent are for texts; "
-                "python -m experiments.text has them as its defaults"
+                f"{program('text')} has them as its defaults"
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from vae_jax.types import UserError
+from vae_jax.errors import UserError
 
 # A width is a 32-bit size on the device; more layers than this were never asked for but by a slip of the pen.
 WIDEST, DEEPEST = 2**31 - 1, 100

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, ClassVar
 
-from vae_jax import likelihoods
-from vae_jax.runs.families import Column, parse_columns
-from vae_jax.runs.names import BUILT_IN, Names
+from vae_jax.runs import choices
+from vae_jax.runs.flag_words import WORDS
 from vae_jax.runs.parsing import parse_beta_range, parse_widths
 from vae_jax.runtime.config import option
-from vae_jax.runtime.trackers import NAMES
-from vae_jax.types import Event
+from vae_jax.runtime.fields import Words
+
+if TYPE_CHECKING:  # --help needs none of it
+    from vae_jax.runs.families import Column
+    from vae_jax.runs.names import Names
+    from vae_jax.types import Event
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Every flag of the binary; ``config.json`` holds them as run."""
+
+    WORDS: ClassVar[Words] = WORDS
 
     workdir: str | None = option(
         None, "where the run lives; default: runs/ and a name made of the flags", identity=False
@@ -26,8 +32,8 @@ class Config:
     plugin_sha256: str | None = option(None, "the content of that file, which is part of what the run is", flag=False)
     dataset: str = option(
         "digits",
-        "digits | sprites | a TFDS name | FILE.npz with train and test | a folder of images; or a text: grammar | "
-        "ptb | FILE.txt | a folder with train.txt and test.txt",
+        "digits | sprites | a TFDS name | FILE.npz | a folder of images; an npz holds train and test; or a text: "
+        "grammar | ptb | FILE.txt | a folder with train.txt and test.txt",
     )
     data_dir: str | None = option(
         None,
@@ -51,17 +57,18 @@ class Config:
     image_size: str | None = option(None, "bring images to 64 x 64, or to WIDTHxHEIGHT: 64 | 64x48 (see --fit)")
     fit: str = option("crop", "how images of another shape are brought to --image_size", ("crop", "pad", "stretch"))
     alpha: str = option("white", "what transparent pixels are laid on; refuse: not read", ("white", "black", "refuse"))
-    layout: str = option("hwc", "the axes of an example in a file of arrays: channels last or first", ("hwc", "chw"))
+    layout: str = option("hwc", "the axes of an array of images, channels last or first", ("hwc", "chw"))
     standardise: str = option(
         "auto",
-        "auto: the real columns of a table are brought to mean 0 and standard deviation 1 of the training split, and "
-        "every number, sample and file is in the columns' own units again; none: taken as they are",
+        "the units in which a table is learned; auto: its real columns are brought to mean 0 and standard "
+        "deviation 1 of the training split, and every number, sample and file is in the "
+        "columns' own units again; none: taken as they are",
         ("auto", "none"),
         before="none",
     )
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
-    likelihood: str = option("gaussian", "the family of p(x|z)", BUILT_IN.likelihoods, extensible=True)
+    likelihood: str = option("gaussian", "the family of p(x|z)", choices.LIKELIHOODS, extensible=True)
     squeeze: float | None = option(
         None,
         "how far a Beta's 0 and 1 are moved inwards (default: half a grey level, 1 / (2 levels))",
@@ -74,7 +81,7 @@ class Config:
     precision: str = option(
         "learned",
         "where a Gaussian's sigma comes from; student_t and laplace: learned or fixed",
-        likelihoods.PRECISIONS,
+        choices.PRECISIONS,
     )
     sigma: float | None = option(
         None,
@@ -83,7 +90,7 @@ class Config:
         above=0,
     )
     min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed", above=0)
-    weighting: str = option("constant", "where beta comes from", BUILT_IN.weightings, extensible=True)
+    weighting: str = option("constant", "where beta comes from", choices.WEIGHTINGS, extensible=True)
     beta: float | None = option(
         None, "the final KL weight (default 1); where a controller starts (default: from the spectrum)", least=0
     )
@@ -114,9 +121,9 @@ class Config:
     gamma: float | None = option(
         None, "how strongly capacity holds the rate (default: 3 times a linear model's need)", above=0
     )
-    objective: str = option("elbo", "what is maximised", BUILT_IN.objectives, extensible=True)
+    objective: str = option("elbo", "what is maximised", choices.OBJECTIVES, extensible=True)
     num_samples: int = option(1, "samples of z per example", least=1)
-    model: str = option("mlp", "the encoder and decoder", BUILT_IN.models, extensible=True)
+    model: str = option("mlp", "the encoder and decoder", choices.MODELS, extensible=True)
     latent_dim: int = option(20, "the number of latents", least=1)
     hidden: str | None = option(
         None,
@@ -126,7 +133,7 @@ class Config:
     cell: str = option("lstm", "of the recurrent model", ("lstm", "gru"))
     embedding: int = option(128, "the width of a word's vector in the recurrent model", least=1)
     word_dropout: float = option(
-        0.0, "the share of a text's words that the decoder may not read while it is trained", least=0, most=1
+        0.0, "the share of a text's words that the decoder may not read, while it is trained", least=0, most=1
     )
     encoder_steps: int = option(0, "updates of the encoder alone before each of both (He 2019), at first", least=0)
     aggressive_steps: int | None = option(None, "for how many steps (default: a quarter of the run)", least=0)
@@ -156,21 +163,21 @@ class Config:
     )
     placement: str = option(
         "auto",
-        "where the training data are: whole on each device, divided among them, or streamed from the host (default: by "
+        "where the training data are; whole on each device, divided among them, or streamed from the host (default: by "
         "their size)",
         ("auto", "whole", "divided", "streamed"),
         identity=False,
     )
     order: str = option(
         "auto",
-        "how batches are drawn: from the shuffled whole, or an example from each of as many blocks, as divided data "
+        "how batches are drawn; from the shuffled whole, or an example from each of as many blocks, as divided data "
         "need (default: blocks above 1 GiB)",
         ("auto", "shuffled", "blocks"),
     )
     deterministic: bool = option(False, "the same bits each time on a GPU too, at some cost", identity=False)
     profile: bool = option(False, "trace the third chunk by JAX's profiler, into WORKDIR/profile", identity=False)
     tracker: str = option(
-        "none", "what follows the run beside TensorBoard; its package has to be installed", NAMES, False
+        "none", "what follows the run beside TensorBoard; its package has to be installed", choices.TRACKERS, False
     )
     coordinator: str | None = option(
         None, "HOST:PORT of process 0, for several processes (found by itself on Slurm, TPUs, ...)", identity=False
@@ -181,13 +188,13 @@ class Config:
     eval_every: int = option(1000, "steps between evaluations on the validation split", least=1)
     keep: str = option(
         "best",
-        "which step's model is reported and loaded: that of the best bound (beta = 1) on the validation split, or the "
-        "last",
+        "which step's model is reported and loaded; best: that of the best bound (beta = 1) on the validation split, "
+        "or the last",
         ("best", "last"),
         before="last",
     )
     patience: int | None = option(
-        None, "stop after so many evaluations on the validation split without a better bound (default: never)", least=1
+        None, "stop after so many evaluations without a better bound on the validation split (default: never)", least=1
     )
     checkpoint_every: int = option(1000, "steps between checkpoints", least=1)
     keep_checkpoints: int = option(3, "how many of the last checkpoints stay", identity=False, least=1)
@@ -213,7 +220,7 @@ class Settings(Config):
     beta_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     flags: Config | None = dataclasses.field(default=None, repr=False)
-    names: Names = dataclasses.field(default=BUILT_IN, repr=False, hash=False)
+    names: Names | None = dataclasses.field(default=None, repr=False, hash=False)
     event: Event = ()
     levels: int | None = None
     data_dim: int = 0
@@ -221,6 +228,8 @@ class Settings(Config):
 
 def parsed_settings(flags: Config, names: Names, event: Event, levels: int | None, dim: int) -> Settings:
     """Parses the text among ``flags``, in which nothing is open; the others are attributes of ``Settings``."""
+    from vae_jax.runs.families import parse_columns
+
     parsed = {
         "hidden": parse_widths(flags.hidden),
         "beta_range": parse_beta_range(flags.beta_range),

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vae_jax.errors import UserError
+from vae_jax.runtime.command_line import LARGEST_FILE, read_flags, respelled
 from vae_jax.runtime.fields import LARGEST, check_values, from_dict, kinds, option
 from vae_jax.runtime.files import read_object, write_json
-from vae_jax.types import UserError
+from vae_jax.runtime.help import asked_for, help_text
 
 __all__ = [
     "LARGEST",
@@ -31,7 +33,6 @@ __all__ = [
     "read_config",
 ]
 
-LARGEST_FILE = 1 << 20  # bytes of a config.json: a thousand times what ours have
 C = TypeVar("C")
 
 
@@ -45,9 +46,7 @@ def define_flags(cls: type, values: Any = None) -> None:
         help, choices = field.metadata["help"], field.metadata["choices"]
         if not field.metadata["flag"]:
             continue
-        if field.metadata["extensible"]:
-            flags.DEFINE_string(field.name, field.default, f"{help}: {', '.join(choices)}", flag_values=values)
-        elif choices:
+        if choices and not field.metadata["extensible"]:
             flags.DEFINE_enum(field.name, field.default, list(choices), help, flag_values=values)
         else:
             define.get(kind, flags.DEFINE_string)(field.name, field.default, help, flag_values=values)
@@ -67,12 +66,18 @@ def parse(cls: type[C], argv: Sequence[str], values: Any) -> C:
     from absl import flags
 
     try:
-        rest = values(argv)
+        arguments, path = respelled(cls, values.read_flags_from_files(list(argv[1:])))
+        rest = values([argv[0], *arguments])
     except (flags.Error, ValueError) as error:  # the latter from a --flagfile that is no text
         raise UserError(" ".join(str(error).removeprefix("flag ").split()) + " (see --help)") from None
     if len(rest) > 1:
         raise UserError(f"not a flag: {' '.join(rest[1:])}; flags are written --name=value (see --help)")
-    config = cls(**{f.name: getattr(values, f.name) for f in dataclasses.fields(cls) if f.metadata["flag"]})
+    given = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.metadata["flag"]}
+    filed = {} if path is None else read_flags(cls, path)
+    filed = {name: value for name, value in filed.items() if name not in given or not given[name].present}
+    if "plugin" not in filed:  # another one than the file's was typed
+        filed.pop("plugin_sha256", None)
+    config = cls(**{name: flag.value for name, flag in given.items()} | filed)
     check_values(config)
     return config
 
@@ -83,6 +88,9 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
     What cannot be done ends with one line on standard error and exit status 2; an interruption with status 130.
     """
     _open_standard_streams()
+    full = asked_for(sys.argv)
+    if full is not None:
+        return _print_help(help_text(cls, sys.modules["__main__"].__doc__ or "", full))
     from absl import app, flags
 
     define_flags(cls)
@@ -123,6 +131,15 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
             _fail(f"{limit}; lower --batch_size, --num_samples or --hidden; what was saved before is kept")
 
     app.run(run, flags_parser=read)
+
+
+def _print_help(text: str) -> None:
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(BrokenPipeError):  # into a pager that has been left
+        print(text, flush=True)
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_standard_streams() -> None:

@@ -11,15 +11,37 @@ import json
 import typing
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from vae_jax.types import UserError
+from vae_jax.errors import UserError
 
 C = TypeVar("C")
 MOST = 2**31 - 1  # of a whole number: steps and sizes are 32-bit integers on the device
 LARGEST, SMALLEST = 3.4e38, 1.2e-38  # magnitudes that a float32 holds, 0 apart
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 _NO_NAME = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of a letter, breaks: what no name of anything holds
+
+
+class Words(NamedTuple):
+    """What is said of the flags of a configuration beside their own help; its class attribute ``WORDS``.
+
+    Attributes:
+      groups: heading -> names of flags, in the order of ``--help``.
+      aliases: what else people call a flag, and mean exactly it -> its name.
+      instead: names that are not quite one of the flags -> what there is in place of them; ``{value}`` is what was
+        given, ``{batch_size}`` the value of that flag.
+      left_out: flags of another binary's config.json that mean nothing here -> the value that they then have to have.
+    """
+
+    groups: Mapping[str, tuple[str, ...]] = {}
+    aliases: Mapping[str, str] = {}
+    instead: Mapping[str, str] = {}
+    left_out: Mapping[str, Any] = {}
+
+
+def words_of(cls: type) -> Words:
+    """Returns what is said of the flags of ``cls``: nothing where it has no ``WORDS``."""
+    return getattr(cls, "WORDS", Words())
 
 
 def option(
@@ -35,6 +57,7 @@ def option(
     extensible: bool = False,
     flag: bool = True,
     before: Any = None,
+    shown: Any = None,
 ) -> Any:
     """Returns a field of a configuration.
 
@@ -47,10 +70,11 @@ def option(
       extensible: whether there may be more names than ``choices``; who knows them all has to check.
       flag: False for what the configuration records and nobody types.
       before: what a run did that was made before there was this field, where that is not its default.
+      shown: the default that ``--help`` shows, where another configuration decides it.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "choices": choices, "identity": identity, "extensible": extensible, "flag": flag}
-    metadata["before"] = before
+    metadata |= {"before": before, "shown": shown}
     return dataclasses.field(default=default, metadata=metadata | bounds)
 
 
@@ -93,15 +117,23 @@ def from_dict(cls: type[C], values: dict[str, Any], where: str) -> C:
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise UserError(f"{where} is of another version: it has {', '.join(unknown[:5])}{more}, not known here")
-    own = kinds(cls)
     older = {f.name: f.metadata["before"] for f in fields.values() if f.metadata["before"] is not None}
-    kept = {name: value for name, value in older.items() if name not in values}
+    return cls(**{name: value for name, value in older.items() if name not in values} | checked(cls, values, where))
+
+
+def checked(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Returns values of fields of ``cls`` as they are read from a file, of their types.
+
+    Raises:
+      UserError: a value of another type than its field, or out of its range; ``where`` it was is said.
+    """
+    fields, own, kept = {field.name: field for field in dataclasses.fields(cls)}, kinds(cls), {}
     for name, value in values.items():
         wrong = _wrong(fields[name], *own[name], value)
         if wrong:
             raise UserError(f"{where}: {name} is {_shown(value)}, which {wrong}")
         kept[name] = float(value) if own[name][0] is float and value is not None else value
-    return cls(**kept)
+    return kept
 
 
 def _wrong(field: dataclasses.Field, kind: type, optional: bool, value: Any) -> str | None:
@@ -118,7 +150,7 @@ def _wrong(field: dataclasses.Field, kind: type, optional: bool, value: Any) -> 
     if kind is float and value != 0 and not SMALLEST <= abs(value) <= LARGEST:  # nor is NaN
         return f"must be a number between {SMALLEST:g} and {LARGEST:g}, or 0: single precision holds no other"
     if kind in (int, float) and not _within(field.metadata, value):
-        return f"must be {_range(field.metadata)}"
+        return f"must be {bounds_in_words(field.metadata)}"
     if kind is str and not value:
         return "is empty: give it a value, or leave the flag out for its default"
     if kind is str and any(unicodedata.category(letter) in _NO_NAME for letter in value):
@@ -133,10 +165,12 @@ def _within(bounds: Mapping[str, Any], value: float) -> bool:
     return low and (most is None or value <= most) and (below is None or value < below)
 
 
-def _range(bounds: Mapping[str, Any]) -> str:
-    """The bounds of a field in words, to be read after "must be"."""
+def bounds_in_words(bounds: Mapping[str, Any]) -> str:
+    """Returns the bounds of a number, to be read after "must be"; nothing where it has none."""
     least, above, most, below = (bounds[name] for name in ("least", "above", "most", "below"))
     low, high = (above if least is None else least), (below if most is None else most)
+    if low is None and high is None:
+        return ""
     if low is not None and high is not None:
         return f"in {'[' if above is None else '('}{low:g}, {high:g}{']' if below is None else ')'}"
     if high is not None:
@@ -148,4 +182,4 @@ def _shown(value: Any) -> str:
     """Returns a value as a message may have it."""
     if isinstance(value, int) and value.bit_length() > 200:  # Python refuses to write very long ones at all
         return f"a number of about {int(0.30103 * value.bit_length())} digits"
-    return value if isinstance(value, str) else json.dumps(value)[:100]
+    return value if isinstance(value, str) else json.dumps(value, default=str)[:100]

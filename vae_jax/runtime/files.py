@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from vae_jax.types import UserError
+from vae_jax.errors import UserError
 
 MOST = 1 << 28  # bytes of a file of results; a configuration has a limit of its own
 _PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)

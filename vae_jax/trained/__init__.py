@@ -8,9 +8,3 @@
 
 Everything goes in and comes out in the data's own units; no training data are needed.
 """
-
-from vae_jax.trained.export import from_pretrained
-from vae_jax.trained.loading import load
-from vae_jax.trained.model import TrainedVAE
-
-__all__ = ["TrainedVAE", "from_pretrained", "load"]

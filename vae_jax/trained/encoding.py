@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import zlib
 
 import jax
 import numpy as np
 
 from vae_jax.data.image_files import counted
-from vae_jax.runtime.config import option
 from vae_jax.trained.code_files import CodeFile, check_output
+from vae_jax.trained.flags import Encode as Config
 from vae_jax.trained.loading import load
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.trained.sources import open_source
 from vae_jax.types import UserError
 
 BATCHES = 16  # in a part of the input
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Every flag."""
-
-    workdir: str | None = option(None, "a run that has been trained")
-    input: str = option("test", "FOLDER of images, FILE.npz, FILE.csv, FILE.txt, or train, validation or test")
-    output: str | None = option(None, "FILE.npz or FILE.csv, for the codes")
-    beta: float | None = option(None, "where to read a network for all beta", above=0)
-    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
-    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
 
 
 def open_run(workdir: str | None, beta: float | None, data_dir: str | None, plugin: str | None) -> TrainedVAE:

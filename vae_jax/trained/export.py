@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from vae_jax.runs import known_data
 from vae_jax.runs.settings import Config as RunConfig
 from vae_jax.runtime import tensors
-from vae_jax.runtime.config import option
 from vae_jax.runtime.fields import from_dict
 from vae_jax.runtime.files import read_object, write_atomic, write_json
 from vae_jax.trained.card import card
 from vae_jax.trained.encoding import open_run
+from vae_jax.trained.flags import Export as Config
 from vae_jax.trained.loading import assemble, check_path
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.types import UserError
@@ -32,18 +32,6 @@ PLACES = (
     "process_id",
 )  # of the machine it was made on
 PLATFORMS = ("cpu", "cuda", "tpu")
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Every flag."""
-
-    workdir: str | None = option(None, "a run that has been trained")
-    format: str = option("safetensors", "what to write", ("safetensors", "stablehlo", "onnx"))
-    output: str | None = option(None, "FOLDER, made where it is not there")
-    beta: float | None = option(None, "where to read a network for all beta", above=0)
-    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a run without data.json")
-    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
 
 
 def main(config: Config) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-KINDS = ("linear", "spherical")
-
 
 def between(a: np.ndarray, b: np.ndarray, share: np.ndarray, kind: str) -> np.ndarray:
     """Returns codes on the way from ``a [n, 1, d]`` to ``b``, ``share [t, 1]`` of it: ``[n, t, d]``."""

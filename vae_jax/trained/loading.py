@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from vae_jax.report.formatting import program
 from vae_jax.runs import known_data
 from vae_jax.runs.build import make_likelihood, make_vae, make_view, material
 from vae_jax.runs.checks import check
@@ -65,7 +66,7 @@ def known_of(folder: Path, config: Config) -> known_data.KnownData:
     except UserError as error:
         raise UserError(
             f"{folder} was made before runs kept what their models have to know of the data, and these are not here "
-            f"({error}); where they are, python -m experiments.evaluate --workdir={folder} writes {known_data.FILE}"
+            f"({error}); where they are, {program('evaluate')} --workdir={folder} writes {known_data.FILE}"
         ) from None
 
 

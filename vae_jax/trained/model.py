@@ -16,7 +16,8 @@ from vae_jax.randomness import LATENT, PIXELS, PRIOR, TEST, example_keys, purpos
 from vae_jax.runs.known_data import KnownData
 from vae_jax.runs.settings import Config
 from vae_jax.trained import examples
-from vae_jax.trained.latents import KINDS, between
+from vae_jax.trained.flags import KINDS
+from vae_jax.trained.latents import between
 from vae_jax.trained.programs import Programs
 from vae_jax.types import VAE, Array, Event, Likelihood, Params, UserError
 from vae_jax.weighting.multi_rate import at_beta

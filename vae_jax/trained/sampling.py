@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import itertools
 import os
 from pathlib import Path
@@ -13,33 +12,14 @@ import jax
 import numpy as np
 
 from vae_jax.data import images
-from vae_jax.runtime.config import option
 from vae_jax.runtime.files import write_atomic
 from vae_jax.trained.encoding import open_run
-from vae_jax.trained.latents import KINDS
+from vae_jax.trained.flags import Sample as Config
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.trained.sources import open_source
 from vae_jax.types import UserError
 
 GAP = 1  # pixels between the images of a grid
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Every flag."""
-
-    workdir: str | None = option(None, "a run that has been trained")
-    output: str | None = option(None, "FILE.npz, or of images FILE.png or FOLDER, of rows FILE.csv, of texts FILE.txt")
-    num: int = option(64, "how many", least=1, most=10**6)
-    temperature: float = option(1.0, "of the prior: below 1 for more usual examples", least=0)
-    noise: bool = option(False, "draw x from p(x|z), in place of its mean")
-    seed: int = option(0, "of what is drawn", least=0, most=2**32 - 1)
-    reconstruct: str | None = option(None, "reconstruct the first --num examples of this in place: as encode's --input")
-    interpolate: str | None = option(None, "A,B: from A to B in --num steps; image files, or numbers of test examples")
-    kind: str = option("linear", "of the interpolation", KINDS)
-    beta: float | None = option(None, "where to read a network for all beta", above=0)
-    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
-    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
 
 
 def main(config: Config) -> None:

@@ -67,9 +67,9 @@ OWN = {
 def _listed(field: dataclasses.Field) -> dataclasses.Field:
     """Returns the same flag as text, so that it can be a list; not given, ``train`` decides."""
     meta = field.metadata
-    names = f" ({' | '.join(meta['choices'])})" if meta["choices"] else ""
-    default = "" if field.default is None else f"; default: {field.default}"
-    return option(None, f"{meta['help']}{names}{default}; may be a list or a range")
+    return option(
+        None, f"{meta['help']}; may be a list or a range", meta["choices"], extensible=True, shown=field.default
+    )
 
 
 def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
@@ -84,7 +84,13 @@ def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
     return fields
 
 
-Config = dataclasses.make_dataclass("Config", _fields(), frozen=True)
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+WORDS = TrainConfig.WORDS._replace(
+    groups={"sweep": tuple(OWN)}
+    | {name: tuple(f for f in flags if f not in OWN) for name, flags in TrainConfig.WORDS.groups.items()},
+    left_out={name: _DEFAULTS[name] for name in LEFT_OUT if name != "workdir"},
+)
+Config = dataclasses.make_dataclass("Config", _fields(), frozen=True, namespace={"WORDS": WORDS})
 Config.__doc__ = "Every flag: those of ``train``, as text where they may be lists, and the sweep's own."
 
 

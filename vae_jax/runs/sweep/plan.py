@@ -11,6 +11,7 @@ import numpy as np
 
 from vae_jax.devices.memory import state_bytes, total
 from vae_jax.devices.parallel import Parallel
+from vae_jax.report.formatting import program
 from vae_jax.runs import placement
 from vae_jax.runs.build import Material, Run, build, first_state, material, training_chunk
 from vae_jax.runs.settings import Config, flat
@@ -131,7 +132,7 @@ def _material(config, read: dict[Any, Material]) -> Material:
             size = read[key].dataset.train.nbytes / 1e9
             raise UserError(
                 f"--dataset={config.dataset}: a sweep holds its training data on each device, and these are {size:.3g} "
-                "GB; train the runs one by one, python -m experiments.train streams them"
+                f"GB; train the runs one by one, {program('train')} streams them"
             )
     return read[key]
 

@@ -1,0 +1,19 @@
+"""The names that flags may have, apart from what they mean, which ``--help`` need not import; a test compares."""
+
+LIKELIHOODS = (
+    "gaussian",
+    "student_t",
+    "laplace",
+    "bernoulli",
+    "continuous_bernoulli",
+    "beta",
+    "categorical",
+    "discretized_logistic",
+    "tokens",
+    "columns",
+)
+PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
+WEIGHTINGS = ("constant", "linear", "sigmoid", "cosine", "cyclical", "capacity", "free_bits", "geco", "pi")
+OBJECTIVES = ("elbo", "iwae")
+MODELS = ("mlp", "conv", "resnet", "recurrent")
+TRACKERS = ("none", "wandb", "mlflow", "trackio")

@@ -1,0 +1,51 @@
+"""The flags of the binaries that use a trained run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from vae_jax.runtime.config import option
+
+KINDS = ("linear", "spherical")  # of an interpolation
+
+
+@dataclasses.dataclass(frozen=True)
+class Encode:
+    """Every flag of ``encode``."""
+
+    workdir: str | None = option(None, "a run that has been trained")
+    input: str = option("test", "FOLDER of images, FILE.npz, FILE.csv, FILE.txt, or train, validation or test")
+    output: str | None = option(None, "FILE.npz or FILE.csv, for the codes")
+    beta: float | None = option(None, "where to read a network for all beta", above=0)
+    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
+    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Every flag of ``sample``."""
+
+    workdir: str | None = option(None, "a run that has been trained")
+    output: str | None = option(None, "FILE.npz, or of images FILE.png or FOLDER, of rows FILE.csv, of texts FILE.txt")
+    num: int = option(64, "how many", least=1, most=10**6)
+    temperature: float = option(1.0, "of the prior: below 1 for more usual examples", least=0)
+    noise: bool = option(False, "draw x from p(x|z), in place of its mean")
+    seed: int = option(0, "of what is drawn", least=0, most=2**32 - 1)
+    reconstruct: str | None = option(None, "reconstruct the first --num examples of this in place: as encode's --input")
+    interpolate: str | None = option(None, "A,B: from A to B in --num steps; image files, or numbers of test examples")
+    kind: str = option("linear", "of the interpolation", KINDS)
+    beta: float | None = option(None, "where to read a network for all beta", above=0)
+    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
+    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Every flag of ``export``."""
+
+    workdir: str | None = option(None, "a run that has been trained")
+    format: str = option("safetensors", "what to write", ("safetensors", "stablehlo", "onnx"))
+    output: str | None = option(None, "FOLDER, made where it is not there")
+    beta: float | None = option(None, "where to read a network for all beta", above=0)
+    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a run without data.json")
+    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
