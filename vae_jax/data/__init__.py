@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 
 from vae_jax.data import digits, sprites, tfds_source
 from vae_jax.data.dataset import Dataset, from_arrays, validate
+from vae_jax.data.fitting import Look
 from vae_jax.data.folder import read_folder
 from vae_jax.data.npz import read_npz
 from vae_jax.data.reading import Reading
+from vae_jax.data.resizing import resized
 from vae_jax.types import UserError
 
 # Everything held, nothing changed but what the defaults of a run change.
@@ -48,6 +50,7 @@ def load(
       >>> load("digits").event
       (8, 8, 1)
     """
+    look = Look.of(reading)
     if name in datasets:
         dataset = datasets[name]()
         if not isinstance(dataset, Dataset):
@@ -55,14 +58,14 @@ def load(
                 f"--dataset={name}: its function returns {type(dataset).__name__} and no Dataset; return "
                 "vae_jax.data.from_arrays(name, train, test)"
             )
-        return validate(dataset)
+        return resized(validate(dataset), look)
     path = os.path.expanduser(name)
     if path.endswith(".npz"):
-        return read_npz(path)
+        return resized(read_npz(path), look)
     if os.sep in path and os.path.isdir(path):
-        return read_folder(path, reading.most_held, reading.whole)
+        return read_folder(path, reading)
     if tfds_source.known(name, reading.data_dir):
-        return tfds_source.read(name, reading.data_dir, reading.most_held, reading.whole)
+        return tfds_source.read(name, reading)
     if os.sep in path or os.path.isdir(path):
-        return read_folder(path, reading.most_held, reading.whole)
+        return read_folder(path, reading)
     raise tfds_source.unknown(name, datasets)

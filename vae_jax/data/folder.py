@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
+from vae_jax.data.fitting import Look
 from vae_jax.data.image_files import (
     LINKS,
     OTHERS,
@@ -22,72 +20,75 @@ from vae_jax.data.image_files import (
     counted,
     find,
     listed,
+    of_one_depth,
     unusable,
-    why,
     with_headers,
 )
-from vae_jax.data.rows import Rows, held_out
+from vae_jax.data.image_set import check_opaque, make_image_set
+from vae_jax.data.reading import Reading
+from vae_jax.data.rows import held_out
 from vae_jax.data.splits import WHOLE, by_split, evaluated_split, split_of
 from vae_jax.types import UserError
 
-LOOKED_AT = 16  # images with transparent pixels
-LIGHT = 200  # of 255: the darkest of what can be seen of an image that vanishes on white
 
-
-def read_folder(path: str, keep: int | None = None, whole: bool = False) -> Dataset:
-    """Reads a folder of 8-bit images of one size, subfolders included.
+def read_folder(path: str, reading: Reading) -> Dataset:
+    """Reads a folder of images, subfolders included.
 
     Its subfolders that are named as splits (``splits.SPLITS``) are the splits, validation in the place of a test split
     that is not there. Otherwise a fixed choice of a tenth of the images, in the order of their names, is the test
     split, byte-equal ones on one side. If every image is grey the result has one channel, else three; transparent
-    pixels are laid on white; photographs are turned upright.
+    pixels are laid on --alpha; photographs are turned upright; --image_size brings them to one size. Grey images of
+    more than 8 bits, where most are, become float32 (``images.decode_deep``).
 
     Files that cannot be used are left out, and ``notes`` counts and names them: of zero bytes, truncated, no images
-    whatever their name says, of more pixels than a sound image has or more than 8 bits a channel, not readable, no
+    whatever their name says, of more pixels than a sound image has, of another depth than most, not readable, no
     regular files. A file is read as what it holds, not as what its name says. Of a split that is not held a truncated
     file is found when its turn comes, and is then an error.
 
     Args:
       path: the folder.
-      keep: the most bytes of a split to hold; None: it is held.
-      whole: whether both splits are to be all of the images, where no folder is named as a split for tests.
+      reading: how; ``whole``: both splits are all of the images, where no folder is named as a split for tests.
 
     Returns:
-      A ``Dataset`` of uint8 images, named as the path.
+      A ``Dataset`` of images, named as the path.
 
     Raises:
       UserError: no such folder, no images, one image only, more unusable files than usable ones, sizes that differ (a
-        file of the rarer one is named), images in no split beside splits, splits within classes.
+        file of the rarer one is named), images in no split beside splits, splits within classes, transparent pixels
+        with --alpha=refuse, more images of more than 8 bits than can be held.
     """
     if not os.path.isdir(path):
         raise UserError(f"{path}: there is no such folder")
     with warnings.catch_warnings(action="ignore"):  # of pillow, about what is said here file by file
-        return _read_folder(path, keep, whole)
+        return _read_folder(path, reading, Look.of(reading))
 
 
-def _read_folder(path: str, keep: int | None, whole: bool) -> Dataset:
+def _read_folder(path: str, reading: Reading, look: Look) -> Dataset:
     left_out: LeftOut = {}
+    whole = reading.whole
     parts = _candidates(path, left_out)
     test = evaluated_split(path, parts, whole)
     used = {split: parts[split] for split in ("train", test) if split in parts}
     notes = [f"{split} is the test split: there is no other" for split in [test] if split == "validation"]
     notes += [f"{split}: {len(files)} files, which are not used" for split, files in parts.items() if split not in used]
     used = {split: with_headers(files, path, left_out) for split, files in used.items()}
+    sound, depth = of_one_depth([file for part in used.values() for file in part], left_out)
+    used = {split: [file for file in part if file.header.deep == depth] for split, part in used.items()}
+    check_opaque(path, sound, look)
     # The split is one of the files that can be used, so it is made again when decoding finds another broken one.
     while True:
         _check_enough(path, used, left_out)
         files = [file for part in used.values() for file in part]
-        _check_size(path, files)
-        channels = 1 if all(file.header.grey for file in files) else 3
+        image_set = make_image_set(path, files, depth, look, reading.most_held)
         splits, of_split = [*used.values()], []
         if len(splits) == 1 and whole:
             splits, of_split = [files], [WHOLE]
         elif len(splits) == 1:
             splits, of_split = _hold_out(path, files)
         broken: dict[str, str] = {}
-        arrays = [_split(part, channels, path, keep, broken) for part in splits]
+        arrays = [image_set.read(part, broken) for part in splits]
         if not broken:
-            notes = [*_notes(left_out, len(files)), *_notes_of_images(files), *notes, *of_split]
+            notes = [*_notes(left_out, len(files)), *image_set.notes(files, arrays), *notes, *of_split]
             return from_images(path, arrays[0], arrays[-1], notes)
         del arrays
         for name, reason in sorted(broken.items()):
@@ -173,59 +174,6 @@ def _check_enough(path: str, usable: Mapping[str, Sequence[File]], left_out: Lef
             f"{path}: {what} ({', '.join(SUFFIXES)}) in this folder{f', {empty} split' if empty else ''}; it needs at "
             f"least two, or subfolders train and test{links}"
         )
-
-
-def _check_size(path: str, files: Sequence[File]) -> None:
-    (usual, count), *others = Counter(file.header.size for file in files).most_common()
-    if others:
-        odd = next(file for file in files if file.header.size != usual)
-        raise UserError(
-            f"{path}: images must have one size, but {len(files) - count} of {len(files)} are not "
-            f"{'{}x{}'.format(*usual)} ({listed([odd.name])} is {'{}x{}'.format(*odd.header.size)}); crop or resize "
-            "them"
-        )
-
-
-def _split(files: Sequence[File], channels: int, path: str, keep: int | None, broken: dict[str, str]):
-    """The images of a split: as ``Rows``, or decoded; what cannot be decoded is a name and why in ``broken``."""
-    width, height = files[0].header.size
-    event = (height, width, channels)
-
-    def decoded(file, broken=None):
-        try:
-            return images.decode(file.path, channels, file.header.size)
-        except MemoryError:  # not the file's fault
-            raise
-        except Exception as error:  # pillow's decoders raise errors of many kinds
-            if broken is None:
-                raise UserError(f"{file.path}: cannot be used, {why(error)} ({error}); remove it") from error
-            broken[file.name] = why(error)
-            return np.zeros(event, np.uint8)
-
-    names = "\n".join(f"{file.name}\t{file.bytes}" for file in files)
-    paths = [file.path for file in files]
-    rows = Rows(lambda some: [decoded(files[i]) for i in some], (len(files), *event), os.fsencode(names), paths)
-    if keep is not None and rows.nbytes > keep:
-        return rows
-    return images.decode_all(lambda some: [decoded(files[i], broken) for i in some], range(len(files)), event, path)
-
-
-def _notes_of_images(files: Sequence[File]) -> list[str]:
-    """What is not seen of images that are used, or seen in another way than it is stored."""
-    kinds = {
-        "with transparent pixels, laid on white": [file for file in files if file.header.clear],
-        "turned upright, as their EXIF orientation says": [file for file in files if file.header.turned],
-        "of several frames or pages, of which the first is read": [file for file in files if file.header.frames > 1],
-    }
-    notes = [counted({kind: [file.name for file in some]}) for kind, some in kinds.items() if some]
-    seen = []
-    for file in kinds["with transparent pixels, laid on white"][:LOOKED_AT]:
-        with contextlib.suppress(Exception):  # it is left out when it is decoded
-            pixels = images.decode(file.path, 4)
-            seen.append(pixels[pixels[..., 3] > 0][:, :3].min(initial=images.WHITE))
-    if seen and max(seen) > LIGHT:
-        notes[0] += ", on which those that are light themselves cannot be seen: lay such on black before"
-    return notes
 
 
 def _notes(left_out: LeftOut, count: int) -> list[str]:

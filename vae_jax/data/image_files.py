@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".
 NAMED = 3  # files of each kind in a message
 # What else is in a folder of images, and no image that cannot be used.
 OTHERS, LINKS = "files that are no images by their name", "links to folders, which are not followed"
+DEEP = {
+    "16 bits": "16-bit grey images, scaled from 0..65535 to 0..1",
+    "floats": "grey images of floats, taken as they are",
+    "colours": "16-bit colour images, of which the upper 8 bits are read",
+}
 
 LeftOut = dict[str, list[str]]  # what is in a folder and not in the data: why -> names below the folder
 
@@ -86,12 +92,26 @@ def with_headers(files: Sequence[File], folder: str, left_out: LeftOut) -> list[
 def _header(path: str) -> images.Header | str:
     """The header of a file, or why it cannot be used."""
     try:
-        header = images.header(path)
+        return images.header(path)
     except MemoryError:
         raise
     except Exception as error:  # pillow's decoders raise errors of many kinds
         return why(error)
-    return "of more than 8 bits a channel" if header.deep else header
+
+
+def of_one_depth(files: Sequence[File], left_out: LeftOut, depth: str | None = None) -> tuple[list[File], str]:
+    """The files whose values are of one kind, ``Header.deep``, and which: ``depth``, else that of most of them.
+
+    The others join ``left_out``: a mask of 16 bits beside photographs is no darker photograph.
+    """
+    if depth is None:
+        kinds = Counter(file.header.deep for file in files)
+        depth = max(kinds, key=lambda kind: (kinds[kind], kind == ""), default="")
+    reason = f"of another kind than {DEEP[depth]}" if depth else "of more than 8 bits a channel"
+    for file in files:
+        if file.header.deep != depth:
+            left_out.setdefault(reason, []).append(file.name)
+    return [file for file in files if file.header.deep == depth], depth
 
 
 def why(error: Exception) -> str:

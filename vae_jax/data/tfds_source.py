@@ -18,6 +18,8 @@ import numpy as np
 
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
+from vae_jax.data.fitting import Look, named, of_shape
+from vae_jax.data.reading import Reading
 from vae_jax.data.rows import Rows, hold
 from vae_jax.data.splits import WHOLE, by_split, evaluated_split
 from vae_jax.types import UserError
@@ -54,7 +56,7 @@ def unknown(name: str, built_in: Iterable[str]) -> UserError:
     )
 
 
-def read(name: str, data_dir: str | None = None, keep: int | None = None, whole: bool = False) -> Dataset:
+def read(name: str, reading: Reading) -> Dataset:
     """Reads a prepared image set.
 
     Splits: train, and test if there is one, else validation, else the last tenth of train is held out (TFDS
@@ -62,20 +64,19 @@ def read(name: str, data_dir: str | None = None, keep: int | None = None, whole:
 
     Args:
       name: a name for which ``known`` holds.
-      data_dir: where prepared sets are; see ``root``.
-      keep: the most bytes of a split to hold; a larger one becomes ``Rows``. None: all is held.
-      whole: whether both splits are to be all of train, where there is no other.
+      reading: how; ``whole``: both splits are all of train, where there is no other.
 
     Returns:
       A ``Dataset`` of uint8 images.
 
     Raises:
-      UserError: the set is not prepared, holds no uint8 images or images of several sizes, or its files are
-        damaged.
+      UserError: the set is not prepared, holds no uint8 images or images of several sizes without an --image_size, or
+        its files are damaged.
     """
     import tensorflow_datasets as tfds
 
-    folder = root(data_dir)
+    data_dir, keep, whole, look = reading.data_dir, reading.most_held, reading.whole, Look.of(reading)
+    folder, resized = root(data_dir), Resized()
     with _quiet(), _own_features_only():
         try:
             builder = tfds.builder(name, data_dir=folder, file_format="array_record")
@@ -93,9 +94,9 @@ def read(name: str, data_dir: str | None = None, keep: int | None = None, whole:
         there = by_split(f"--dataset={name}", names)
         test_split = evaluated_split(f"--dataset={name}", there)
         key, channels = _image_feature(builder.info.features, name)
-        train, notes = _rows(builder, there["train"], key, channels), []
+        train, notes = _rows(builder, there["train"], key, channels, look, resized), []
         if test_split:
-            test = _rows(builder, there[test_split], key, channels)
+            test = _rows(builder, there[test_split], key, channels, look, resized)
             notes += [f"{there[test_split]} is the test split: there is no other"] if test_split != "test" else []
         elif whole:
             test, notes = train, [WHOLE]
@@ -104,7 +105,23 @@ def read(name: str, data_dir: str | None = None, keep: int | None = None, whole:
             train, test = train.select(range(kept)), train.select(range(kept, len(train)))
             notes = [f"the last {len(test)} of {kept + len(test)} images are the test split, as the set has no other"]
         splits = [hold(rows, keep, f"{builder.name} ({split})") for rows, split in ((train, "train"), (test, "test"))]
-        return from_images(name, *splits, notes)
+        return from_images(name, *splits, [*notes, *resized.notes(look, splits)])
+
+
+class Resized:
+    """Which images of a set were brought to another size: known once all of them are decoded, not before."""
+
+    def __init__(self):
+        self.sizes: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def notes(self, look: Look, splits) -> list[str]:
+        """Says how many, or of ``Rows`` how."""
+        if look.size is None:
+            return []
+        if any(isinstance(split, Rows) for split in splits):
+            return [f"images of another size are brought to {named(look.size)} while they are read (--fit={look.fit})"]
+        reshaped = sum(not of_shape(size, look.size) for size in self.sizes.values())
+        return look.note(len(self.sizes), reshaped, sum(map(len, splits)))
 
 
 def _image_feature(features, name):
@@ -125,13 +142,19 @@ def _image_feature(features, name):
     return key, feature.shape[-1]
 
 
-def _rows(builder, split, key, channels) -> Rows:
+def _rows(builder, split, key, channels, look, resized) -> Rows:
     """The images of one split, ``[n, h, w, c]``: only the first of them is decoded, for its shape."""
     import tensorflow_datasets as tfds
 
+    fit = look.fit if look.size else None
+
     def some(indices, size=None):
         # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
-        return [images.decode(io.BytesIO(r[key]), channels, size, None) for r in source.__getitems__(list(indices))]
+        files = [io.BytesIO(record[key]) for record in source.__getitems__(list(indices))]
+        for index, file in zip(indices, files) if fit else ():
+            if (own := images.header(file).size) != size:
+                resized.sizes[split, int(index)] = own
+        return [images.decode(file, channels, size, None, fit) for file in files]
 
     @_sound(builder)
     def read(indices):
@@ -139,17 +162,18 @@ def _rows(builder, split, key, channels) -> Rows:
             return some(indices, (width, height))
         except images.OtherSize as error:
             raise UserError(
-                f"--dataset={builder.name} holds images of differing sizes ({error} in {split}); crop and resize them "
-                "into a FILE.npz or a folder"
+                f"--dataset={builder.name} holds images of differing sizes ({error} in {split}); "
+                f"--image_size={named((width, height))} brings all to one size, and --fit says how"
             ) from error
 
     with _sound(builder):
         source = builder.as_data_source(split=split, decoders={key: tfds.decode.SkipDecoding()})
         if len(source) == 0:
             raise UserError(f"--dataset={builder.name}: the {split} split is empty")
-        height, width, _ = some([0])[0].shape
+        width, height = look.size or some([0])[0].shape[1::-1]
     info = builder.info.splits[split]
     identity = f"{builder.info.full_name} {split} {key} {info.num_bytes} {list(info.shard_lengths or ())}"
+    identity += f" {look}" if fit else ""
     return Rows(read, (len(source), height, width, channels), identity.encode(), [*map(str, info.filepaths)])
 
 
