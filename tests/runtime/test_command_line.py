@@ -159,6 +159,8 @@ def test_a_sweep_takes_lists_and_the_flags_of_a_run(file):
     run = dataclasses.asdict(Config(workdir="runs/x", latent_dim=4, beta=2.0))
     config = parsed(file("config.json", json.dumps(run)), binary=sweep)
     assert (config.latent_dim, config.beta, config.workdir) == ("4", "2.0", sweep.Config().workdir)
+    settled = run | {"order": "shuffled", "placement": "whole", "tracker": "wandb", "plugin_sha256": None}
+    assert parsed(file("config.json", json.dumps(settled)), binary=sweep) == config
     said = refused(file("config.json", json.dumps(run | {"beta_range": "0.1:10"})), binary=sweep)
     assert "beta_range is '0.1:10', and there is no --beta_range here" in said
 
@@ -225,7 +227,7 @@ def test_every_flag_has_one_line(binary):
     assert not any(name in "\n".join(lines) for name in ("--flagfile", "--verbosity", "--pdb", "--undefok"))
 
 
-@pytest.mark.parametrize("binary", [train, text, sweep], ids=lambda binary: binary.__name__)
+@pytest.mark.parametrize("binary", [train, text, sweep, evaluate, weigh], ids=lambda binary: binary.__name__)
 def test_every_flag_of_a_run_is_in_one_group(binary):
     groups = words_of(binary.Config).groups
     grouped = [name for names in groups.values() for name in names]

@@ -9,6 +9,9 @@ LIKELIHOODS = (
     "beta",
     "categorical",
     "discretized_logistic",
+    "poisson",
+    "negative_binomial",
+    "log_normal",
     "tokens",
     "columns",
 )

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from vae_jax.runtime.config import option
+from vae_jax.runtime.fields import Words
+
+_GROUPS = {
+    "run": "workdir beta plugin data_dir",
+    "data": "dataset split limit",
+    "measures": "iw_samples rate_samples active_threshold gap_examples ais examples seed",
+}
+WORDS = Words(
+    {heading: tuple(flags.split()) for heading, flags in _GROUPS.items()},
+    {"data": "dataset", "num_samples": "iw_samples", "nll_samples": "iw_samples", "logdir": "workdir"},
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Every flag."""
+
+    WORDS: ClassVar[Words] = WORDS
 
     workdir: str | None = option(None, "a run that has been trained")
     dataset: str | None = option(None, "other data of the same shape, as for train (default: the run's own)")

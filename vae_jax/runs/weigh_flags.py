@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from vae_jax.runs.choices import PRECISIONS
+from vae_jax.runs.flag_words import ALIASES
 from vae_jax.runtime.config import option
+from vae_jax.runtime.fields import Words
 
 RECON = ("squared_error", "half_squared_error", "bce")
 REDUCTIONS = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
+_GROUPS = {
+    "a loss as written": "recon recon_reduction kl_reduction weight recon_weight batch_size pixel_scale data_dim "
+    "latent_dim",
+    "data": "dataset pixels data_dir plugin seed",
+    "the weight to mark": "beta beta_norm sigma precision target_kl tolerance",
+    "run": "workdir known",
+}
+_KL = "--weight is the factor before the KL of a loss as written, --beta a weight as train takes it"
+_INSTEAD = dict.fromkeys((name for name, flag in ALIASES.items() if flag == "beta"), _KL)
+WORDS = Words(
+    {heading: tuple(flags.split()) for heading, flags in _GROUPS.items()},
+    {name: flag for name, flag in ALIASES.items() if flag != "beta"} | {"loss": "recon", "kl_reduce": "kl_reduction"},
+    _INSTEAD,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Every flag."""
+
+    WORDS: ClassVar[Words] = WORDS
 
     workdir: str | None = option(
         None, "where weigh.json and the figure go (default: runs/weigh_DATASET with --dataset)"

@@ -84,7 +84,7 @@ def read_flags(cls: type, path: str) -> dict[str, Any]:
     fields, left_out = {field.name for field in dataclasses.fields(cls)}, words_of(cls).left_out
     for name in [*NOT_TAKEN, *left_out]:
         value = values.pop(name, None)
-        if name in left_out and value not in (None, left_out[name]):
+        if left_out.get(name) and value is not None:
             raise UserError(f"--config={path}: {name} is {value!r}, and there is no --{name} here; take it out")
     unknown = sorted(set(values) - fields)
     if unknown:

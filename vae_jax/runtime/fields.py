@@ -30,13 +30,14 @@ class Words(NamedTuple):
       aliases: what else people call a flag, and mean exactly it -> its name.
       instead: names that are not quite one of the flags -> what there is in place of them; ``{value}`` is what was
         given, ``{batch_size}`` the value of that flag.
-      left_out: flags of another binary's config.json that mean nothing here -> the value that they then have to have.
+      left_out: flags of another binary, whose config.json is taken too -> whether a value of it would be missed here,
+        and is refused.
     """
 
     groups: Mapping[str, tuple[str, ...]] = {}
     aliases: Mapping[str, str] = {}
     instead: Mapping[str, str] = {}
-    left_out: Mapping[str, Any] = {}
+    left_out: Mapping[str, bool] = {}
 
 
 def words_of(cls: type) -> Words:

@@ -13,7 +13,7 @@ WIDTH = 100  # letters of a line
 _COLUMN = 31  # where the texts begin
 _SHORT, _FULL = ("--help", "-help", "-h", "--helpshort", "-helpshort"), ("--helpfull", "-helpfull")
 _OF_ALL = {
-    "--config=FILE": "flags from a .json or .toml (any run's config.json); typed ones win",
+    "--config=FILE": "flags of a .json or .toml, as a run's config.json; typed ones win",
     "--helpfull": "the same with the whole text of each flag",
 }
 

@@ -84,11 +84,10 @@ def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
     return fields
 
 
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 WORDS = TrainConfig.WORDS._replace(
     groups={"sweep": tuple(OWN)}
     | {name: tuple(f for f in flags if f not in OWN) for name, flags in TrainConfig.WORDS.groups.items()},
-    left_out={name: _DEFAULTS[name] for name in LEFT_OUT if name != "workdir"},
+    left_out={name: name in ("beta_range", "init_from") for name in LEFT_OUT},
 )
 Config = dataclasses.make_dataclass("Config", _fields(), frozen=True, namespace={"WORDS": WORDS})
 Config.__doc__ = "Every flag: those of ``train``, as text where they may be lists, and the sweep's own."
