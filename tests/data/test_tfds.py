@@ -15,6 +15,7 @@ from data_inputs import IMAGES, png, refused, save_image
 from vae_jax import data
 from vae_jax.data import tfds_source
 from vae_jax.data.check import entropy_floor
+from vae_jax.data.fitting import fitted
 from vae_jax.data.rows import Rows
 
 ROOT = Path(__file__).parents[2]
@@ -101,10 +102,17 @@ def test_tfds_colour_and_mixed_sizes(prepare):
     mixed = [colour[0], colour[1], colour[2, :3]]
     prepare("TinyMixed", {"train": mixed, "test": mixed[:1]}, any_size)
     message = refused(data.load, "tiny_mixed", data.Reading(folder))
-    assert "differing sizes (4x3 in place of 4x4 in train)" in message
+    assert "differing sizes (4x3 in place of 4x4 in train); --image_size=4 brings all to one size" in message
     lazy = data.load("tiny_mixed", data.Reading(folder, most_held=0))  # its first record is all that has been looked at
     np.testing.assert_array_equal(lazy.train[:2], colour[:2])
     assert "differing sizes" in refused(lambda: lazy.train[2])
+    brought = data.Reading(folder, image_size="4", fit="stretch")
+    d = data.load("tiny_mixed", brought)
+    np.testing.assert_array_equal(d.train[2], fitted(colour[2, :3], (4, 4), "stretch"))
+    assert any("1 of 4 images are resized, 1 of another shape stretched" in note for note in d.notes)
+    lazy = data.load("tiny_mixed", brought._replace(most_held=0))
+    np.testing.assert_array_equal(lazy.train[:], d.train)
+    assert any("are brought to 4 while they are read (--fit=stretch)" in note for note in lazy.notes)
 
 
 def test_tfds_sets_that_cannot_be_read(prepare):
