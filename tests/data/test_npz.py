@@ -158,3 +158,17 @@ def test_a_flipped_byte_or_a_torn_end_is_refused_or_harmless(tmp_path_factory, a
 @given(st.text("{}()[]'\"descrfortan_ohp:,<>|u1f48 0123456789TrueFalsNn-", max_size=60), st.binary(max_size=20))
 def test_any_header_is_refused(tmp_path_factory, header, body):
     assert taken(tmp_path_factory.getbasetemp(), zipped(train=npy_of(header, body), test=TRAIN)) is None
+
+
+def test_channels_first_are_recognised_named_and_read(tmp_path):
+    colour = np.arange(4 * 3 * 16 * 16, dtype=np.uint32).reshape(4, 3, 16, 16).astype(np.uint8)
+    path = tmp_path / "chw.npz"
+    np.savez(path, train=colour, test=colour[:2])
+    assert "train is 3x16x16: channels first? --layout=chw" in refused(data.load, str(path))
+    d = data.load(str(path), data.Reading(layout="chw"))
+    assert d.event == (16, 16, 3)
+    np.testing.assert_array_equal(d.train, np.moveaxis(colour, 1, -1))
+    np.savez(path, train=d.train, test=d.test)
+    assert data.load(str(path)).fingerprints == d.fingerprints
+    message = refused(data.load, str(path), data.Reading(layout="chw"))
+    assert "--layout=chw, and an example of train is 16x16x3, which does not begin with" in message

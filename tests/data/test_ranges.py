@@ -71,5 +71,5 @@ def test_data_in_other_units_than_the_models_own():
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_channels_that_come_first_are_refused_with_what_to_do(channels, kind):
     x = np.zeros((10, channels, 16, 16), kind)
-    assert f"{channels}x16x16, which looks like channels first" in refused(from_arrays, "mine", x, x)
+    assert f"is {channels}x16x16: channels first? --layout=chw" in refused(from_arrays, "mine", x, x)
     assert from_arrays("mine", np.moveaxis(x, 1, -1), np.moveaxis(x, 1, -1)).event == (16, 16, channels)

@@ -165,3 +165,30 @@ def test_what_cannot_be_done_is_one_line(digits_run, tmp_path, monkeypatch, bina
     words = flags.replace("RUN", str(digits_run)).replace("TMP", str(tmp_path)).split()
     refused(*words, match=match, binary=binary)
     assert not (tmp_path / "a.npz").exists() and not (tmp_path / "a.png").exists()
+
+
+def test_other_images_are_brought_to_the_size_that_the_run_was_asked_for(tmp_path):
+    """A run with --image_size and --layout=chw: folders, arrays of channels first, and whole other data."""
+    from helpers.trained_models import train_digits
+
+    from vae_jax.data.fitting import fitted
+    from vae_jax.runs import evaluate
+
+    first = np.repeat(digits().train[:80], 2, axis=1)[:, None, :, :, 0] * np.uint8(15)  # 16 high, 8 wide
+    np.savez(tmp_path / "own.npz", train=first, test=first[:20])
+    run = tmp_path / "run"
+    train_digits(run, dataset=str(tmp_path / "own.npz"), layout="chw", image_size="6x8", fit="stretch")
+    model = vae_jax.load(run)
+    assert model.event == (8, 6, 1)
+    brought = np.stack([fitted(x[..., None], (6, 8), "stretch") for x in first[:4, 0]])
+    mean = model.encode(brought)[0]
+    save_images(tmp_path / "folder", first[:4, 0, :, :, None])
+    for source in ("folder", "own.npz"):
+        config = {"workdir": str(run), "input": str(tmp_path / source), "output": str(tmp_path / "codes.npz")}
+        encoding.main(encoding.Config(**config))
+        np.testing.assert_allclose(np.load(tmp_path / "codes.npz")["mean"][:4], mean, rtol=1e-5, atol=1e-6)
+        sample(run, tmp_path / "made.npz", num=4, reconstruct=str(tmp_path / source))
+        np.testing.assert_array_equal(np.load(tmp_path / "made.npz")["inputs"], brought)
+    small = {"iw_samples": 4, "rate_samples": 8, "gap_examples": 0}
+    answer = evaluate.evaluate(evaluate.Config(workdir=str(run), dataset=str(tmp_path / "folder"), **small))
+    assert "4 examples" in answer["protocol"]

@@ -61,7 +61,7 @@ def load(
         return resized(validate(dataset), look)
     path = os.path.expanduser(name)
     if path.endswith(".npz"):
-        return resized(read_npz(path), look)
+        return resized(read_npz(path, reading.layout), look)
     if os.sep in path and os.path.isdir(path):
         return read_folder(path, reading)
     if tfds_source.known(name, reading.data_dir):

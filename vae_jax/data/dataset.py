@@ -152,10 +152,26 @@ def _numbers(name, split, x):
         x = x.astype(np.float32 if x.dtype.kind == "f" else np.uint8, copy=False)
     if x.ndim == 4 and x.shape[1] in CHANNELS and x.shape[3] not in CHANNELS:
         raise UserError(
-            f"{name}: an example of {split} has shape {'x'.join(map(str, x.shape[1:]))}, which looks like channels "
-            "first; they come last here: numpy.moveaxis(x, 1, -1)"
+            f"{name}: an example of {split} is {'x'.join(map(str, x.shape[1:]))}: channels first? --layout=chw reads "
+            "them from a file; of arrays, numpy.moveaxis(x, 1, -1) makes them the last"
         )
     return x[..., None] if x.ndim == 3 else x
+
+
+def channels_last(name: str, split: str, x: np.ndarray, layout: str) -> np.ndarray:
+    """Returns ``x`` with the channels of images in the last axis, where ``layout`` is chw and not hwc.
+
+    Raises:
+      UserError: the first axis of an example has no number of channels.
+    """
+    if layout == "hwc" or x.ndim != 4:
+        return x
+    if x.shape[1] not in CHANNELS:
+        raise UserError(
+            f"{name}: --layout=chw, and an example of {split} is {'x'.join(map(str, x.shape[1:]))}, which does not "
+            "begin with 1, 3 or 4 channels; leave --layout out"
+        )
+    return np.moveaxis(x, 1, -1)
 
 
 def _lost_in_float32(x) -> tuple[str, ...]:

@@ -99,14 +99,13 @@ def _header(path: str) -> images.Header | str:
         return why(error)
 
 
-def of_one_depth(files: Sequence[File], left_out: LeftOut, depth: str | None = None) -> tuple[list[File], str]:
-    """The files whose values are of one kind, ``Header.deep``, and which: ``depth``, else that of most of them.
+def of_one_depth(files: Sequence[File], left_out: LeftOut) -> tuple[list[File], str]:
+    """The files whose values are of one kind, that of most of them, and which: a ``Header.deep``.
 
     The others join ``left_out``: a mask of 16 bits beside photographs is no darker photograph.
     """
-    if depth is None:
-        kinds = Counter(file.header.deep for file in files)
-        depth = max(kinds, key=lambda kind: (kinds[kind], kind == ""), default="")
+    kinds = Counter(file.header.deep for file in files)
+    depth = max(kinds, key=lambda kind: (kinds[kind], kind == ""), default="")
     reason = f"of another kind than {DEEP[depth]}" if depth else "of more than 8 bits a channel"
     for file in files:
         if file.header.deep != depth:

@@ -9,7 +9,7 @@ from typing import IO
 
 import numpy as np
 
-from vae_jax.data.dataset import Dataset, from_arrays
+from vae_jax.data.dataset import Dataset, channels_last, from_arrays
 from vae_jax.devices import memory
 from vae_jax.types import UserError, one_line
 
@@ -20,13 +20,14 @@ ENCRYPTED = 0x1  # a bit of a member's flags
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def read_npz(path: str) -> Dataset:
+def read_npz(path: str, layout: str = "hwc") -> Dataset:
     """Reads FILE.npz.
 
     Args:
       path: a file with arrays ``train`` and ``test``: uint8 images ``[n, h, w]`` or ``[n, h, w, c]``, or
         float rows ``[n, f]``; optionally ``train_factors`` and ``test_factors``, ``[n]`` or ``[n, f]``, and
         ``factor_names``, ``f`` strings.
+      layout: ``chw`` where an image is ``[c, h, w]``.
 
     Returns:
       A ``Dataset`` named as the path.
@@ -55,6 +56,7 @@ def read_npz(path: str) -> Dataset:
     names = np.atleast_1d(arrays.pop("factor_names", np.array([], str)))
     if names.dtype.kind != "U" or names.ndim != 1:
         raise UserError(f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be strings [f]")
+    arrays |= {key: channels_last(path, key, x, layout) for key, x in arrays.items()}
     dataset = from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names])
     shown = ", ".join(one_line(name, 60) for name in unread[:5]) + ", ..." * (len(unread) > 5)
     return dataset._replace(notes=(*dataset.notes, *[f"arrays that are not read: {shown}"] * (len(unread) > 0)))

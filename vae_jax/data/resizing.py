@@ -11,7 +11,7 @@ from vae_jax.data.fitting import Look, fitted, of_shape
 from vae_jax.data.images import map_in_threads
 from vae_jax.data.rows import Rows
 from vae_jax.devices import memory
-from vae_jax.types import UserError
+from vae_jax.types import Event, UserError
 
 
 def resized(dataset: Dataset, look: Look) -> Dataset:
@@ -55,3 +55,16 @@ def images(x: np.ndarray | Rows, look: Look, scale: int = 1, what: str | None = 
 
     map_in_threads(fill, range(0, len(x), step), what and f"resizing {len(x)} images of {what}")
     return result
+
+
+def alike(x: np.ndarray, event: Event, look: Look) -> np.ndarray:
+    """Returns images ``[n, h, w]`` or ``[n, h, w, c]`` at ``look.size``, which a model of ``event`` takes.
+
+    Whatever cannot be brought to it is returned as it is, for others to refuse.
+    """
+    if look.size is None or len(event) != 3:
+        return x
+    x = x[..., None] if x.ndim == 3 and event[2] == 1 else x
+    if x.ndim != 4 or x.shape[3] != event[2] or x.shape[1:] == event or x.dtype not in (np.uint8, np.float32):
+        return x
+    return images(x, look)

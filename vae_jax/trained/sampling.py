@@ -12,6 +12,9 @@ import jax
 import numpy as np
 
 from vae_jax.data import images
+from vae_jax.data.fitting import Look
+from vae_jax.data.image_files import File
+from vae_jax.data.image_set import ImageSet
 from vae_jax.runtime.files import write_atomic
 from vae_jax.trained.encoding import open_run
 from vae_jax.trained.flags import Sample as Config
@@ -70,8 +73,9 @@ def _ends(model: TrainedVAE, text: str) -> list[Any]:
     if len(model.event) != 3 or model.data.levels is None:
         raise UserError(f"--interpolate={text}: of {model.data.name} give two numbers of test examples")
     height, width, channels = model.event
+    image_set = ImageSet(text, (width, height), channels, "", Look.of(model.config), None)
     try:
-        return [images.decode(os.path.expanduser(name.strip()), channels, (width, height)) for name in names]
+        return [image_set.decode(File(os.path.expanduser(name.strip()), name, 0)) for name in names]
     except Exception as error:  # of a missing file, of pillow's decoders: errors of many kinds
         raise UserError(f"--interpolate={text}: no image of {width}x{height} there ({error})") from None
 

@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.data import images
-from vae_jax.data.image_files import LeftOut, counted, find, why, with_headers
+from vae_jax.data.dataset import channels_last
+from vae_jax.data.fitting import Look
+from vae_jax.data.image_files import DEEP, LeftOut, counted, find, of_one_depth, why, with_headers
+from vae_jax.data.image_set import ImageSet, check_opaque
 from vae_jax.data.npz import open_array
 from vae_jax.data.reading import Reading
+from vae_jax.data.resizing import alike
 from vae_jax.data.text import is_text, load_text
 from vae_jax.runs import placement
 from vae_jax.runs.names import load_dataset, names_of
@@ -111,19 +115,26 @@ def _split(model: TrainedVAE, name: str) -> Source:
 
 
 def _folder(model: TrainedVAE, path: str) -> Source:
-    if len(model.event) != 3 or model.data.levels is None:
+    if len(model.event) != 3 or (model.data.levels is None and model.event[2] != 1):
         raise UserError(f"--input={path} is a folder of images, and {model.data.name} are none")
     height, width, channels = model.event
     left_out: LeftOut = {}
     files = with_headers(find(path, path, left_out), path, left_out)
+    files, depth = of_one_depth(files, left_out)
     if not files:
         what = f" ({counted(left_out)})" if left_out else ""
         raise UserError(f"--input={path}: no images in this folder{what}")
+    look = Look.of(model.config)
+    check_opaque(f"--input={path}", files, look)
+    image_set = ImageSet(path, (width, height), channels, depth, look, None)
+    if (model.data.levels is None) != image_set.is_float:
+        kind = DEEP.get(depth, "images of 8 bits a channel")
+        raise UserError(f"--input={path} holds {kind}, and {model.data.name} are others")
     listing = "\n".join(f"{file.name} {file.bytes}" for file in files)
 
     def decoded(file):
         try:
-            return images.decode(file.path, channels, (width, height))
+            return image_set.decode(file)
         except MemoryError:
             raise
         except images.OtherSize:
@@ -165,6 +176,7 @@ def _npz(model: TrainedVAE, path: str) -> Source:
     labels = {name: _labels(path, archive, there, name, length) for name, length in lengths.items()}
     width = {None if part is None else part.shape[1] for part in labels.values()}
     width = width.pop() if len(width) == 1 else None
+    look, layout = Look.of(model.config), model.config.layout
 
     def parts(first, size):
         done = 0
@@ -176,6 +188,7 @@ def _npz(model: TrainedVAE, path: str) -> Source:
                 raw = file.read((stop - start) * row)
                 if done >= first:
                     values = np.frombuffer(raw, dtype).reshape(stop - start, *shape[1:])
+                    values = alike(channels_last(f"--input={path}", name, values, layout), model.event, look)
                     ids = [i if len(names) == 1 else f"{name}/{i}" for i in range(start, stop)]
                     yield Part(values, ids, None if width is None else labels[name][start:stop])
                 done += stop - start
