@@ -6,18 +6,19 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vae_jax.runs.build import Material
-from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runs.sweep.flags import SHARED
 from vae_jax.runtime.config import option
 from vae_jax.runtime.files import read_rows, write_atomic, write_json
 
 from .. import sweep
+
+if TYPE_CHECKING:
+    from vae_jax.runs.build import Material
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -61,6 +62,8 @@ class SequenceFlags:
 
 def train_one(workdir: Path, flags: dict[str, Any], shared: Material | None = None) -> dict[str, Any]:
     """Trains, or continues, one run with these flags of ``train``; returns its results.json."""
+    from vae_jax.runs.run import run
+
     print(f"\n=== {workdir.name}")
     run(TrainConfig(**flags, workdir=str(workdir)), shared)
     return json.loads((workdir / "results.json").read_text())

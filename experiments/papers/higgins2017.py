@@ -22,14 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax.evaluation.disentanglement import SCORES
+from vae_jax.errors import UserError
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import read_rows, write_json
-from vae_jax.types import UserError
 
 from .. import sweep
 from .arms import markdown
-from .dsprites import as_train_reads_it
 
 _BESIDE = ("elbo", "rate", "distortion", "active_units")
 
@@ -53,6 +51,8 @@ class Config:
 
 def spread_of(rows: list[dict]) -> dict[str, dict]:
     """Mean, sample standard deviation (null for one seed), least and greatest of each score over the seeds."""
+    from vae_jax.evaluation.disentanglement import SCORES
+
     found = {}
     for name in (*SCORES, *_BESIDE):
         values = np.array([row[name] for row in rows if row[name] is not None], np.float64)
@@ -77,6 +77,8 @@ def table_of(rows: list[dict]) -> list[dict]:
 
 def lines_of(table: list[dict]) -> list[str]:
     """Returns the table in Markdown: the mean over the seeds ± their standard deviation."""
+    from vae_jax.evaluation.disentanglement import SCORES
+
     shown = [name for name in (*SCORES, "rate", "active_units") if name in table[0]["spread"]]
 
     def cell(name, mean, std, **_):
@@ -95,6 +97,8 @@ def lines_of(table: list[dict]) -> list[str]:
 
 def main(config: Config) -> None:
     """Runs the sweep, writes table.json and prints it."""
+    from .dsprites import as_train_reads_it
+
     root = Path(config.workdir)
     dataset = as_train_reads_it(config.dataset, root) if config.dataset.endswith(".npz") else config.dataset
     flags = {k: str(v) for k, v in dataclasses.asdict(config).items()}

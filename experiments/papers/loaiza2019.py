@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
-
-from vae_jax import likelihoods
-from vae_jax.evaluation import Evaluator, make_scorer, summarise
-from vae_jax.randomness import TEST, purpose_key
-from vae_jax.runs.build import build
-from vae_jax.runs.loop import trained
-from vae_jax.runs.run import run
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
-from vae_jax.types import Likelihood
+
+if TYPE_CHECKING:
+    from vae_jax.types import Likelihood
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +37,10 @@ class Config:
 
 def through_inverse_mean() -> Likelihood:
     """The continuous Bernoulli of a decoder that outputs the logits of means, as one trained by cross-entropy does."""
+    import jax
+
+    from vae_jax import likelihoods
+
     family = likelihoods.continuous_bernoulli()
 
     def log_prob(own, theta, x):
@@ -54,6 +53,13 @@ def through_inverse_mean() -> Likelihood:
 
 def main(config: Config) -> None:
     """Trains both, scores three ways and prints the table."""
+    from vae_jax import likelihoods
+    from vae_jax.evaluation import Evaluator, make_scorer, summarise
+    from vae_jax.randomness import TEST, purpose_key
+    from vae_jax.runs.build import build
+    from vae_jax.runs.loop import trained
+    from vae_jax.runs.run import run
+
     root, rows = Path(config.workdir), {}
     shared = dataclasses.asdict(config) | {"pixels": "dequantised", "lr_schedule": "cosine"}
     own, inverse = likelihoods.continuous_bernoulli(), through_inverse_mean()

@@ -13,12 +13,10 @@ import dataclasses
 import math
 from pathlib import Path
 
-from vae_jax.linear_vae import predict
-from vae_jax.runs.build import material
+from vae_jax.errors import UserError
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
-from vae_jax.types import UserError
 
 from . import arms
 
@@ -47,6 +45,9 @@ def water_levels(text: str) -> list[float]:
 
 def main(config: Config) -> None:
     """Trains at every level, writes table.json and prints it."""
+    from vae_jax.linear_vae import predict
+    from vae_jax.runs.build import material
+
     levels, root, rows = water_levels(config.levels), Path(config.workdir), []
     flags = config.of_train() | {"seed": config.seed}
     shared = material(TrainConfig(**flags, workdir=str(root)))

@@ -15,14 +15,12 @@ import dataclasses
 import math
 from pathlib import Path
 
-from vae_jax.runs.build import material
+from vae_jax.errors import UserError
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
-from vae_jax.types import UserError
 
 from .arms import ImageFlags, train_one
-from .figures import comparison, table_lines
 
 # name -> the flags in which it differs; {targets} are filled in from this binary's own flags
 ARMS = {
@@ -80,6 +78,10 @@ def arms(config: Config, data_dim: int) -> dict[str, dict]:
 
 def main(config: Config) -> None:
     """Trains all arms, writes table.json and figure.png, prints the table."""
+    from vae_jax.runs.build import material
+
+    from .figures import comparison, table_lines
+
     root, shared_flags, rows = Path(config.workdir), config.of_train(), []
     shared = material(TrainConfig(**shared_flags, workdir=str(root)))
     for seed in range(config.seeds):

@@ -84,9 +84,15 @@ def _fields() -> list[tuple[str, Any, dataclasses.Field]]:
     return fields
 
 
+_WHY = {
+    "init_from": "every run of a sweep begins with its own seed's parameters; train takes those of a run",
+    "tracker": "no tracker follows a sweep, which leaves sweep.jsonl and metrics.jsonl of every run; train has it",
+    "beta_range": "--method=multi_rate trains one network for all --beta=...",
+}
 WORDS = TrainConfig.WORDS._replace(
     groups={"sweep": tuple(OWN)}
     | {name: tuple(f for f in flags if f not in OWN) for name, flags in TrainConfig.WORDS.groups.items()},
+    instead=TrainConfig.WORDS.instead | dict.fromkeys(LEFT_OUT, "a sweep decides it for its runs; train has it") | _WHY,
     left_out={name: name in ("beta_range", "init_from") for name in LEFT_OUT},
 )
 Config = dataclasses.make_dataclass("Config", _fields(), frozen=True, namespace={"WORDS": WORDS})
