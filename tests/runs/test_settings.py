@@ -77,7 +77,7 @@ def test_the_default_folder_of_a_run_keeps_its_name():
         ({"hidden": "512,x"}, "positive widths"),
         ({"weighting": "cyclical", "num_steps": 3}, "4 cycles do not fit into 3 steps"),
         ({"batch_size": 10, "microbatches": 3}, "equal parts"),
-        ({"likelihood": "poisson"}, "--likelihood=poisson must be one of gaussian"),
+        ({"likelihood": "poison"}, "--likelihood=poison must be one of gaussian"),
         ({"weighting": "geco"}, "needs --target_distortion"),
     ],
 )

@@ -20,6 +20,7 @@ def check(
     support: Support,
     soft_targets: bool = False,
     min_sigma: float | None = None,
+    left_out: int = 0,
 ) -> list[str]:
     """Compares what the pixels will be with what the likelihood is defined on.
 
@@ -30,6 +31,7 @@ def check(
       support: the ``support`` of that likelihood.
       soft_targets: whether BCE on grey pixels was asked for, knowing that it is no likelihood.
       min_sigma: the lower bound of a standard deviation that is learned; None for no such.
+      left_out: how many constant dimensions are left out of the likelihood.
 
     Returns:
       Warnings, one line each, that say what a number will not mean.
@@ -41,11 +43,11 @@ def check(
     if isinstance(support, tuple) and not isinstance(support, Grid):
         _check_columns(dataset, pixels, support)
         real = [kind == "real" for kind, width in support for _ in range(width)]
-        return ranges.in_words(dataset, min_sigma, real)
+        return ranges.in_words(dataset, min_sigma, real, bool(left_out))
     family, name, levels = f"--likelihood={likelihood_name}", dataset.name, dataset.levels
     splits = [] if levels is not None else [dataset.train, dataset.test]
-    low = min((float(x.min()) for x in splits), default=0.0)  # before any thresholding
-    high = max((float(x.max()) for x in splits), default=1.0)
+    low = min((float(np.nanmin(x)) for x in splits), default=0.0)  # before any thresholding
+    high = max((float(np.nanmax(x)) for x in splits), default=1.0)
     outside, values = low < 0 or high > 1, f"{name} has values from {low:.6g} to {high:.6g}"
     if outside and pixels in ("binary", "sampled"):
         raise UserError(f"--pixels={pixels} needs values in [0, 1], and {values}; rescale them, or use --pixels=grey")
@@ -73,7 +75,7 @@ def check(
         raise UserError(f"{family} is a density on [0, 1], and {values}; rescale them, or use --likelihood=gaussian")
     if support == "binary":
         return []
-    warnings = ranges.in_words(dataset, min_sigma)
+    warnings = ranges.in_words(dataset, min_sigma, left_out=bool(left_out))
     if outside:
         warnings.append(f"{values}, outside [0, 1]: --sigma, distortion and mse are in the data's own units")
     return [*warnings, *_of_a_density(dataset, pixels, likelihood_name, zero_one)]
@@ -141,10 +143,11 @@ def _check_values(dataset, pixels, family, support):
             "the table as float32, or use --likelihood=discretized_logistic"
         )
     for split in (dataset.train, dataset.test):
-        fits, kind = _fits(split, support)
+        values = split[~np.isnan(split)]
+        fits, kind = _fits(values, support)
         if not fits.all():
             raise UserError(
-                f"{family} is defined on {kind}, and {dataset.name} holds {split[~fits][0]:.6g}; use "
+                f"{family} is defined on {kind}, and {dataset.name} holds {values[~fits][0]:.6g}; use "
                 "--likelihood=gaussian, or name each column's own family with --columns"
             )
     return []
@@ -195,6 +198,7 @@ def _check_columns(dataset: Dataset, pixels: str, blocks: Columns) -> None:
     for column, support in enumerate(supports):
         for split in (dataset.train, dataset.test):
             values = np.asarray(split[:, column], np.float64)
+            values = values[~np.isnan(values)]  # a missing value fits everywhere
             fits, kind = _fits(values, support)
             if not fits.all():
                 raise UserError(

@@ -24,7 +24,6 @@ from vae_jax.data.image_files import (
     unusable,
     with_headers,
 )
-from vae_jax.data.image_labels import find_labels
 from vae_jax.data.image_set import check_opaque, make_image_set
 from vae_jax.data.reading import Reading
 from vae_jax.data.rows import held_out
@@ -89,14 +88,8 @@ def _read_folder(path: str, reading: Reading, look: Look) -> Dataset:
         broken: dict[str, str] = {}
         arrays = [image_set.read(part, broken) for part in splits]
         if not broken:
-            labels = find_labels(path, files, left_out)
             notes = [*_notes(left_out, len(files)), *image_set.notes(files, arrays), *notes, *of_split]
-            return from_images(path, arrays[0], arrays[-1], [*notes, *labels.notes])._replace(
-                train_factors=labels.of(splits[0]),
-                test_factors=labels.of(splits[-1]),
-                factor_names=labels.names,
-                class_names=labels.class_names,
-            )
+            return from_images(path, arrays[0], arrays[-1], notes)
         del arrays
         for name, reason in sorted(broken.items()):
             left_out.setdefault(reason, []).append(name)

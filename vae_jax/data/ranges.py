@@ -16,6 +16,7 @@ UNEQUAL = 100  # between the largest and the smallest standard deviation, where 
 NARROW = 10  # times --min_sigma: less spread than this is noise to the model
 VALUES = 2**24  # of a sample
 NAMED = 3
+BLOCK = 4096  # examples looked at together
 STANDARDISE = "store (x - mean) / standard deviation, both of the training split"
 
 
@@ -26,7 +27,9 @@ class Columns:
         x = _sample(dataset).astype(np.float64)
         self.is_table, self.equal = x.ndim == 2, bool((x == x[:1]).all())
         x = (x if self.is_table else x.reshape(-1, 1)) / (dataset.levels - 1 if dataset.levels else 1)
-        self.low, self.high, self.mean, self.std = x.min(axis=0), x.max(axis=0), x.mean(axis=0), x.std(axis=0)
+        x = np.ma.masked_invalid(x) if np.isnan(x).any() else x
+        moments = x.min(axis=0), x.max(axis=0), x.mean(axis=0), x.std(axis=0)
+        self.low, self.high, self.mean, self.std = (np.ma.filled(v, 0.0) for v in moments)
         self.overall = float(x.mean()), float(x.std())
 
     def named(self, chosen: np.ndarray, weight: np.ndarray) -> str:
@@ -46,13 +49,47 @@ def _sample(dataset: Dataset, values: int = VALUES) -> np.ndarray:
     return sample(dataset.train, most)
 
 
-def in_words(dataset: Dataset, min_sigma: float | None = None, real: Sequence[bool] = (True,)) -> list[str]:
+def has_missing(dataset: Dataset) -> bool:
+    """Whether a value of any split is missing: a NaN among floats."""
+    splits = (dataset.train, dataset.validation, dataset.test)
+    return dataset.levels is None and any(x is not None and bool(np.isnan(x).any()) for x in splits)
+
+
+def missing_columns(x: np.ndarray) -> list[int]:
+    """Returns the columns of rows ``[n, f]`` in which a value is missing."""
+    return [int(i) for i in np.flatnonzero(np.isnan(x).any(axis=0))]
+
+
+def constant_values(x: np.ndarray | Rows) -> np.ndarray:
+    """Returns the one value of each dimension of ``[n, *event]`` that has only one, NaN for the others, ``[D]``.
+
+    Missing values are no values. Of ``Rows`` nobody has looked at all, so none of their dimensions is known to be
+    constant.
+    """
+    values = np.full(math.prod(x.shape[1:]), np.nan)
+    if isinstance(x, Rows):
+        return values
+    varies = np.zeros(len(values), bool)
+    for start in range(0, len(x), BLOCK):
+        rows = np.asarray(x[start : start + BLOCK]).reshape(-1, len(values))
+        low, high = np.fmin.reduce(rows, axis=0), np.fmax.reduce(rows, axis=0)
+        values = np.where(np.isnan(values), low, values)
+        varies |= (low != values) & ~np.isnan(low) | (high != values) & ~np.isnan(high)
+        if varies.all():
+            break
+    return np.where(varies, np.nan, values)
+
+
+def in_words(
+    dataset: Dataset, min_sigma: float | None = None, real: Sequence[bool] = (True,), left_out: bool = False
+) -> list[str]:
     """What the ranges of the training data mean for a run with the defaults, a sentence each.
 
     Args:
       dataset: the data.
       min_sigma: the lower bound of a learned standard deviation; None where there is none.
       real: which columns are real numbers.
+      left_out: whether constant columns are left out of the likelihood.
     """
     c, name = Columns(dataset), dataset.name
     if c.equal:
@@ -78,7 +115,7 @@ def in_words(dataset: Dataset, min_sigma: float | None = None, real: Sequence[bo
             f"--min_sigma={spread / 100:.1g}"
         )
     constant = np.flatnonzero(real & (c.low == c.high))
-    if dataset.levels is None and len(constant):
+    if dataset.levels is None and len(constant) and not left_out:
         shown = ", ".join([*map(str, constant[:NAMED]), *["..."] * (len(constant) > NAMED)])
         lines.append(
             f"{name}: {len(constant)} of {len(c.std)} columns are constant ({shown}, counted from 0); leave them out: "

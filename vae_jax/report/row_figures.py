@@ -53,7 +53,8 @@ def against(name: str, what: str, inputs, outputs, families: str | None) -> Figu
 
     def paint(figure):
         for axes, column in zip(_panels(figure, len(shown)), shown):
-            axes.axline((inputs[0, column], inputs[0, column]), slope=1.0, color=FAINT, linewidth=0.8)
+            there = inputs[np.isfinite(inputs[:, column]), column][0]
+            axes.axline((there, there), slope=1.0, color=FAINT, linewidth=0.8)
             axes.plot(inputs[:, column], outputs[:, column], "o", color=TRAIN, markersize=3, alpha=0.7)
             axes.set_title(f"column {column + 1}", fontsize=8.5)
             axes.margins(0.1)

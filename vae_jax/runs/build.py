@@ -21,7 +21,7 @@ from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
 from vae_jax.models import mixed
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
-from vae_jax.runs import memory_check, placement
+from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.settings import Config, Settings
@@ -106,7 +106,8 @@ def material(config: Config, known: Dataset | None = None, keep: int | None = No
         return Material(known or load_text(config.dataset, *limits), None)
     dataset = known or load_dataset(names, config.dataset, Reading.of(config, keep))
     view = preprocess(config.pixels, dataset.levels)
-    return Material(dataset, data_spectrum(dataset, view, jax.random.key(config.seed)))
+    key, scale = jax.random.key(config.seed), table_columns.spectrum_view(config, dataset)
+    return Material(dataset, data_spectrum(dataset, view, key, scale))
 
 
 def build(config: Config, shared: Material | None = None, spread: Parallel | None = None) -> Run:
@@ -133,7 +134,8 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
         if not dataset.words:
             support = s.names.likelihoods[s.likelihood](s, s.levels).support
             bound = None if s.precision == "fixed" else s.min_sigma
-            notes.extend(check_data(dataset, s.pixels, s.likelihood, support, s.soft_targets, bound))
+            notes.extend(check_data(dataset, s.pixels, s.likelihood, support, s.soft_targets, bound, len(s.constants)))
+            notes.extend(table_columns.in_words(s, dataset))
         memory_check.check(s, make_vae)
 
     settings, forecast, choice = settle(config, names, dataset, spectrum, check_fit)
@@ -179,7 +181,7 @@ def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
 
 def make_likelihood(s: Settings) -> Likelihood:
     """Makes the family of p(x|z)."""
-    likelihood = s.names.likelihoods[s.likelihood](s, s.levels)
+    likelihood = table_columns.of_what_is_there(s.names.likelihoods[s.likelihood](s, s.levels), s)
     return likelihood if s.beta_range is None else respond(likelihood, s.beta_range)
 
 
@@ -212,9 +214,9 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False) -> 
       theta_shape: of the likelihood.
       batched_kernels: whether many models will be computed side by side; the parameters are the same.
     """
-    shapes = (s.event, theta_shape, s.latent_dim, s.hidden, s.beta_range, batched_kernels)
+    rest = (theta_shape, s.latent_dim, s.hidden, s.beta_range, batched_kernels)
     own = (s.cell, s.embedding) if s.model == "recurrent" else ()
-    return s.names.models[s.model](*shapes, *own)
+    return table_columns.with_features(s, lambda event: s.names.models[s.model](event, *rest, *own))
 
 
 def _check_kind(config, dataset: Dataset) -> None:
@@ -271,8 +273,8 @@ def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
     return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read
 
 
-def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
-    """The eigenvalues of the covariance of the training data as the model will see them.
+def data_spectrum(dataset, view, key: jax.Array, scale: Callable = lambda rows: rows) -> np.ndarray:
+    """The eigenvalues of the covariance of the training data as the model will see them, then brought to ``scale``.
 
     Raises:
       UserError: the values are too large to have one.
@@ -281,7 +283,7 @@ def data_spectrum(dataset, view, key: jax.Array) -> np.ndarray:
     rows = examples_for(len(dataset.train), dim)
     seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
     try:
-        return eigenvalues(lambda: (np.asarray(seen(dataset.train[part], part)) for part in parts(rows, dim)))
+        return eigenvalues(lambda: (scale(np.asarray(seen(dataset.train[part], part))) for part in parts(rows, dim)))
     except ValueError as error:
         raise UserError("; ".join([f"{dataset.name}: {error}", *in_words(dataset)[:1]])) from None
 

@@ -55,7 +55,8 @@ def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
     low = high = None
     if dataset.levels is None:
         axes = (0,) if len(dataset.event) == 1 else None
-        low, high = (np.asarray(limit(dataset.train, axis=axes), float).tolist() for limit in (np.min, np.max))
+        limits = (limit(dataset.train, axis=axes) for limit in (np.fmin.reduce, np.fmax.reduce))  # missing values apart
+        low, high = (np.nan_to_num(limit).astype(float).tolist() for limit in limits)
     return KnownData(
         name=dataset.name,
         event=dataset.event,

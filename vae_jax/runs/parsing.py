@@ -9,6 +9,8 @@ from vae_jax.errors import UserError
 # A width is a 32-bit size on the device; more layers than this were never asked for but by a slip of the pen.
 WIDEST, DEEPEST = 2**31 - 1, 100
 
+Constants = tuple[tuple[int, float], ...]  # the index of a dimension, and the one value it has
+
 
 def parse_beta_range(text: str | None) -> tuple[float, float] | None:
     """``"0.1:10" -> (0.1, 10.0)``; None where there is none.
@@ -42,3 +44,32 @@ def parse_widths(text: str) -> tuple[int, ...]:
     if len(values) > DEEPEST:
         raise UserError(f"--hidden={text} names {len(values)} layers; the models here have at most {DEEPEST}")
     return values
+
+
+def parse_constants(text: str | None) -> Constants:
+    """``"0-1=0.0,60=0.25" -> ((0, 0.0), (1, 0.0), (60, 0.25))``.
+
+    Raises:
+      UserError: for any other text.
+    """
+    constants = []
+    try:
+        for part in text.split(",") if text else ():
+            where, value = part.split("=")
+            first, _, last = where.partition("-")
+            constants += [(i, float(value)) for i in range(int(first), int(last or first) + 1)]
+    except ValueError:
+        raise UserError(f"constants {text[:60]!r} of config.json are not FIRST-LAST=VALUE, such as 0-11=0.0") from None
+    return tuple(constants)
+
+
+def parse_missing(text: str | None) -> tuple[int, ...] | None:
+    """``"0,3" -> (0, 3)``; ``""`` is no column of the training split, and None no missing value at all.
+
+    Raises:
+      UserError: for any other text.
+    """
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        raise UserError(f"missing {text[:60]!r} of config.json are not columns such as 0,3") from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vae_jax.runs import choices
 from vae_jax.runs.flag_words import WORDS
-from vae_jax.runs.parsing import parse_beta_range, parse_widths
+from vae_jax.runs.parsing import Constants, parse_beta_range, parse_constants, parse_missing, parse_widths
 from vae_jax.runtime.config import option
 from vae_jax.runtime.fields import Words
 
@@ -78,6 +78,8 @@ class Config:
     components: int = option(1, "components of the discretized_logistic mixture", least=1)
     df: float = option(4.0, "degrees of freedom of the student_t, above 2", above=2)
     columns: str | None = option(None, "a table's families from the left: gaussian:3,bernoulli:2,categorical(4):1")
+    constants: str | None = option(None, "dimensions that are one value, and left out: 0-11=0.0,60=0.25", flag=False)
+    missing: str | None = option(None, "the columns with missing values, where a table has any: 0,3", flag=False)
     precision: str = option(
         "learned",
         "where a Gaussian's sigma comes from; student_t and laplace: learned or fixed",
@@ -208,7 +210,7 @@ class Settings(Config):
     Its numbers may be traced, one value for each run of a sweep; names and shapes may not.
 
     Attributes:
-      hidden, beta_range, columns: as in ``Config``, parsed.
+      hidden, beta_range, columns, constants, missing: as in ``Config``, parsed.
       flags: the settled configuration as flags, which config.json holds.
       names: the tables of names, those of --plugin among them.
       event: the shape of one x; of a sentence its targets and what the decoder reads.
@@ -219,6 +221,8 @@ class Settings(Config):
     hidden: tuple[int, ...] = ()
     beta_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
+    constants: Constants = ()
+    missing: tuple[int, ...] | None = None
     flags: Config | None = dataclasses.field(default=None, repr=False)
     names: Names | None = dataclasses.field(default=None, repr=False, hash=False)
     event: Event = ()
@@ -234,6 +238,8 @@ def parsed_settings(flags: Config, names: Names, event: Event, levels: int | Non
         "hidden": parse_widths(flags.hidden),
         "beta_range": parse_beta_range(flags.beta_range),
         "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
+        "constants": parse_constants(flags.constants),
+        "missing": parse_missing(flags.missing),
     }
     return Settings(**flat(flags) | parsed, flags=flags, names=names, event=event, levels=levels, data_dim=dim)
 

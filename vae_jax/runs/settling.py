@@ -13,7 +13,7 @@ import numpy as np
 
 from vae_jax.data import DATASETS
 from vae_jax.data.dataset import Dataset
-from vae_jax.runs import placement, weightings
+from vae_jax.runs import placement, table_columns, weightings
 from vae_jax.runs.families import half_a_level
 from vae_jax.runs.names import Names
 from vae_jax.runs.parsing import parse_beta_range
@@ -45,6 +45,8 @@ _LATER = {
     "ema": None,
     "keep": "last",
     "patience": None,
+    "constants": None,
+    "missing": None,
 }
 
 
@@ -88,6 +90,9 @@ def settle(
         open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
     flags = dataclasses.replace(flags, **open_ones)
     settings = parsed_settings(flags, names, event, dataset.levels, dim)
+    if left_out := table_columns.find(settings, dataset):
+        flags = dataclasses.replace(flags, **left_out)
+        settings = parsed_settings(flags, names, event, dataset.levels, dim)
     # The theory below makes arrays of as many numbers as there are latents.
     check_fit(settings)
     forecast = None

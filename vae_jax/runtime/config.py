@@ -75,6 +75,8 @@ def parse(cls: type[C], argv: Sequence[str], values: Any) -> C:
     given = {f.name: values[f.name] for f in dataclasses.fields(cls) if f.metadata["flag"]}
     filed = {} if path is None else read_flags(cls, path)
     filed = {name: value for name, value in filed.items() if name not in given or not given[name].present}
+    # What a run found in its own data says nothing of another's.
+    filed = {name: value for name, value in filed.items() if name in given or name == "plugin_sha256"}
     if "plugin" not in filed:  # another one than the file's was typed
         filed.pop("plugin_sha256", None)
     config = cls(**{name: flag.value for name, flag in given.items()} | filed)

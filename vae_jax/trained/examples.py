@@ -42,7 +42,15 @@ def own_units(pixels: str, levels: int | None) -> Callable:
     return (lambda x: x * levels - 0.5) if pixels == "dequantised" else (lambda x: x * (levels - 1))
 
 
-def read(known: KnownData, support: Any, x: Any, name: str = "x", one: bool = False, ranged: bool = True) -> Given:
+def read(
+    known: KnownData,
+    support: Any,
+    x: Any,
+    name: str = "x",
+    one: bool = False,
+    ranged: bool = True,
+    missing: bool = False,
+) -> Given:
     """Reads what somebody handed in as examples of this kind of data.
 
     Args:
@@ -52,6 +60,7 @@ def read(known: KnownData, support: Any, x: Any, name: str = "x", one: bool = Fa
       name: of the argument, for messages.
       one: whether a single example, without an axis for n, is taken as well.
       ranged: whether real numbers far outside of the training data's range are refused.
+      missing: whether a NaN is a value that is missing.
 
     Raises:
       UserError: it is none of this kind; the message says what was expected.
@@ -59,7 +68,7 @@ def read(known: KnownData, support: Any, x: Any, name: str = "x", one: bool = Fa
     if known.words:
         return _sentences(known, x, name, one)
     x, back = _columns(known, x, name)
-    array = _numbers(x, name, known.event)
+    array = _numbers(x, name, known.event, missing)
     single = one and array.shape == known.event
     array = array[None] if single else array
     if len(known.event) == 3 and known.event[-1] == 1 and array.shape[1:] == known.event[:2]:
@@ -108,14 +117,14 @@ def nested(flat: list, shape: tuple[int, ...]):
     return flat
 
 
-def _numbers(x: Any, name: str, event: Event) -> np.ndarray:
+def _numbers(x: Any, name: str, event: Event, missing: bool = False) -> np.ndarray:
     try:
         array = np.asarray(x)
     except Exception as error:  # ragged lists, arrays on a device that is gone: errors of many kinds
         raise UserError(f"{name} is no array ({error}), expected {_shape(event)}") from None
     if array.dtype.kind not in "buif":
         raise UserError(f"{name} holds {array.dtype} values, expected numbers, {_shape(event)}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.dtype.kind == "f" and not (~np.isinf(array) if missing else np.isfinite(array)).all():
         raise UserError(f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite values, expected finite ones")
     return array
 
@@ -170,7 +179,9 @@ def _limits(known: KnownData, support: Any, ranged: bool) -> tuple[np.ndarray, n
     for kind, count in columns:
         part = ... if count is None else slice(start, start + count)
         start += count or 0
-        if kind != "real":
+        if kind in ("count", "positive"):  # of any size: their spread is a factor
+            low[part], high[part] = (0.0 if kind == "count" else np.finfo(np.float32).tiny), np.inf
+        elif kind != "real":
             low[part] = 0.0
             high[part] = kind.step * (kind.count - 1) if isinstance(kind, Grid) else 1.0
     return low, high

@@ -225,7 +225,8 @@ class TrainedVAE:
 
     def read(self, x, name: str = "x", one: bool = False, ranged: bool = True) -> examples.Given:
         """Reads examples as the methods do; raises a ``UserError`` that says what was expected."""
-        return examples.read(self.data, self.likelihood.support, x, name, one, ranged)
+        missing = self.config.missing is not None
+        return examples.read(self.data, self.likelihood.support, x, name, one, ranged, missing)
 
     def _x(self, key, row, raw):
         """Computes x of one raw example."""

@@ -39,6 +39,8 @@ LEFT_OUT = (
     "init_from",
     "tracker",
     "plugin_sha256",
+    "constants",
+    "missing",
 )
 METHODS = ("separate", "multi_rate", "both")
 OWN = {
