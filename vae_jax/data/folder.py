@@ -8,7 +8,6 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
 from vae_jax.data.fitting import Look
 from vae_jax.data.image_files import (
@@ -24,6 +23,8 @@ from vae_jax.data.image_files import (
     unusable,
     with_headers,
 )
+from vae_jax.data.image_index import Index
+from vae_jax.data.image_labels import find_labels
 from vae_jax.data.image_set import check_opaque, make_image_set
 from vae_jax.data.reading import Reading
 from vae_jax.data.rows import held_out
@@ -71,7 +72,9 @@ def _read_folder(path: str, reading: Reading, look: Look) -> Dataset:
     used = {split: parts[split] for split in ("train", test) if split in parts}
     notes = [f"{split} is the test split: there is no other" for split in [test] if split == "validation"]
     notes += [f"{split}: {len(files)} files, which are not used" for split, files in parts.items() if split not in used]
-    used = {split: with_headers(files, path, left_out) for split, files in used.items()}
+    index = Index(path)
+    used = {split: with_headers(files, path, left_out, index) for split, files in used.items()}
+    index.save()
     sound, depth = of_one_depth([file for part in used.values() for file in part], left_out)
     used = {split: [file for file in part if file.header.deep == depth] for split, part in used.items()}
     check_opaque(path, sound, look)
@@ -84,12 +87,19 @@ def _read_folder(path: str, reading: Reading, look: Look) -> Dataset:
         if len(splits) == 1 and whole:
             splits, of_split = [files], [WHOLE]
         elif len(splits) == 1:
-            splits, of_split = _hold_out(path, files)
+            splits, of_split = _hold_out(path, files, index)
+            index.save()
         broken: dict[str, str] = {}
         arrays = [image_set.read(part, broken) for part in splits]
         if not broken:
+            labels = find_labels(path, files, left_out)
             notes = [*_notes(left_out, len(files)), *image_set.notes(files, arrays), *notes, *of_split]
-            return from_images(path, arrays[0], arrays[-1], notes)
+            return from_images(path, arrays[0], arrays[-1], [*notes, *labels.notes])._replace(
+                train_factors=labels.of(splits[0]),
+                test_factors=labels.of(splits[-1]),
+                factor_names=labels.names,
+                class_names=labels.class_names,
+            )
         del arrays
         for name, reason in sorted(broken.items()):
             left_out.setdefault(reason, []).append(name)
@@ -126,15 +136,16 @@ def _candidates(path: str, left_out: LeftOut) -> dict[str, list[File]]:
     return parts
 
 
-def _hold_out(path: str, files: Sequence[File]) -> tuple[list[list[File]], list[str]]:
+def _hold_out(path: str, files: Sequence[File], index: Index) -> tuple[list[list[File]], list[str]]:
     """A fixed choice of a tenth of the files as the test split, equal ones on one side, and what is said of it.
 
     Raises:
       UserError: all are equal.
     """
     size, first = Counter(file.bytes for file in files), {}
-    contents = images.map_in_threads(lambda file: _digest(file) if size[file.bytes] > 1 else file.path, files)
-    twin_of = [first.setdefault(content, i) for i, content in enumerate(contents)]
+    alike = [i for i, file in enumerate(files) if size[file.bytes] > 1]
+    contents = dict(zip(alike, index.map("sha256", _digest, [files[i] for i in alike])))
+    twin_of = [first.setdefault(contents.get(i) or file.path, i) for i, file in enumerate(files)]
     if len(first) < 2:
         raise UserError(f"{path}: all {len(files)} images are the same file; there is nothing to model")
     chosen = {*held_out(len(files), max(1, len(files) // 10))[1].tolist()}
@@ -150,12 +161,12 @@ def _hold_out(path: str, files: Sequence[File]) -> tuple[list[list[File]], list[
     ]
 
 
-def _digest(file: File) -> bytes | str:
+def _digest(file: File) -> str | None:
     try:
         with open(file.path, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").digest()
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError:  # it is left out when it is decoded
-        return file.path
+        return None
 
 
 def _check_enough(path: str, usable: Mapping[str, Sequence[File]], left_out: LeftOut) -> None:

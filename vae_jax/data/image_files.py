@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vae_jax.data import images
+from vae_jax.data.image_index import Index
 from vae_jax.types import UserError, one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".tif", ".tiff")
@@ -25,12 +26,21 @@ LeftOut = dict[str, list[str]]  # what is in a folder and not in the data: why -
 
 
 class File(NamedTuple):
-    """A regular file that is an image by its name: where it is, its name below the folder, its bytes, its header."""
+    """A regular file that is an image by its name.
+
+    Attributes:
+      path: where it is.
+      name: the path below the folder.
+      bytes: its size.
+      header: what it says of its image; None until it has been read.
+      changed: when it was written, ns.
+    """
 
     path: str
     name: str
     bytes: int
     header: images.Header | None = None
+    changed: int = 0
 
 
 def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
@@ -61,42 +71,49 @@ def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
                 if os.path.islink(path):
                     leave_out(path, LINKS)
             for path in (os.path.join(where, name) for name in sorted(names) if not name.startswith(".")):
-                size = _size_of(path) if path.lower().endswith(SUFFIXES) else OTHERS
-                if isinstance(size, str):
-                    leave_out(path, size)
+                status = _status_of(path) if path.lower().endswith(SUFFIXES) else OTHERS
+                if isinstance(status, str):
+                    leave_out(path, status)
                 else:
-                    files.append(File(path, os.path.relpath(path, root), size))
+                    name = os.path.relpath(path, root)
+                    files.append(File(path, name, status.st_size, changed=status.st_mtime_ns))
     except RecursionError:
         raise UserError(f"{folder}: its folders are nested too deep; move the images up") from None
     return sorted(files)
 
 
-def _size_of(path: str) -> int | str:
-    """The bytes of a file, or why it cannot be used. It is not opened: that could wait for ever, or start something."""
+def _status_of(path: str) -> os.stat_result | str:
+    """The size and time of a file, or why it cannot be used.
+
+    It is not opened: that could wait for ever, or start something.
+    """
     try:
         status = os.stat(path)
     except OSError:
         return "links that lead nowhere" if os.path.islink(path) else "not readable"
-    return (status.st_size or "of zero bytes") if stat.S_ISREG(status.st_mode) else "no regular files"
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular files"
+    return status if status.st_size else "of zero bytes"
 
 
-def with_headers(files: Sequence[File], folder: str, left_out: LeftOut) -> list[File]:
-    """The files that are images by their headers; the others join ``left_out``."""
-    headers = images.map_in_threads(_header, [file.path for file in files], f"{len(files)} files of {folder}")
-    for file, header in zip(files, headers):
-        if isinstance(header, str):
-            left_out.setdefault(header, []).append(file.name)
-    return [file._replace(header=header) for file, header in zip(files, headers) if not isinstance(header, str)]
+def with_headers(files: Sequence[File], folder: str, left_out: LeftOut, index: Index) -> list[File]:
+    """The files that are images by their headers; the others join ``left_out``. What ``index`` knows is not read."""
+    reasons: dict[str, str] = {}  # what is wrong is not remembered: it may be a lack of rights
 
+    def read(file):
+        try:
+            return images.header(file.path)
+        except MemoryError:
+            raise
+        except Exception as error:  # pillow's decoders raise errors of many kinds
+            reasons[file.name] = why(error)
 
-def _header(path: str) -> images.Header | str:
-    """The header of a file, or why it cannot be used."""
-    try:
-        return images.header(path)
-    except MemoryError:
-        raise
-    except Exception as error:  # pillow's decoders raise errors of many kinds
-        return why(error)
+    headers = index.map("header", read, files, f"{len(files)} files of {folder}")
+    for file in files:
+        if file.name in reasons:
+            left_out.setdefault(reasons[file.name], []).append(file.name)
+    sound = [(file, header) for file, header in zip(files, headers) if header is not None]
+    return [file._replace(header=images.Header((*header[0],), *header[1:])) for file, header in sound]
 
 
 def of_one_depth(files: Sequence[File], left_out: LeftOut) -> tuple[list[File], str]:

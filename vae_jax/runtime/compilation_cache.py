@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import os
 import platform
-import stat
 from collections.abc import Mapping
 from pathlib import Path
+
+from vae_jax.devices.user_cache import private_folder, prune
 
 LARGEST = 1 << 30  # bytes that the folder may hold when a program starts
 # Every program is kept: reading one back takes 2 ms, and the sixty small ones of a run take 3 s to compile.
@@ -40,49 +41,12 @@ def remember(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def own_folder(environ: Mapping[str, str]) -> Path | None:
-    """Returns ``vae_jax/jax/MACHINE`` in the user's cache folder, made if need be; None where others could write.
+    """Returns the user's own ``jax/MACHINE``, where compiled programs are; None where others could write.
 
     MACHINE stands for the kind of processor: one home is often that of many machines, and a program that was compiled
     for another processor ends with an illegal instruction.
     """
-    base = Path(environ.get("XDG_CACHE_HOME", ""))
-    named = base.is_absolute()
-    if not named:  # XDG: a relative one is to be ignored
-        base = Path(os.path.expanduser("~")) / ".cache"
-    if not base.is_absolute():  # there is no home
-        return None
-    folder = base / "vae_jax" / "jax" / _machine()
-    try:
-        base.mkdir(parents=named, exist_ok=True)
-        if any(_others_may_rename(path) for path in (base.resolve(), *base.resolve().parents)):
-            return None
-        for path in (folder.parent.parent, folder.parent, folder):
-            path.mkdir(mode=0o700, exist_ok=True)
-            if not _is_private(path):
-                return None
-        usable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        return None
-    return folder if usable else None
-
-
-def _others_may_rename(folder: Path) -> bool:
-    """Whether others could put a folder of their own in the place of one in ``folder``; a sticky bit forbids that."""
-    status = folder.stat()
-    # A group of the user's own name has nobody else in it, on most systems.
-    writable = stat.S_IWOTH | (0 if status.st_gid == os.getgid() else stat.S_IWGRP)
-    is_open = status.st_mode & writable and not status.st_mode & stat.S_ISVTX
-    return bool(is_open) or status.st_uid not in (0, os.getuid())
-
-
-def _is_private(path: Path) -> bool:
-    """Whether ``path`` is a folder, no link, of this user, and closed to others; it is closed if it can be."""
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        return False
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        path.chmod(0o700)
-    return True
+    return private_folder(environ, "jax", _machine())
 
 
 def _machine() -> str:
@@ -94,23 +58,3 @@ def _machine() -> str:
     except OSError:
         pass  # no Linux
     return hashlib.sha256(kind.encode()).hexdigest()[:8]
-
-
-def prune(folder: Path, largest: int) -> None:
-    """Removes the files that were used longest ago until ``folder`` holds at most ``largest`` bytes.
-
-    JAX's own ``jax_compilation_cache_max_size`` wants the package filelock, and the lock at each compilation.
-    """
-    files = []
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # another process has removed it
-            status = path.stat()
-            if stat.S_ISREG(status.st_mode):
-                files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
-    whole = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if whole <= largest:
-            return
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-            whole -= size

@@ -20,6 +20,7 @@ from vae_jax.data import images
 from vae_jax.data.dataset import channels_last
 from vae_jax.data.fitting import Look
 from vae_jax.data.image_files import DEEP, LeftOut, counted, find, of_one_depth, why, with_headers
+from vae_jax.data.image_index import Index
 from vae_jax.data.image_set import ImageSet, check_opaque
 from vae_jax.data.npz import open_array
 from vae_jax.data.reading import Reading
@@ -119,7 +120,9 @@ def _folder(model: TrainedVAE, path: str) -> Source:
         raise UserError(f"--input={path} is a folder of images, and {model.data.name} are none")
     height, width, channels = model.event
     left_out: LeftOut = {}
-    files = with_headers(find(path, path, left_out), path, left_out)
+    index = Index(path)
+    files = with_headers(find(path, path, left_out), path, left_out, index)
+    index.save()
     files, depth = of_one_depth(files, left_out)
     if not files:
         what = f" ({counted(left_out)})" if left_out else ""
