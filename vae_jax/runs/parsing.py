@@ -47,14 +47,14 @@ def parse_widths(text: str) -> tuple[int, ...]:
 
 
 def parse_constants(text: str | None) -> Constants:
-    """``"0-1=0.0,60=0.25" -> ((0, 0.0), (1, 0.0), (60, 0.25))``.
+    """``"0-1=0.0,60=0.25" -> ((0, 0.0), (1, 0.0), (60, 0.25))``, ``"none" -> ()``.
 
     Raises:
       UserError: for any other text.
     """
     constants = []
     try:
-        for part in text.split(",") if text else ():
+        for part in text.split(",") if text not in (None, "none") else ():
             where, value = part.split("=")
             first, _, last = where.partition("-")
             constants += [(i, float(value)) for i in range(int(first), int(last or first) + 1)]

@@ -65,14 +65,14 @@ def _constants(s, dataset: Dataset) -> Constants:
 
 
 def _written(constants: Constants) -> str:
-    """Returns constants as text, neighbours of one value together: ``0-11=0,60=0.25``."""
+    """Returns constants as text, neighbours of one value together: ``0-11=0,60=0.25``, or ``none``."""
     runs: list[list] = []
     for index, value in constants:
         if runs and runs[-1][1] == index - 1 and runs[-1][2] == value:
             runs[-1][1] = index
         else:
             runs.append([index, index, value])
-    return ",".join(f"{a}={value!r}" if a == b else f"{a}-{b}={value!r}" for a, b, value in runs)
+    return ",".join(f"{a}={value!r}" if a == b else f"{a}-{b}={value!r}" for a, b, value in runs) or "none"
 
 
 def of_what_is_there(likelihood: Likelihood, s) -> Likelihood:
