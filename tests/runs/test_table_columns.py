@@ -111,4 +111,4 @@ def test_missing_values_are_refused_where_sigma_is_solved_for():
         made(_table()._replace(name="mine"), precision="optimal")
     every = made(_table(), precision="learned", batch_size=32)  # one family for all, x as it is but for what is missing
     assert every.config.missing == (0, 2, 3)
-    assert dataclasses.replace(every.config.flags).constants == ""
+    assert dataclasses.replace(every.config.flags).constants == "none"
