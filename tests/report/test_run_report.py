@@ -13,7 +13,8 @@ import pytest
 from helpers.made_runs import FIGURES, M, Page, all_pictures, code_pictures, config, curve, metrics, results, write_run
 
 from experiments.papers.figures import comparison, table_lines
-from vae_jax.report import Run, load, read, write_report
+from vae_jax.report import Run, latent_figures, load, read, write_report
+from vae_jax.report.figure import MOST_CLASSES, class_style
 from vae_jax.report.image_grids import interpolations, reconstructions, samples, tempered, traversals
 from vae_jax.report.latent_figures import THRESHOLD, embedding, kl_per_latent
 from vae_jax.report.page import typeset
@@ -212,6 +213,35 @@ def test_the_map_is_coloured_by_factors(count, words):
     factors |= {"factors": np.stack(columns, axis=1)} if count else {}
     figure = embedding(NOTHING._replace(pictures=code_pictures((13,)) | factors))
     assert figure.png.startswith(PNG) and words in figure.caption
+
+
+@pytest.mark.parametrize(("count", "names", "factors"), [(3, 3, 1), (23, 23, 2), (10, 0, 1), (50, 50, 1)])
+def test_classes_have_their_names_in_a_legend_and_a_look_of_their_own(count, names, factors, monkeypatch):
+    """Of each class its points have the look of its entry in the legend; more than can be told apart are a scale."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.figure import Figure as Canvas
+
+    drawn = []
+    monkeypatch.setattr(latent_figures, "draw", lambda paint, **size: drawn.append(paint) or b"")
+    labels, rng = np.arange(100) % count, np.random.default_rng(0)
+    points = rng.normal(size=(100, 2)) + labels[:, None]
+    pictures = code_pictures((13,)) | {"embedding": points}
+    pictures |= {"factors": np.stack([labels, labels % 2], axis=1)[:, :factors]}
+    pictures |= {"factor_names": np.array(["label", "side"][:factors])}
+    pictures |= {"class_names": np.array([f"kind {i}" for i in range(names)])} if names else {}
+    embedding(NOTHING._replace(pictures=pictures))
+    drawn[0](canvas := Canvas(layout="constrained"))
+    if count > MOST_CLASSES:
+        assert not canvas.legends
+        return
+    written = [text.get_text() for text in canvas.legends[0].get_texts()]
+    assert written == [f"kind {i}" if names else str(i) for i in range(count)]
+    looks = set()
+    for i, dots in enumerate(canvas.axes[0].collections):
+        np.testing.assert_array_equal(dots.get_offsets(), points[labels == i])
+        assert tuple(dots.get_facecolor()[0][:3]) == to_rgba(class_style(i)["color"])[:3]
+        looks.add((tuple(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()))
+    assert len(looks) == count
 
 
 def test_the_reliability_curve():

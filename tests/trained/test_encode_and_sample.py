@@ -77,6 +77,34 @@ def test_a_csv_holds_the_same_numbers(encode, tmp_path):
     assert [int(row[-1]) for row in rows] == [i % 10 for i in range(40)]
 
 
+def test_labels_and_factors_of_a_folder_and_their_names_are_beside_the_codes(encode, tmp_path, capsys):
+    folder = tmp_path / "images"
+    save_images(folder)
+    lines = [f"{i:02}.png,{'odd' if i % 2 else 'even'},{i // 10}" for i in reversed(range(40))]
+    (folder / "labels.csv").write_text("\n".join(["file,parity,tens", *lines]))
+    (folder / "05.png").write_bytes((folder / "05.png").read_bytes()[:-30])  # found when it is decoded
+    kept = [i for i in range(40) if i != 5]
+    codes = encode(folder, tmp_path / "codes.npz")
+    np.testing.assert_array_equal(codes["labels"], [(i % 2, i // 10) for i in kept])
+    assert [*codes["label_names"]] == ["label", "tens"] and [*codes["class_names"]] == ["even", "odd"]
+    assert "label: 2 classes, from labels.csv, parity: even 20, odd 20" in capsys.readouterr().out
+    encode(folder, tmp_path / "codes.csv")
+    head, *rows = csv.reader((tmp_path / "codes.csv").open())
+    assert head[-3:] == ["label", "tens", "class"]
+    assert [row[-3:] for row in rows] == [[str(i % 2), str(i // 10), ["even", "odd"][i % 2]] for i in kept]
+
+
+def test_names_of_labels_in_arrays(encode, tmp_path):
+    labels = np.stack([np.arange(40) % 3, np.arange(40)], axis=1)
+    names = {"factor_names": ["label", "place"], "class_names": ["a", "b", "c"]}
+    np.savez(tmp_path / "in.npz", x=X, labels=labels, **names)
+    codes = encode(tmp_path / "in.npz", tmp_path / "codes.npz")
+    assert [*codes["label_names"]] == ["label", "place"] and [*codes["class_names"]] == ["a", "b", "c"]
+    encode(tmp_path / "in.npz", tmp_path / "codes.csv")
+    rows = [*csv.reader((tmp_path / "codes.csv").open())]
+    assert rows[0][-1] == "class" and [row[-1] for row in rows[1:5]] == ["a", "b", "c", "a"]
+
+
 def test_what_was_stopped_is_continued_to_the_same_file(encode, tmp_path, monkeypatch, capsys):
     save_images(tmp_path / "images")
     encode(tmp_path / "images", tmp_path / "whole.npz")

@@ -37,7 +37,17 @@ class Labels(NamedTuple):
 
     def of(self, files: Sequence[File]) -> np.ndarray | None:
         """The factors ``[n, f]`` of these images; None where there are none."""
-        return np.array([self.values[file.name] for file in files], np.int64) if self.names else None
+        if not self.names:
+            return None
+        return np.array([self.values[file.name] for file in files], np.int64).reshape(len(files), len(self.names))
+
+    def coded_as(self, class_names: Sequence[str]) -> Labels:
+        """The same with the codes of other classes, where there are any; classes that are not among them come after."""
+        if not class_names or LABEL not in self.names:
+            return self
+        every = (*class_names, *(name for name in self.class_names if name not in class_names))
+        code = {i: every.index(name) for i, name in enumerate(self.class_names)}
+        return self._replace(class_names=every, values={k: (code[v[0]], *v[1:]) for k, v in self.values.items()})
 
 
 def find_labels(path: str, files: Sequence[File], left_out: LeftOut) -> Labels:

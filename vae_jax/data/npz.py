@@ -14,6 +14,7 @@ from vae_jax.devices import memory
 from vae_jax.types import UserError, one_line
 
 KEYS = ("train", "test", "train_factors", "test_factors", "factor_names")
+WORDS = ("factor_names", "class_names")  # what may be strings
 LONGEST_HEADER = 10_000  # bytes; numpy's own limit for what it evaluates
 ENCRYPTED = 0x1  # a bit of a member's flags
 # Version 3 of the format is for names of fields beyond ASCII, which numbers do not have.
@@ -109,7 +110,7 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
         raise refusal(f"{'is not an array' if 'magic' in str(error) else 'is damaged'} ({error})") from error
     if dtype.hasobject:
         raise refusal("holds pickled Python objects, which are never loaded")
-    if dtype.kind not in "buif" and key != "factor_names":
+    if dtype.kind not in "buif" and key not in WORDS:
         raise refusal(f"has dtype {dtype}; it must hold numbers")
     size = math.prod(shape) * dtype.itemsize  # of Python's integers, which do not overflow
     if min(shape, default=1) < 0 or start + size != member.file_size:

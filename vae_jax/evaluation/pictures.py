@@ -59,6 +59,7 @@ def pictures(
     counts: Counts | None = None,
     factors: np.ndarray | None = None,
     factor_names: Sequence[str] = (),
+    class_names: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of ``pictures.npz``; every picture is E[x|z], without the noise of p(x|z).
 
@@ -70,6 +71,7 @@ def pictures(
       key: consumed.
       counts: how many of each; None for as many as keep the file below 2 MB.
       factors, factor_names: known factors or labels of ``data``, ``[n, f]`` and ``f`` names, to colour the map by.
+      class_names: of the values 0, 1, ... of the factor ``label``, where they have some.
 
     Returns:
       ``inputs``, ``reconstructions`` [n, *event] and ``samples`` [m, *event]: E[x|z] at z ~ q(z|x) and at z ~ p(z).
@@ -79,7 +81,7 @@ def pictures(
       ``interpolation_ends`` [p, 2, *event].
       ``tempered`` [k, n, *event]: at the same n draws of N(0, I) times each of ``temperatures`` [k].
       ``embedding`` [n, 2] with its two ``embedding_axes``: posterior means of examples spread over the split, and where
-      given their ``factors`` [n, f] and ``factor_names`` [f].
+      given their ``factors`` [n, f], ``factor_names`` [f] and ``class_names``.
     """
     vae, likelihood, preprocess = evaluator[:3]
     own, n = params["likelihood"], data.shape[0]
@@ -121,6 +123,7 @@ def pictures(
     shown |= {"embedding": points, "embedding_axes": np.asarray(axes)}
     if factors is not None:
         shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
+        shown |= {"class_names": np.asarray(class_names, dtype=str)} if len(class_names) else {}
     return shown
 
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, TEST, TRAIN, WIDTH, Figure, draw, label_of, level
+from vae_jax.report.figure import (
+    FAINT,
+    MOST_CLASSES,
+    TEST,
+    TRAIN,
+    WIDTH,
+    Figure,
+    class_style,
+    draw,
+    label_of,
+    legend_columns,
+    level,
+)
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import used_latents
 from vae_jax.report.run_files import Run
@@ -13,6 +25,8 @@ from vae_jax.report.run_files import Run
 THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
 _CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
+_SHORT = 10  # letters of a name that is written among the points
+_ROWS = 16  # of a legend beside the map; a longer one lies below it
 _PANELS = 6
 
 
@@ -65,36 +79,59 @@ def kl_per_latent(run: Run) -> Figure:
     return Figure(name, caption, draw(paint, height=2.6))
 
 
-def _scatter(figure, axes, points, values, title: str) -> None:
-    """Points coloured by ``values``, None for no colour; a panel without a title names the values among the points."""
+def _classes(values, title: str, class_names, alone: bool) -> dict[float, str] | None:
+    """Value -> name of a factor that is shown as classes; None of one that is shown on a scale.
+
+    Classes are a label, and where it is the only factor one of few values; at most as many as can be told apart.
+    """
+    kinds = np.unique(values)
+    named = title == "label" and bool((kinds == np.rint(kinds)).all()) and kinds.min() >= 0
+    if named and kinds.max() < min(len(class_names), MOST_CLASSES):
+        return {kind: label_of(str(class_names[int(kind)]), 24) for kind in kinds}
+    most = MOST_CLASSES if title == "label" else _CLASSES
+    return {kind: f"{kind:g}" for kind in kinds} if (alone or title == "label") and len(kinds) <= most else None
+
+
+def _scatter(figure, axes, points, values, title: str, classes: dict[float, str] | None) -> None:
+    """Points coloured by ``values``: None for no colour, of ``classes`` each its own, else a scale."""
     from matplotlib.ticker import MaxNLocator
 
-    style = {"s": 5 if len(points) > 500 else 9, "linewidths": 0, "alpha": 0.7}
-    if values is None:
-        axes.scatter(*points.T, color=TRAIN, **style)
-        return
-    kinds = np.unique(values)
+    style = {"s": 5 if len(points) > 500 else 9, "alpha": 0.7}
     axes.set_title(label_of(title))
-    if not title and len(kinds) <= _CLASSES:
-        axes.scatter(*points.T, c=np.searchsorted(kinds, values), cmap="turbo", **style)
+    if values is None:
+        axes.scatter(*points.T, color=TRAIN, linewidths=0, **style)
         return
-    drawn = axes.scatter(*points.T, c=values, cmap="viridis", **style)
+    if classes:
+        for place, (kind, name) in enumerate(classes.items()):
+            # The style goes with the class's number, so that classes that are not there take none.
+            look = class_style(int(kind) if kind == int(kind) and kind >= 0 else place)
+            line = 0.6 if look["marker"] == "x" else 0.0
+            axes.scatter(*points[values == kind].T, label=name, linewidths=line, **look, **style)
+        return
+    drawn = axes.scatter(*points.T, c=values, cmap="viridis", linewidths=0, **style)
     bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
     bar.outline.set_visible(False)
-    if (kinds == np.rint(kinds)).all():
+    if (values == np.rint(values)).all():
         bar.locator = MaxNLocator(nbins=5, integer=True)
     bar.solids.set_alpha(1.0)
 
 
-def _name_classes(axes, points, values) -> None:
-    """Writes each value in the middle of its points: colours alone do not tell twelve apart."""
+def _name_classes(axes, points, values, classes: dict[float, str]) -> None:
+    """Writes the name of each class in the middle of its points, where they are few and short."""
     from matplotlib.patheffects import withStroke
 
-    kinds, free = np.unique(values), room(axes)
+    if len(classes) > _CLASSES or max(map(len, classes.values())) > _SHORT:
+        return
+    free = room(axes)
     style = {"weight": "bold", "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
-    for kind in kinds if len(kinds) <= _CLASSES else ():
+    for kind, name in classes.items():
         middle = np.median(points[values == kind], axis=0)
-        beside(free, middle, f"{kind:g}", distances=(0.0, 2.0, 5.0, 9.0, 14.0), always=True, **style)
+        beside(free, middle, name, distances=(0.0, 2.0, 5.0, 9.0, 14.0), always=True, **style)
+
+
+def _legend(panels) -> tuple[list, list[str]]:
+    """The handles and names of the classes, of the first panel that has some."""
+    return next((found for found in (axes.get_legend_handles_labels() for axes in panels) if found[1]), ([], []))
 
 
 def embedding(run: Run) -> Figure:
@@ -112,6 +149,10 @@ def embedding(run: Run) -> Figure:
         varied = [(values, str(title)) for values, title in zip(factors.T, titles) if len(np.unique(values)) > 1]
         panels = varied[:_PANELS] or panels
     several = len(panels) > 1
+    class_names = run.pictures.get("class_names", ())
+    classes = [None if v is None else _classes(v, title, class_names, not several) for v, title in panels]
+    named = next(([*part.values()] for part in classes if part), [])
+    beside_it = 0 < len(named) <= _ROWS and not several
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
 
@@ -120,20 +161,27 @@ def embedding(run: Run) -> Figure:
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         for i, (axes, (values, title)) in enumerate(zip(grid, panels)):
-            _scatter(figure, axes, points, values, title if several else "")
+            _scatter(figure, axes, points, values, title if several else "", classes[i])
             axes.tick_params(labelbottom=i + columns >= len(panels))
             shown = [label_of(str(n).split(" (")[0] if several else str(n)) for n in names]
             if i + columns >= len(panels):
                 axes.set_xlabel(shown[0])
             if i % columns == 0:
                 axes.set_ylabel(shown[1])
-        if not several and panels[0][0] is not None:
+        handles, labels = _legend(grid)
+        if beside_it:
+            figure.legend(handles, labels, loc="outside right center", markerscale=1.6)
+        elif labels:
+            figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), markerscale=1.6)
+        if classes[0] and not several:
             figure.draw_without_rendering()
-            _name_classes(grid[0], points, panels[0][0])
+            _name_classes(grid[0], points, panels[0][0], classes[0])
 
     colour = ""
     if panels[0][0] is not None:
         colour = ", coloured by one factor in each panel" if several else f", coloured by {panels[0][1]}"
     caption = f"{what}: the posterior means of {len(points)} test examples on {names[0]} and {names[1]}{colour}."
     height = {1: 3.8, 2: 3.0}.get(columns, 2.3 * rows)
-    return Figure(name, caption, draw(paint, height=height, width=WIDTH if several else 4.8))
+    if named and not beside_it:
+        height += 0.2 * -(-len(named) // legend_columns(named))
+    return Figure(name, caption, draw(paint, height=height, width=WIDTH if several or named else 4.8))

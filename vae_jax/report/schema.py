@@ -113,7 +113,7 @@ PICTURES = {
     **_each(2, "inputs reconstructions samples embedding factors"),
     **_each(3, "traversals interpolations interpolation_ends tempered"),
     **_each(1, "traversal_latents traversal_kl traversal_z temperatures"),
-    **_each("words", "embedding_axes factor_names"),
+    **_each("words", "embedding_axes factor_names class_names"),
 }
 
 

@@ -32,6 +32,7 @@ class KnownData:
       words: the vocabulary of a text.
       column_names: of a table, where it has names.
       factor_names: of the known factors.
+      class_names: of the values of the factor ``label``.
       spectrum: the eigenvalues of the covariance of x; none of a text.
       examples: how many training and test examples there were.
       notes: as in ``Dataset``.
@@ -45,6 +46,7 @@ class KnownData:
     words: tuple[str, ...] = ()
     column_names: tuple[str, ...] = ()
     factor_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     spectrum: tuple[float, ...] = ()
     examples: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
@@ -65,6 +67,7 @@ def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
         high=high,
         words=dataset.words,
         factor_names=tuple(dataset.factor_names),
+        class_names=tuple(dataset.class_names),
         spectrum=() if spectrum is None else tuple(float(value) for value in spectrum),
         examples=(len(dataset.train), len(dataset.test)),
         notes=dataset.notes,

@@ -108,6 +108,7 @@ def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
         *(state.params, test, purpose_key(r.key, TEST)),
         factors=r.dataset.test_factors,
         factor_names=r.dataset.factor_names,
+        class_names=r.dataset.class_names,
     )
     return lambda workdir: _write_arrays(workdir / "pictures.npz", drawn)
 

@@ -41,12 +41,21 @@ class CodeFile:
       identity: what the codes are of; a part of other work is begun anew.
       latent_dim: d.
       label_names: of the labels; none where there are none.
+      class_names: of the values 0, 1, ... of the one that is called ``label``, where they have some.
     """
 
-    def __init__(self, path: str, identity: str, latent_dim: int, label_names: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        path: str,
+        identity: str,
+        latent_dim: int,
+        label_names: tuple[str, ...] = (),
+        class_names: tuple[str, ...] = (),
+    ):
         self.path, self.folder = Path(path), Path(f"{path}.part")
         self.latent_dim, self.label_names = latent_dim, label_names
-        self.identity = {"of": identity, "latents": latent_dim, "labels": list(label_names)}
+        self.class_names = class_names if "label" in label_names else ()
+        self.identity = {"of": identity, "latents": latent_dim, "labels": [*label_names, *self.class_names]}
         self.files = ["mean", "std", "ids", *(["labels"] if label_names else [])]
         self.labels_dtype, self.id_width, self.progress = None, 0, Progress()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +108,10 @@ class CodeFile:
             if self.label_names:
                 shape = (n, len(self.label_names))
                 _write_array(archive, "labels", shape, np.dtype(self.labels_dtype or "<f4"), self._raw("labels"))
-                names = np.asarray(self.label_names)
-                _write_array(archive, "label_names", names.shape, names.dtype, [names.tobytes()])
+                for what, names in (("label_names", self.label_names), ("class_names", self.class_names)):
+                    if names:
+                        array = np.asarray(names)
+                        _write_array(archive, what, array.shape, array.dtype, [array.tobytes()])
             dtype = np.dtype(f"<U{self.id_width}" if self.id_width else "<i8")
             some = (np.asarray(part, dtype).tobytes() for part in self._ids())
             _write_array(archive, "ids", (n,), dtype, some)
@@ -108,6 +119,8 @@ class CodeFile:
     def _write_csv(self, path: Path) -> None:
         d, k = self.latent_dim, len(self.label_names)
         head = ["id", *(f"mean_{i}" for i in range(d)), *(f"std_{i}" for i in range(d)), *self.label_names]
+        head += ["class"] if self.class_names else []
+        of_class = self.label_names.index("label") if self.class_names else 0
         types = [(np.float32, d), (np.float32, d), (np.dtype(self.labels_dtype or "<f4"), k)]
         with path.open("w", encoding="utf-8", newline="") as file, contextlib.ExitStack() as opened:
             writer = csv.writer(file, lineterminator="\n")
@@ -120,7 +133,9 @@ class CodeFile:
                     raw = stream.read(len(ids) * width * np.dtype(dtype).itemsize)
                     columns.append(np.frombuffer(raw, dtype).reshape(len(ids), width).tolist())
                 for name, *row in zip(ids, *columns):
-                    writer.writerow([name, *(f"{v:.9g}" if isinstance(v, float) else v for part in row for v in part)])
+                    cells = [f"{v:.9g}" if isinstance(v, float) else v for part in row for v in part]
+                    cells += [self.class_names[int(row[-1][of_class])]] if self.class_names else []
+                    writer.writerow([name, *cells])
 
     def _raw(self, name: str) -> Iterator[bytes]:
         with (self.folder / name).open("rb") as file:

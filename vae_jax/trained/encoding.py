@@ -33,7 +33,8 @@ def main(config: Config) -> None:
     output = check_output(config.output)
     model = open_run(config.workdir, config.beta, config.data_dir, config.plugin)
     source = open_source(model, config.input)
-    file = CodeFile(output, f"{source.identity} by {_fingerprint(model)}", model.latent_dim, source.label_names)
+    names = source.label_names, source.class_names
+    file = CodeFile(output, f"{source.identity} by {_fingerprint(model)}", model.latent_dim, *names)
     first, size = file.progress.seen, BATCHES * model.batch_size
     if first:
         print(f"continuing from example {first:,}")
@@ -49,6 +50,8 @@ def main(config: Config) -> None:
     file.finish()
     if source.left_out:
         print(f"left out: {counted(source.left_out)}")
+    for note in source.notes:
+        print(note)
     print(f"{file.progress.kept:,} codes of {model.latent_dim} latents: {output}")
 
 

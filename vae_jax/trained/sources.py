@@ -21,15 +21,16 @@ from vae_jax.data.dataset import channels_last
 from vae_jax.data.fitting import Look
 from vae_jax.data.image_files import DEEP, LeftOut, counted, find, of_one_depth, why, with_headers
 from vae_jax.data.image_index import Index
+from vae_jax.data.image_labels import find_labels
 from vae_jax.data.image_set import ImageSet, check_opaque
-from vae_jax.data.npz import open_array
+from vae_jax.data.npz import WORDS, open_array
 from vae_jax.data.reading import Reading
 from vae_jax.data.resizing import alike
 from vae_jax.data.text import is_text, load_text
 from vae_jax.runs import placement
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.trained.model import TrainedVAE
-from vae_jax.types import UserError
+from vae_jax.types import UserError, one_line
 
 SPLITS = ("train", "validation", "test")
 LABELS = ("labels", "factors")
@@ -55,6 +56,8 @@ class Source(NamedTuple):
         before example ``first`` are left out.
       label_names: of the labels; none where there are none.
       left_out: what is in a folder and cannot be used: why -> names; filled while it is read.
+      class_names: of the values 0, 1, ... of the label that is called ``label``, where they have some.
+      notes: what a person should know of the labels, a sentence each.
     """
 
     identity: str
@@ -62,6 +65,8 @@ class Source(NamedTuple):
     parts: Callable[[int, int], Iterator[Part]]
     label_names: tuple[str, ...] = ()
     left_out: LeftOut | None = None
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def open_source(model: TrainedVAE, name: str) -> Source:
@@ -112,7 +117,8 @@ def _split(model: TrainedVAE, name: str) -> Source:
             yield Part(rows[start:stop], [*range(start, stop)], None if factors is None else factors[start:stop])
 
     names = () if factors is None else tuple(dataset.factor_names)
-    return Source(f"{c.dataset} {name} {len(rows)}", len(rows), parts, names)
+    identity = f"{c.dataset} {name} {len(rows)}"
+    return Source(identity, len(rows), parts, names, class_names=tuple(dataset.class_names))
 
 
 def _folder(model: TrainedVAE, path: str) -> Source:
@@ -133,7 +139,8 @@ def _folder(model: TrainedVAE, path: str) -> Source:
     if (model.data.levels is None) != image_set.is_float:
         kind = DEEP.get(depth, "images of 8 bits a channel")
         raise UserError(f"--input={path} holds {kind}, and {model.data.name} are others")
-    listing = "\n".join(f"{file.name} {file.bytes}" for file in files)
+    labels = find_labels(path, files, left_out).coded_as(model.data.class_names)
+    listing = "\n".join(f"{file.name} {file.bytes} {labels.values.get(file.name)}" for file in files)
 
     def decoded(file):
         try:
@@ -152,15 +159,15 @@ def _folder(model: TrainedVAE, path: str) -> Source:
             for file, image in zip(some, made):
                 if isinstance(image, str):
                     left_out.setdefault(image, []).append(file.name)
-            sound = [(image, file.name) for file, image in zip(some, made) if not isinstance(image, str)]
+            sound = [(image, file) for file, image in zip(some, made) if not isinstance(image, str)]
             pixels = np.stack([image for image, _ in sound]) if sound else np.zeros((0, *model.event), np.uint8)
             if model.data.levels == 2:  # black and white, however grey the files' edges are
                 pixels = (pixels > 127).astype(np.uint8)
-            yield Part(pixels, [name for _, name in sound], seen=len(some))
+            used = [file for _, file in sound]
+            yield Part(pixels, [file.name for file in used], labels.of(used), len(some))
 
-    return Source(
-        f"{os.path.abspath(path)} {len(files)} files {zlib.crc32(listing.encode())}", len(files), parts, (), left_out
-    )
+    identity = f"{os.path.abspath(path)} {len(files)} files {zlib.crc32(listing.encode())}"
+    return Source(identity, len(files), parts, labels.names, left_out, labels.class_names, labels.notes)
 
 
 def _npz(model: TrainedVAE, path: str) -> Source:
@@ -171,7 +178,7 @@ def _npz(model: TrainedVAE, path: str) -> Source:
     there = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     names = [name for name in SPLITS if name in there]
     if "x" in there or not names:
-        names = ["x"] if "x" in there else [name for name in there if not name.endswith((*LABELS, "factor_names"))]
+        names = ["x"] if "x" in there else [name for name in there if not name.endswith((*LABELS, *WORDS))]
         if len(names) != 1:
             what = ", ".join(there) or "no array"
             raise UserError(f"--input={path} holds {what}; call the array of examples x, or train and test")
@@ -196,7 +203,20 @@ def _npz(model: TrainedVAE, path: str) -> Source:
                     yield Part(values, ids, None if width is None else labels[name][start:stop])
                 done += stop - start
 
-    return Source(_identity(path), sum(lengths.values()), parts, tuple(f"label_{i}" for i in range(width or 0)))
+    classes = tuple(_words(path, archive, there, "class_names"))
+    label_names = tuple(_words(path, archive, there, "factor_names"))
+    if len(label_names) != (width or 0):
+        label_names = ("label",) if classes and width == 1 else tuple(f"label_{i}" for i in range(width or 0))
+    return Source(_identity(path), sum(lengths.values()), parts, label_names, class_names=classes)
+
+
+def _words(path: str, archive: zipfile.ZipFile, there: list[str], name: str) -> list[str]:
+    if name not in there:
+        return []
+    shape, dtype, file = open_array(path, archive, name)
+    if dtype.kind != "U" or len(shape) != 1:
+        raise UserError(f"--input={path}: {name} has dtype {dtype} and shape {shape}; it must be strings [n]")
+    return [one_line(word, 100) for word in np.frombuffer(file.read(), dtype).tolist()]
 
 
 def _labels(path: str, archive: zipfile.ZipFile, there: list[str], name: str, length: int) -> np.ndarray | None:
