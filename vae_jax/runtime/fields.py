@@ -152,7 +152,8 @@ def _wrong(field: dataclasses.Field, kind: type, optional: bool, value: Any) -> 
         return f"must be a number between {SMALLEST:g} and {LARGEST:g}, or 0: single precision holds no other"
     if kind in (int, float) and not _within(field.metadata, value):
         return f"must be {bounds_in_words(field.metadata)}"
-    if kind is str and not value:
+    # What a run records of itself may be nothing: no dimension that is left out, no column with missing values.
+    if kind is str and not value and field.metadata["flag"]:
         return "is empty: give it a value, or leave the flag out for its default"
     if kind is str and any(unicodedata.category(letter) in _NO_NAME for letter in value):
         return "holds a line break, a control character or bytes that are no UTF-8"
