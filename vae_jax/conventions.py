@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-_RECON = ("squared_error", "half_squared_error", "bce")
+_RECON = ("squared_error", "half_squared_error", "bce", "nll")
 _BATCH = "+batch_sum"
 _REDUCTIONS = ("sum", "mean", "sum" + _BATCH, "mean" + _BATCH)
 
@@ -30,7 +30,7 @@ class Form(NamedTuple):
           >>> Form("half_squared_error", "mean", "sum+batch_sum").text()
           'mean SE/2 + w sum KL (batch sum)'
         """
-        error = {"squared_error": "SE", "half_squared_error": "SE/2", "bce": "BCE"}[self.recon]
+        error = {"squared_error": "SE", "half_squared_error": "SE/2", "bce": "BCE", "nll": "NLL"}[self.recon]
         terms = []
         for reduction, factor, name in (
             (self.recon_reduction, recon_weight, error),
@@ -52,7 +52,7 @@ class Convention(NamedTuple):
     """What a loss weighs, on [0, 1] pixels.
 
     Attributes:
-      water_level: s = beta sigma^2; None for "bce", which has no global noise level.
+      water_level: s = beta sigma^2; None for "bce" and "nll", which have no global noise level.
       beta: the KL weight at sigma = 1 (for "bce": of the Bernoulli ELBO).
       beta_norm: beta * latent_dim / data_dim (Higgins 2017).
       sigma: the decoder's noise that the loss implies at beta = 1, sqrt(s); None for "bce".
@@ -88,7 +88,8 @@ def canonical(
     """Finds what ``recon_weight * reduce(recon) + weight * reduce(KL)`` really weighs.
 
     Args:
-      recon: "squared_error", "half_squared_error" or "bce".
+      recon: "squared_error", "half_squared_error", "bce", or "nll", the negative log-likelihood of any family with all
+        of its constants.
       recon_reduction: over the event, "sum" or "mean"; "+batch_sum" where the batch is summed, not averaged.
       kl_reduction: the same over the latents.
       weight, recon_weight: the factors b and a before the two terms.
@@ -117,15 +118,15 @@ def canonical(
         raise ValueError(f"the KL's weight must be finite and not negative, not {weight}")
     if not (math.isfinite(recon_weight) and recon_weight > 0 and math.isfinite(pixel_scale) and pixel_scale > 0):
         raise ValueError("recon_weight and pixel_scale must be finite and positive")
-    if recon == "bce" and pixel_scale != 1.0:
-        raise ValueError("a BCE is defined on [0, 1] pixels only: pixel_scale must be 1")
+    if recon in ("bce", "nll") and pixel_scale != 1.0:
+        raise ValueError("a BCE is defined on [0, 1] pixels, any other likelihood on its data: pixel_scale must be 1")
 
     beta = weight / recon_weight
     beta *= data_dim if recon_reduction.startswith("mean") else 1
     beta /= latent_dim if kl_reduction.startswith("mean") else 1
     beta *= batch_size if kl_reduction.endswith(_BATCH) else 1
     beta /= batch_size if recon_reduction.endswith(_BATCH) else 1
-    if recon == "bce":
+    if recon in ("bce", "nll"):
         return Convention(None, beta, beta_norm(beta, data_dim, latent_dim), None)
     # A Gaussian's exponent is SSE / (2 sigma^2): a squared error without its half is sigma^2 = 1/2.
     s = beta / (1.0 if recon == "half_squared_error" else 2.0) / pixel_scale**2

@@ -124,22 +124,6 @@ def test_mnist(mnist_train):
     assert answer["collapse"]["sum"] == pytest.approx(2 * 5.116788, rel=1e-6)
 
 
-# ---------------------------------------------------------------- known implementations
-
-
-def test_known_losses():
-    assert len(KNOWN) >= 10 and len({k.name for k in KNOWN}) == len(KNOWN)
-    found = {k.name: k.convention for k in KNOWN}
-    assert found["PyTorch-VAE, VanillaVAE"].water_level == golden("1.536")
-    assert found["disentangling-vae, VAE, gaussian"].water_level == golden(".00196078")
-    assert found["disentangling-vae, VAE, gaussian"].sigma == golden(".0442807")
-    assert found["lightning-bolts, VAE"].sigma == golden(".774597")
-    assert found["sigma-vae-pytorch, mse_vae"].water_level == golden("150528")  # trap 2
-    for k in KNOWN:
-        assert "/" in k.source and ": " in k.source and k.remark
-        assert (k.convention.water_level is None) == (k.form.recon == "bce")
-
-
 # ---------------------------------------------------------------- the binary
 
 
