@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 # The purposes. A number, once given, keeps its meaning: saved runs depend on it.
-INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA, ANNEALING = range(12)
+INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA, ANNEALING, VALIDATION = range(13)
 
 
 def purpose_key(key: jax.Array, *purposes) -> jax.Array:

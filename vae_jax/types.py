@@ -83,6 +83,8 @@ class Likelihood(NamedTuple):
         dimension (of a mixture on images for each pixel). None where the dimensions depend on each other.
       counted: ``x[event] -> [event]``, the dimensions of x that the likelihood counts, where it leaves some out
         (``likelihoods.partial``); None where it counts all.
+      rescale: ``(own, factor) -> own``, with every standard deviation that is not at its bound times ``factor``, for a
+        family whose noise does not depend on theta and is not fixed; None for the others.
     """
 
     init: Callable[[Event], Params]
@@ -100,6 +102,7 @@ class Likelihood(NamedTuple):
     log_classes: Callable[[Params, Array], Array] | None = None
     terms: Callable[[Params, Array, Array], Array] | None = None
     counted: Callable[[Array], Array] | None = None
+    rescale: Callable[[Params, Any], Params] | None = None
 
 
 class Terms(NamedTuple):
@@ -152,6 +155,30 @@ class Skipped(NamedTuple):
     total: Array
 
 
+class Best(NamedTuple):
+    """The model that a run reports, of the best evaluation so far or of the last one (``train/best.py``).
+
+    Attributes:
+      params: as they were evaluated: averaged where the run averages, and their sigma recalibrated.
+      weight_state: the ``KLWeight``'s state at that step.
+      step: int32 scalar, the step of these parameters; -1 before there are any.
+      elbo: float32 scalar, the best bound so far, nats.
+      factor: float32 scalar, what recalibration multiplied their sigma by.
+      calibration: float32 scalar, their mean standardised squared error before that.
+      misses: int32 scalar, how many evaluations ago the best bound was; -1 before the first one that counts.
+      stopped_at: int32 scalar, the step at which patience ended; -1 while it lasts.
+    """
+
+    params: Params
+    weight_state: Any
+    step: Array
+    elbo: Array
+    factor: Array
+    calibration: Array
+    misses: Array
+    stopped_at: Array
+
+
 class TrainState(NamedTuple):
     """All that training must save: arrays only.
 
@@ -162,6 +189,7 @@ class TrainState(NamedTuple):
       weight_state: the ``KLWeight``'s state.
       key: the run's typed key; never split, only folded (by purpose, step and example).
       skipped: how many of the updates were skipped.
+      best: the model that the run reports; None where that is always the last one.
     """
 
     step: Array
@@ -170,3 +198,38 @@ class TrainState(NamedTuple):
     weight_state: Any
     key: Array
     skipped: Skipped
+    best: Best | None = None
+
+
+LONGEST = 600  # letters of a message
+
+
+class UserError(Exception):
+    """What was asked cannot be done. Its message is one line for a person; binaries exit with status 2.
+
+    What a flag or a file brings into it (line breaks, control characters of a terminal, names of any length) is made
+    harmless here, once.
+
+    Args:
+      message: what was asked, what is wrong, what to do.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+# What moves a cursor, colours a terminal or turns the direction of writing: all of C0 and C1 but tabs and line ends.
+_CONTROL = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)], " "
+)
+
+
+def printable(text: str) -> str:
+    """Puts a space in place of each control character but tabs and line ends: a name that is chosen is only shown."""
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
+def one_line(text: str, most: int = LONGEST) -> str:
+    """Puts ``text`` on one line: what cannot be printed becomes a space, and the middle goes where it is too long."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    return line if len(line) <= most else f"{line[: 2 * most // 3]} ... {line[5 - most // 3 :]}"

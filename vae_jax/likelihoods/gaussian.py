@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import LOG_2PI
-from vae_jax.likelihoods.shared import event_sum, softplus_above, softplus_above_inverse
+from vae_jax.likelihoods.shared import AT_BOUND, event_sum, softplus_above, softplus_above_inverse
 from vae_jax.traced import given, log
 from vae_jax.types import Likelihood
 
@@ -114,6 +114,15 @@ def gaussian(
         kept = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, own, now)
         return now, kept
 
+    def rescale(own, factor):
+        before = log_sigma(own)
+        moves = before >= math.log(AT_BOUND * min_sigma)
+        after = before + jnp.log(factor)
+        if precision == "optimal":
+            square = jnp.exp(2.0 * jnp.where(moves, after, before))
+            return {"squared_error": square, "weight": jnp.ones_like(square)}
+        return {"u": jnp.where(moves, softplus_above_inverse(after, math.log(min_sigma)), own["u"])}
+
     return Likelihood(
         init=init,
         theta_shape=lambda event: (2, *event) if precision == "predicted" else tuple(event),
@@ -128,4 +137,5 @@ def gaussian(
         sigma_bound=None if precision == "fixed" else min_sigma,
         cdf=cdf,
         terms=terms,
+        rescale=None if precision in ("fixed", "predicted") else rescale,
     )

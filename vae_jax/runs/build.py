@@ -28,6 +28,7 @@ from vae_jax.runs.settings import Config, Settings
 from vae_jax.runs.settling import settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
 from vae_jax.theory.forecast import Forecast, headline
+from vae_jax.train.best import nothing_yet
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.recipe import Recipe
@@ -169,7 +170,7 @@ def _decided_by_numbers(s: Settings) -> dict[str, Any]:
         "weight": weight,
         "objective": changed or (lambda all_mean: s.names.objectives[s.objective]),
         "rates": rates,
-        "optimizer": adam(rates, likelihood, s.clip_norm, ahead),
+        "optimizer": adam(rates, likelihood, s.clip_norm, ahead, s.weight_decay, s.ema),
     }
 
 
@@ -268,6 +269,8 @@ def training_chunk(r: Run, all_mean: Callable | None = None, split: Callable | N
 def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
     """Returns the state before the first update, not placed on any device; ``key`` is the run's own unless given."""
     state, c = init_state(recipe(r), r.dataset.event, r.key if key is None else key), r.config
+    if r.dataset.validation is not None or c.ema is not None:
+        state = state._replace(best=nothing_yet(state.params, state.weight_state))
     if c.beta_range is None:
         return state
     return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read

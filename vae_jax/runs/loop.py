@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,12 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vae_jax.devices import processes
-from vae_jax.evaluation import summarise
-from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import placement, profiling, warm_start
 from vae_jax.runs.build import Run, first_state
 from vae_jax.runs.evaluation_images import make_images
 from vae_jax.runs.feeding import fed
+from vae_jax.runs.selection import Watch, ending
 from vae_jax.runs.settings import flat
 from vae_jax.runs.skipped_updates import explain, is_sound, watch_skipped
 from vae_jax.runs.weightings import CONTROLLED
@@ -22,9 +22,10 @@ from vae_jax.runs.workdir import Workdir
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.interruption import Interruption
 from vae_jax.runtime.logs import MetricsLog, Progress, update_rows
-from vae_jax.runtime.restore import read_latest
+from vae_jax.runtime.restore import holds, read_latest
+from vae_jax.train.best import beside, has_stopped, nothing_yet, reported
 from vae_jax.train.loop import Clock, Every, Hooks, fit
-from vae_jax.types import TrainState, UserError
+from vae_jax.types import Best, TrainState, UserError
 
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
 CONVENTION = "nats per example, summed over the event, all constants; version 1"
@@ -33,19 +34,35 @@ CONVENTION = "nats per example, summed over the event, all constants; version 1"
 SHOWN = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
 
 
+class Splits(NamedTuple):
+    """The splits of a run's data as evaluation takes them: on the devices where they fit, else on the host."""
+
+    train: Any
+    validation: Any
+    test: Any
+
+    @classmethod
+    def of(cls, r: Run, train: Any = None) -> Splits:
+        """Places all that there are; ``train`` may have been placed before."""
+        place = functools.partial(placement.on_devices, r.spread)
+        train = place(r.dataset.train) if train is None else train
+        return cls(train, place(r.dataset.validation), place(r.dataset.test))
+
+
 class Trained(NamedTuple):
     """A run at its end, or where somebody stopped it.
 
     Attributes:
-      state: the last one.
-      train, test: the splits as evaluation takes them.
+      state: the last one, with the parameters and the step that the run reports.
+      ending: of ``selection.ending``.
+      splits: as evaluation takes them.
       clock: how fast it went.
       stopped_by: the exit status that a stop before the end calls for; 0 at the end.
     """
 
     state: TrainState
-    train: Any
-    test: Any
+    ending: dict[str, Any]
+    splits: Splits
     clock: Clock
     stopped_by: int
 
@@ -53,7 +70,7 @@ class Trained(NamedTuple):
 def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
     """Trains a run from its newest good checkpoint to its end, and saves, evaluates and logs on the way."""
     c, path = r.config, workdir.path
-    test = placement.on_devices(r.spread, r.dataset.test)
+    watched = Watch(r, scores)
     state = r.spread.begin(lambda: first_state(r))
     checkpoints = checkpoints_of(r, path)
     restored = checkpoints.restore_latest(state)
@@ -68,9 +85,9 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
         Interruption() as stop,
         fed(r, first) as (advance, train),
     ):
-        images = make_images(r, r.dataset.test)
-        summaries: dict[int, dict[str, Any]] = {}
+        images = make_images(r, watched.rows)
         watch, watch_skips = _watch_saturation(c, bar), watch_skipped(bar.say)
+        watch_parting = _watch_parting(watched.split, bar)
 
         def write(step, split, row, shown=None):
             if log is not None:
@@ -84,34 +101,60 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
             watch_skips(first, metrics)
             bar.advance(length, {k: float(metrics[k][-1]) for k in SHOWN if k in metrics})
 
-        def measured(state):
-            # The last state is measured before it is saved and when it is logged.
-            if int(state.step) not in summaries:
-                summaries.clear()
-                summary = summarise(scores(state.params, test, purpose_key(r.key, TEST)), r.data_dim)
-                summaries[int(state.step)] = summary
-            return summaries[int(state.step)]
-
         def on_evaluate(state):
-            summary = measured(state)
-            keys = ("elbo", "rate", "distortion", "mse", "active_units")
-            shown = images(state.params) | {"nats_per_latent": np.asarray(summary["kl_per_latent"])}
-            write(int(state.step), "test", {k: summary[k] for k in keys}, shown)
-            bar.say(f"step {int(state.step)}: test elbo {summary['elbo']:.4f} nats")
+            step, summary = int(state.step), watched.measured(state)
+            state, row = watched.chosen(r, state, summary)
+            state = state._replace(best=_placed(r, state.best))
+            shown = images(watched.params(state)) | {"nats_per_latent": np.asarray(summary["kl_per_latent"])}
+            write(step, watched.split, row, shown)
+            bar.say(f"step {step}: {watched.split} elbo {summary['elbo']:.4f} nats")
+            watch_parting(state, row)
+            if has_stopped(state.best):
+                bar.say(f"step {step}: no better bound in {c.patience} evaluations: training stops")
+            return state, has_stopped(state.best)
 
         def on_save(state):
-            if is_sound(r, state, lambda: measured(state)["elbo"]):
+            if has_stopped(state.best) or is_sound(r, state, lambda: watched.measured(state)["elbo"]):
                 checkpoints.save(int(state.step), state)
                 workdir.saved()
 
         asked = processes.Agreement(stop.requested)
         hooks = Hooks(on_log, on_evaluate, on_save, asked, explain=lambda state, step: explain(r, state, step))
         advance = profiling.profiled(advance, path / "profile", bar.say) if c.profile else advance
-        state, clock = fit(state, advance, c.num_steps, every, hooks)
-        done = int(state.step) == c.num_steps
-        if done:
-            on_evaluate(state)
-    return Trained(state, train, test, clock, 0 if done else stop.status)
+        num_steps = int(state.step) if has_stopped(state.best) else c.num_steps
+        state, clock = fit(state, beside(advance), num_steps, every, hooks)
+        done = int(state.step) == c.num_steps or has_stopped(state.best)
+    return Trained(reported(state), ending(state), Splits.of(r, train), clock, 0 if done else stop.status)
+
+
+def _placed(r: Run, best: Best | None) -> Best | None:
+    """Puts the numbers that were decided on the host where the state's own are."""
+    if best is None:
+        return None
+    numbers = {name: value for name, value in best._asdict().items() if name not in ("params", "weight_state")}
+    return best._replace(**r.spread.place(numbers))
+
+
+def _watch_parting(split, bar):
+    """Says once, while the run goes on, that the bound on the validation split falls from its best."""
+    said = False
+
+    def watch(state, row):
+        nonlocal said
+        best = state.best
+        if said or split != "validation" or best is None or int(best.misses) < 1:
+            return
+        fell = float(best.elbo) - row.get("recalibrated_elbo", row["elbo"])
+        # What the reading of a finished run calls a fall.
+        if fell > max(0.5, 0.1 * row["rate"]):
+            said = True
+            bar.say(
+                f"warning: the validation bound is {fell:.4g} nats below its best, {float(best.elbo):.5g} nats "
+                f"{int(best.misses)} evaluations ago, while training goes on: the run overfits. --keep=best keeps that "
+                "step, --patience=N stops after N evaluations without a better one"
+            )
+
+    return watch
 
 
 def _watch_saturation(c, bar):
@@ -145,7 +188,7 @@ def _note(r: Run, has_data: bool = True) -> dict[str, Any]:
 
 
 def trained(r: Run, has_data: bool = True) -> TrainState:
-    """Restores the last state of a run that has been trained.
+    """Restores the state of a run that has been trained, with the parameters and the step that it reports.
 
     Args:
       r: the run.
@@ -154,8 +197,15 @@ def trained(r: Run, has_data: bool = True) -> TrainState:
     Raises:
       UserError: it has no checkpoint.
     """
-    like = r.spread.begin(lambda: first_state(r))
-    restored = read_latest(Path(r.config.workdir) / "checkpoints", like, _note(r, has_data))
+    folder = Path(r.config.workdir) / "checkpoints"
+
+    def first():
+        # Other data, where they stand in for the run's own, may have no validation split.
+        state = first_state(r)._replace(best=None)
+        has_best = holds(folder, ".best.step")
+        return state._replace(best=nothing_yet(state.params, state.weight_state)) if has_best else state
+
+    restored = read_latest(folder, r.spread.begin(first), _note(r, has_data))
     if restored is None:
         raise UserError(f"--workdir={r.config.workdir} holds no checkpoint; train it first")
-    return restored[1]
+    return reported(restored[1])

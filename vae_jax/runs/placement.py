@@ -63,6 +63,8 @@ def layout(config: Any, dataset: Dataset) -> str:
 
 def on_devices(spread: Parallel, split: Any) -> Any:
     """A split for evaluation: whole on each device where there is room for it, else as it is, on the host."""
+    if split is None:
+        return None
     room = SHARE * memory.total(jax.devices()[0]) / 2  # the training data may have taken theirs
     return split if isinstance(split, Rows) or split.nbytes > room else spread.place(split)
 

@@ -76,15 +76,47 @@ def read_latest(folder: Path, like: Any, note: dict[str, Any] | None = None) -> 
 
 
 class Weights(NamedTuple):
-    """The part of a ``TrainState`` that a model needs."""
+    """The part of a ``TrainState``, and of its ``best``, that a model needs."""
 
     params: Any
+    step: Any = None
+    best: Any = None
+
+
+def read_weights(folder: Path, params: Any) -> tuple[int, Any] | None:
+    """Returns the step and the parameters that a run reports: those of its best evaluation where it has one.
+
+    Args:
+      folder: of the checkpoints.
+      params: their shapes and placement.
+
+    Raises:
+      UserError: as for ``read_latest``.
+    """
+    like = Weights(params)
+    if holds(folder, ".best.step"):
+        placed = jax.tree.leaves(params)[0].sharding
+        like = Weights(params, best=Weights(params, jax.ShapeDtypeStruct((), np.int32, sharding=placed)))
+    found = read_latest(folder, like)
+    if found is None:
+        return None
+    step, (last, _, best) = found
+    return (step, last) if best is None or int(best.step) < 0 else (int(best.step), best.params)
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Says whether the newest checkpoint that says what it has has a leaf of that path, such as ``.best.step``."""
+    return name in (_shapes_there(Path(folder)) or {})
+
+
+def _shapes_there(folder: Path) -> dict[str, str] | None:
+    metas = (_read_meta(folder / str(step) / "meta" / "metadata") for step in reversed(steps(folder)))
+    return next((meta["shapes"] for meta in metas if meta is not None), None)
 
 
 def read_params(folder: Path) -> Any | None:
-    """Returns the parameters of the newest checkpoint that verifies, whatever model they are of, as dicts of arrays."""
-    metas = (_read_meta(folder / str(step) / "meta" / "metadata") for step in reversed(steps(folder)))
-    shapes_there = next((meta["shapes"] for meta in metas if meta is not None), None)
+    """Returns the parameters that a run reports, whatever model they are of, as dicts of arrays."""
+    shapes_there = _shapes_there(folder)
     if shapes_there is None:
         return None
     here, params = jax.sharding.SingleDeviceSharding(jax.devices()[0]), {}
@@ -97,8 +129,8 @@ def read_params(folder: Path) -> Any | None:
         for parent in parents:
             at = at.setdefault(parent, {})
         at[name] = jax.ShapeDtypeStruct([int(n) for n in shape.split(", ") if n], dtype, sharding=here)
-    found = read_latest(folder, Weights(params))
-    return found and found[1].params
+    found = read_weights(folder, params)
+    return found and found[1]
 
 
 def newest(folder: Path, like: Any, note: dict[str, Any]) -> tuple[int, Any, list[int]] | None:

@@ -26,7 +26,9 @@ class Hooks(NamedTuple):
 
     Attributes:
       log: ``(first_step, metrics: name -> np.ndarray [length])`` after each chunk, one chunk late.
-      evaluate, save: ``(state)`` at their intervals, after everything before them has passed ``check``.
+      evaluate: ``(state) -> (state, whether to stop here)`` at its interval and at the end, after everything before
+        it has passed ``check``; a run that stops is saved first.
+      save: ``(state)`` at its interval and at the end, likewise, after ``evaluate``.
       interrupted: ``() -> bool``, called once a chunk; True saves and returns.
       check: ``(first_step, metrics)``, before ``log``; raises where a chunk is not to be used.
       explain: ``(state, step) -> sentence`` for the message of ``Diverged``, once ``check`` has raised it with that
@@ -34,7 +36,7 @@ class Hooks(NamedTuple):
     """
 
     log: Callable[[int, dict[str, np.ndarray]], None]
-    evaluate: Callable[[TrainState], None]
+    evaluate: Callable[[TrainState], tuple[TrainState, bool]]
     save: Callable[[TrainState], None]
     interrupted: Callable[[], bool] = lambda: False
     check: Callable[[int, dict[str, np.ndarray]], None] | None = None
@@ -56,7 +58,7 @@ def next_stop(step: int, num_steps: int, every: Every) -> int:
 def fit(
     state: TrainState, chunk: Callable[[TrainState, int], tuple], num_steps: int, every: Every, hooks: Hooks
 ) -> tuple[TrainState, Clock]:
-    """Runs chunks until ``num_steps`` updates are done or ``hooks.interrupted`` says so.
+    """Runs chunks until ``num_steps`` updates are done or ``hooks.interrupted`` or ``hooks.evaluate`` says so.
 
     The chunks' ends depend on the step alone, so a resumed run executes the same programs as one that never stopped.
 
@@ -95,7 +97,7 @@ def fit(
         settle()  # reads the previous chunk while this one runs
         pending, length, step = (step, metrics), stop - step, stop
         saving = step % every.checkpoint == 0 or step == num_steps
-        evaluating = step % every.evaluate == 0 and step < num_steps
+        evaluating, stopping = step % every.evaluate == 0 or step == num_steps, False
         interrupted = hooks.interrupted()
         if mark is None or saving or evaluating or interrupted:
             settle()
@@ -104,11 +106,11 @@ def fit(
                 clock = Clock(clock.steps + counted + length, clock.seconds + now - mark)
             # Before the save: a run that is killed between the two goes back to the checkpoint before, and does both.
             if evaluating:
-                hooks.evaluate(state)
-            if saving or interrupted:
+                state, stopping = hooks.evaluate(state)
+            if saving or interrupted or stopping:
                 hooks.save(state)
             mark, counted = time.perf_counter(), 0
-            if interrupted:
+            if interrupted or stopping:
                 break
         else:
             counted += length

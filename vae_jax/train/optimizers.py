@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
+from vae_jax.train.averaging import averaging
 from vae_jax.types import Likelihood, Schedule
 
 # The first gradients are hundreds of times the last, because the first sigma is a guess. A second moment that remembers
@@ -61,7 +64,12 @@ class Aggressive(NamedTuple):
 
 
 def adam(
-    rates: Rates, likelihood: Likelihood, clip_norm: float | None = None, aggressive: Aggressive | None = None
+    rates: Rates,
+    likelihood: Likelihood,
+    clip_norm: float | None = None,
+    aggressive: Aggressive | None = None,
+    weight_decay: float = 0.0,
+    ema: float | None = None,
 ) -> optax.GradientTransformation:
     """Adam for parameters ``{"model": ..., "likelihood": ...}``.
 
@@ -71,19 +79,29 @@ def adam(
       clip_norm: the global gradient norm above which the gradient is scaled down; None for no clipping. Clipping
         depends on the scale of the loss, so it breaks the equivalence of losses of equal water level.
       aggressive: None, or when the decoder and its moments are left as they are.
+      weight_decay: of the networks' matrices and kernels, decoupled from the gradient (AdamW; Loshchilov and Hutter
+        2017, 1711.05101) and times the learning rate; no bias, gate or parameter of the likelihood decays.
+      ema: None, or the decay of a moving average of the parameters (``averaging.py``).
     """
     labels = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "likelihood"}
     groups = {
-        "model": optax.adam(rates.model, b2=_B2),
+        "model": optax.chain(_moments(weight_decay), optax.scale_by_learning_rate(rates.model)),
         "likelihood": optax.adam(rates.likelihood, b2=_B2),
         "frozen": optax.set_to_zero(),
     }
     if aggressive is not None:
         # The learning rate counts every step, the moments only those in which the decoder moves.
-        moments = optax.conditionally_mask(optax.scale_by_adam(b2=_B2), lambda step, **_: aggressive.moves(step))
+        moments = optax.conditionally_mask(_moments(weight_decay), lambda step, **_: aggressive.moves(step))
         groups["decoder"] = optax.chain(moments, optax.scale_by_learning_rate(rates.model))
         labels["model"] = {"encoder": "model", "decoder": "decoder"}
-    partitioned = optax.partition(groups, labels)
-    if clip_norm is None:
-        return partitioned
-    return optax.chain(optax.clip_by_global_norm(clip_norm), partitioned)
+    links = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
+    links += [optax.partition(groups, labels)] + ([] if ema is None else [averaging(ema)])
+    return links[0] if len(links) == 1 else optax.chain(*links)
+
+
+def _moments(weight_decay: float) -> optax.GradientTransformation:
+    adam = optax.scale_by_adam(b2=_B2)
+    if weight_decay == 0:
+        return adam
+    wide = optax.add_decayed_weights(weight_decay, lambda params: jax.tree.map(lambda p: jnp.ndim(p) > 1, params))
+    return optax.chain(adam, wide)

@@ -19,13 +19,13 @@ from vae_jax.runs.settings import Config
 from vae_jax.runs.workdir import existing_workdir
 from vae_jax.runtime.config import read_config
 from vae_jax.runtime.files import read_object
-from vae_jax.runtime.restore import Weights, read_latest
+from vae_jax.runtime.restore import read_weights
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.types import UserError
 
 
 def load(workdir: str | Path, plugin: str | Path | None = None, data_dir: str | None = None) -> TrainedVAE:
-    """Opens the model of a run, as its newest checkpoint has it. Nothing in the folder is changed.
+    """Opens the model that a run reports, as its newest checkpoint has it. Nothing in the folder is changed.
 
     Args:
       workdir: of a run that ``train`` made, or of one run of a sweep (``SWEEP/runs/NAME``); it may still be training.
@@ -44,12 +44,12 @@ def load(workdir: str | Path, plugin: str | Path | None = None, data_dir: str | 
         config = read_config(Config, path, "load opens the folder of a run that train made")
         config = dataclasses.replace(config, **{name: value for name, value in anew.items() if value is not None})
         model = assemble(config, known_of(folder, config))
-        there = read_latest(folder / "checkpoints", Weights(model.params))
+        there = read_weights(folder / "checkpoints", model.params)
         if there is None:
             raise UserError(f"{workdir} holds no checkpoint; train it first")
         path = folder / "results.json"
         results = read_object(path, "remove it, and train writes it anew") if path.exists() else None
-    return dataclasses.replace(model, params=there[1].params, results=results)
+    return dataclasses.replace(model, params=there[1], results=results)
 
 
 def known_of(folder: Path, config: Config) -> known_data.KnownData:
