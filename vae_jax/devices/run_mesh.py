@@ -22,7 +22,8 @@ class RunMesh(NamedTuple):
       all_mean, split: as in ``Parallel``, within a run.
       compile: ``sweep chunk -> (state, data, length) -> (state, metrics)``, jitted; the state's buffers are donated.
       place: puts a ``SweepState`` on the devices, its runs divided; copies of the last run fill the last device.
-      fetch: brings it back to the host, without the copies.
+      rows: puts any pytree with an axis of runs in front on the devices, in the same way.
+      fetch: brings what is there back to the host, without the copies.
       whole: puts an array on every device.
       runs, data: the mesh's shape.
       at_once: how many runs a device has, copies included.
@@ -32,6 +33,7 @@ class RunMesh(NamedTuple):
     split: Callable[[Array], tuple[Array, Array]]
     compile: Callable[[Callable], Callable]
     place: Callable[[Any], Any]
+    rows: Callable[[Any], Any]
     fetch: Callable[[Any], Any]
     whole: Callable[[Array], Array]
     runs: int
@@ -68,13 +70,14 @@ def run_mesh(runs: int, batch_size: int, devices: Sequence[jax.Device] | None = 
     def specs(state):
         return state._replace(**{f: divided for f in state._fields if f != "step"}, step=whole)
 
-    def place(state):
+    def rows(tree):
         def fill(leaf):
             return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], padding, axis=0)]) if padding else leaf
 
-        filled = jax.tree.map(fill, tuple(state[1:]))
-        rows = processes.put(filled, NamedSharding(mesh, divided))
-        return type(state)(processes.put(state.step, NamedSharding(mesh, whole)), *rows)
+        return processes.put(jax.tree.map(fill, tree), NamedSharding(mesh, divided))
+
+    def place(state):
+        return type(state)(processes.put(state.step, NamedSharding(mesh, whole)), *rows(tuple(state[1:])))
 
     def fetch(state):
         # Shard by shard to the host: slices of an array on many devices would each be a program of all of them.
@@ -109,7 +112,7 @@ def run_mesh(runs: int, batch_size: int, devices: Sequence[jax.Device] | None = 
         all_mean, split = shares("data", shape[1], batch_size)
     whole_on = NamedSharding(mesh, whole)
     return RunMesh(
-        *(all_mean, split, compile, place, fetch),
+        *(all_mean, split, compile, place, rows, fetch),
         whole=lambda array: processes.put(array, whole_on),
         runs=shape[0],
         data=shape[1],

@@ -1,8 +1,8 @@
 """The noise that a model assumes, brought to the error that it makes on data that it was not trained on.
 
-At any optimum over a shared sigma SSE / (D sigma^2) is 1 on the training data. On other data it is above that by what was
-learned by heart, and the one factor of sigma that brings it back has a closed form (the maximum likelihood of Rybkin
-2021, 2006.13202, section 4, over held-out examples). Nothing but sigma changes, so no example has to be scored again.
+At any optimum over a shared sigma SSE / (D sigma^2) is 1 on the training data. On other data it is above that by what
+was learned by heart, and the one factor of sigma that brings it back has a closed form (the maximum likelihood of
+Rybkin 2021, 2006.13202, section 4, over held-out examples). Nothing but sigma changes, so no example is scored again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vae_jax.types import Event, Likelihood, Params
 
 
 class Recalibrated(NamedTuple):
-    """The family's own parameters, the factor of sigma that made them, and the ELBO that they have, nats per example."""
+    """The family's own parameters, the factor of sigma that made them, and their ELBO, nats per example."""
 
     own: Params
     factor: float

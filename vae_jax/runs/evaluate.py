@@ -24,15 +24,14 @@ from vae_jax.evaluation.bounds import calibrated_elbo
 from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
 from vae_jax.runs import annealing, known_data, placement
 from vae_jax.runs.build import Material, Run, build
+from vae_jax.runs.code_numbers import factor_scores, rate_parts
 from vae_jax.runs.evaluate_flags import Config
 from vae_jax.runs.evaluation_words import in_words
 from vae_jax.runs.loop import trained
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.results import (
     bits_per_dim,
-    factor_scores,
     make_instruments,
-    rate_parts,
     refuse_infinite,
     summarise_split,
 )

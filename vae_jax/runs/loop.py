@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,21 +33,6 @@ CONVENTION = "nats per example, summed over the event, all constants; version 1"
 SHOWN = ("loss", "elbo", "rate", "distortion", "beta", "sigma")
 
 
-class Splits(NamedTuple):
-    """The splits of a run's data as evaluation takes them: on the devices where they fit, else on the host."""
-
-    train: Any
-    validation: Any
-    test: Any
-
-    @classmethod
-    def of(cls, r: Run, train: Any = None) -> Splits:
-        """Places all that there are; ``train`` may have been placed before."""
-        place = functools.partial(placement.on_devices, r.spread)
-        train = place(r.dataset.train) if train is None else train
-        return cls(train, place(r.dataset.validation), place(r.dataset.test))
-
-
 class Trained(NamedTuple):
     """A run at its end, or where somebody stopped it.
 
@@ -62,7 +46,7 @@ class Trained(NamedTuple):
 
     state: TrainState
     ending: dict[str, Any]
-    splits: Splits
+    splits: placement.Splits
     clock: Clock
     stopped_by: int
 
@@ -124,7 +108,8 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
         num_steps = int(state.step) if has_stopped(state.best) else c.num_steps
         state, clock = fit(state, beside(advance), num_steps, every, hooks)
         done = int(state.step) == c.num_steps or has_stopped(state.best)
-    return Trained(reported(state), ending(state), Splits.of(r, train), clock, 0 if done else stop.status)
+    splits = placement.splits(r.spread, r.dataset, train)
+    return Trained(reported(state), ending(state), splits, clock, 0 if done else stop.status)
 
 
 def _placed(r: Run, best: Best | None) -> Best | None:

@@ -5,7 +5,7 @@ The order depends on the data alone, so the numbers of a run do not depend on th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -17,6 +17,14 @@ from vae_jax.types import UserError
 
 IN_BLOCKS = 2**30  # bytes of training data from which batches are drawn from blocks, so that devices can divide them
 SHARE = 0.4  # of a memory that the data may take
+
+
+class Splits(NamedTuple):
+    """The splits of a run's data as evaluation takes them: on the devices where they fit, else on the host."""
+
+    train: Any
+    validation: Any
+    test: Any
 
 
 def bytes_held() -> int:
@@ -67,6 +75,12 @@ def on_devices(spread: Parallel, split: Any) -> Any:
         return None
     room = SHARE * memory.total(jax.devices()[0]) / 2  # the training data may have taken theirs
     return split if isinstance(split, Rows) or split.nbytes > room else spread.place(split)
+
+
+def splits(spread: Parallel, dataset: Dataset, train: Any = None) -> Splits:
+    """Returns all splits for evaluation; ``train`` where that is placed already."""
+    train = on_devices(spread, dataset.train) if train is None else train
+    return Splits(train, on_devices(spread, dataset.validation), on_devices(spread, dataset.test))
 
 
 def describe(layout: str, config: Any, dataset: Dataset) -> str:

@@ -27,7 +27,7 @@ def check(config: Any, first: int) -> None:
     """
     if not config.profile:
         return
-    step, every = first, Every(config.log_every, config.eval_every, config.checkpoint_every)
+    step, every = first, Every(config.log_every, config.eval_every or config.num_steps, config.checkpoint_every)
     for chunk in range(SKIPPED + 1):
         if step >= config.num_steps:
             raise UserError(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from vae_jax.conventions import beta_norm
 from vae_jax.data.pixels import bits_offset
 from vae_jax.evaluation import (
-    Estimate,
     Evaluator,
     Scores,
-    decompose,
     make_fidelity,
     make_reliability,
     make_scorer,
@@ -25,11 +22,13 @@ from vae_jax.evaluation import (
     summarise_fidelity,
 )
 from vae_jax.evaluation.bounds import calibrated_elbo
-from vae_jax.evaluation.disentanglement import disentanglement
 from vae_jax.evaluation.rate import USED
 from vae_jax.likelihoods import is_discrete
-from vae_jax.randomness import RATE, TEST, TRAIN, purpose_key
+from vae_jax.randomness import TEST, TRAIN, VALIDATION, purpose_key
+from vae_jax.runs import selection
 from vae_jax.runs.build import Run
+from vae_jax.runs.code_numbers import rate_parts
+from vae_jax.runs.placement import Splits
 from vae_jax.runs.text_results import make_prior_distortion, text_numbers
 from vae_jax.runs.weightings import CONTROLLED
 from vae_jax.runtime.files import read_rows
@@ -42,8 +41,6 @@ TRAIN_LIMIT = 60_000
 RATE_SAMPLES = 500
 # Test examples, each of whose values is placed in its predicted distribution: slow for some families.
 RELIABILITY_LIMIT = 2000
-# Fewer examples say little about disentanglement.
-LEAST_ROWS = 1000
 # Below so many test examples the training split says which latents are used: the variance of the means over n rows is
 # known to a share of sqrt(2 / n).
 LATENT_ROWS = 100
@@ -95,17 +92,18 @@ class Codes(NamedTuple):
     test: np.ndarray
 
 
-def measure(r: Run, state: TrainState, train, test, instruments: Instruments) -> tuple[dict[str, Any], Codes]:
+def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments) -> tuple[dict[str, Any], Codes]:
     """Returns the numbers of results.json, without the timings, and the codes of both splits.
 
     They are exact means over every test example, with z sampled and beta = 1, in nats per example.
 
     Args:
-      r, state: the run and its last state.
-      train, test: its splits, on the devices or on the host.
+      r, state: the run and its state, with the parameters that it reports.
+      splits: of its data.
       instruments: of ``make_instruments``.
     """
     c, dim, key = r.config, r.data_dim, purpose_key(r.key, TEST)
+    train, validation, test = splits
     test_scores = instruments.scores(state.params, test, key, c.iw_samples)
     train_scores = instruments.scores(state.params, train, purpose_key(r.key, TRAIN), limit=TRAIN_LIMIT)
     on_test = summarise_split(r, test_scores, test)
@@ -125,18 +123,37 @@ def measure(r: Run, state: TrainState, train, test, instruments: Instruments) ->
         "beta_norm": None if r.is_text else beta_norm(beta, dim, c.latent_dim),
         # The model's own, or that of the training split; not that of the test split.
         "sigma": sigma,
+        # Before it was recalibrated on the validation split.
+        "trained_sigma": None if sigma is None else sigma / _factor(state),
         "water_level": None if sigma is None else beta * sigma**2,
         "data_dim": dim,
         "latent_dim": c.latent_dim,
         "lambda_max": None if r.spectrum is None else float(r.spectrum[0]),
         "predicted_active": _predicted_active(r, beta),
-        "train": {k: on_train[k] for k in (*OF_TRAINING, "accuracy", "log_loss") if k in on_train},
+        "train": _of_split(on_train),
+        "validation": None if validation is None else _on_validation(r, state, validation, instruments),
         "rate_parts": rate_parts(test_scores, key, RATE_SAMPLES),
         "warnings": r.warnings,
-        "protocol": _protocol(r, len(train), len(test)),
+        "protocol": "; ".join(filter(None, [_protocol(r, len(train), len(test)), selection.in_words(r, state)])),
         **_measure_decoder(state, test, key, instruments, r.dataset.event),
     }
     return results, Codes(train_scores.posterior_mean, test_scores.posterior_mean)
+
+
+def _of_split(summary: dict[str, Any]) -> dict[str, Any]:
+    return {k: summary[k] for k in (*OF_TRAINING, "accuracy", "log_loss") if k in summary}
+
+
+def _factor(state: TrainState) -> float:
+    return 1.0 if state.best is None else float(state.best.factor)
+
+
+def _on_validation(r: Run, state: TrainState, validation, instruments: Instruments) -> dict[str, Any]:
+    """Returns the numbers of the whole validation split, and how far off the noise was before it was recalibrated."""
+    scores = instruments.scores(state.params, validation, purpose_key(r.key, VALIDATION), limit=TRAIN_LIMIT)
+    numbers = _of_split(summarise_split(r, scores, validation))
+    rescaled = r.likelihood.rescale is not None and state.best is not None
+    return numbers | ({"calibration_before": float(state.best.calibration)} if rescaled else {})
 
 
 def refuse_infinite(numbers: dict[str, Any], kept: str) -> None:
@@ -234,39 +251,6 @@ def bits_per_dim(r: Run, nats: float, counted_dim: float | None = None) -> float
     return nats / ((counted_dim or r.data_dim) * math.log(2)) + offset
 
 
-def rate_parts(scores: Scores, key: jax.Array, samples: int) -> dict[str, Any]:
-    """Returns the rate of a split taken apart, as JSON can hold it; ``key`` is the split's."""
-    # A variance may have underflown.
-    with np.errstate(divide="ignore"):
-        logvar = np.log(scores.posterior_variance)
-    parts = decompose(scores.posterior_mean, logvar, purpose_key(key, RATE), samples)
-    return {name: _plain(value) for name, value in parts._asdict().items()}
-
-
-def _plain(value):
-    if isinstance(value, Estimate):
-        return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}
-    return float(value)
-
-
-def factor_scores(
-    codes: Sequence[np.ndarray], factors: Sequence[np.ndarray | None], names: Sequence[str], seed: int, subset: str
-) -> dict[str, Any] | None:
-    """Returns the disentanglement scores of codes; None without two factors or with fewer than ``LEAST_ROWS`` examples.
-
-    Args:
-      codes: of each split, ``[n, d]``.
-      factors: of each split, ``[m, k]`` with m >= n, or None.
-      names: of the factors.
-      seed: of what the scores draw.
-      subset: what the examples are, in words.
-    """
-    if any(f is None or f.shape[1] < 2 for f in factors) or sum(map(len, codes)) < LEAST_ROWS:
-        return None
-    factors = np.concatenate([f[: len(means)] for f, means in zip(factors, codes)])
-    return disentanglement(np.concatenate(codes), factors, names, seed, subset)
-
-
 def clipped_and_saturated(workdir: Path, num_steps: int) -> dict[str, float | None]:
     """Returns how often gradients were clipped, and in the second half of the run a controller was at its bound."""
     rows = [row for row in read_rows(workdir / "metrics.jsonl") if row["split"] == "train"]
@@ -284,11 +268,12 @@ def _is_no_density(r: Run) -> bool:
 
 
 def _final_beta(r: Run, state: TrainState) -> float:
-    """Returns the KL weight that the run ended with; for a controller what its state amounts to."""
+    """Returns the KL weight of the model that is reported; for a controller what its state amounts to."""
     given = r.choice.beta
     # A network for all beta is read at this one; it was trained at all of them.
     if r.config.beta_range is not None:
         return given
-    beta = float((r.weight.beta or r.weight.value)(state.weight_state, r.config.num_steps - 1))
+    last = r.config.num_steps if state.best is None else max(int(state.step), 1)
+    beta = float((r.weight.beta or r.weight.value)(state.weight_state, last - 1))
     close = given is not None and r.config.weighting not in CONTROLLED and math.isclose(beta, given, rel_tol=1e-6)
     return given if close else beta

@@ -55,8 +55,12 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     for warning in r.warnings if first else ():
         print(f"warning: {printable(warning)}", file=sys.stderr)
     if processes.told_by_first(_is_finished(path, config.num_steps)):
-        print(f"this run is finished: all {config.num_steps} steps are done")
-        measured = read_object(path / "results.json", ANEW).get("iw_samples")
+        there = read_object(path / "results.json", ANEW)
+        measured, done = there.get("iw_samples"), there.get("steps_done")
+        ended = f"all {config.num_steps} steps are done"
+        if there.get("stopped_early"):
+            ended = f"it stopped early at step {done}, and the best is of step {there.get('best_step')}"
+        print(f"this run is finished: {ended}")
         if measured != config.iw_samples:
             from vae_jax.report.formatting import program
 
@@ -71,11 +75,12 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
             processes.leave(trained.stopped_by)
         print("evaluating")
         state, clock = trained.state, trained.clock
-        results = measure(r, state, trained.train, trained.test, instruments)[0] | {"headline": line}
-        refuse_infinite(results, f"the checkpoint of step {config.num_steps} is kept")
-        write_pictures = pictures_of(r, state, trained.test)
+        done = trained.ending["steps_done"]
+        results = measure(r, state, trained.splits, instruments)[0] | trained.ending | {"headline": line}
+        refuse_infinite(results, f"the checkpoint of step {done} is kept")
+        write_pictures = pictures_of(r, state, trained.splits.test)
         if first:
-            results |= clipped_and_saturated(path, config.num_steps)
+            results |= clipped_and_saturated(path, done)
             rate = clock.steps * config.batch_size / clock.seconds if clock.seconds else None
             results |= {"examples_per_second": rate, "seconds": time.perf_counter() - started}
             write_pictures(path)
@@ -93,7 +98,8 @@ def _is_finished(path: Path, num_steps: int) -> bool:
     # What is left of a killed end, or of somebody's tidying, is measured and drawn again. A sweep, which says the
     # status of each run, draws no pictures of them.
     drawn = "status" in there or any((path / name).exists() for name in ("pictures.npz", "sentences.json"))
-    return drawn and there.get("step") == num_steps
+    ended = there.get("stopped_early") or there.get("steps_done", there.get("step")) == num_steps
+    return drawn and bool(ended)
 
 
 def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:

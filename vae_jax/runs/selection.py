@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,6 @@ from vae_jax.randomness import TEST, VALIDATION, purpose_key
 from vae_jax.runs import placement
 from vae_jax.runs.build import Run
 from vae_jax.runs.settings import Settings
-from vae_jax.runs.weightings import USED_BY
 from vae_jax.train.averaging import averaged
 from vae_jax.train.best import Evaluation, Rule, considered, has_stopped
 from vae_jax.types import Params, TrainState
@@ -115,9 +113,26 @@ def evenly(rows: Any, most: int) -> Any:
 
 def ending(state: TrainState) -> dict[str, Any]:
     """Returns what results.json says about which model is reported, from a run's last state."""
+    best, stopped = state.best, has_stopped(state.best)
+    done = int(best.stopped_at) if stopped else int(state.step)
+    step = None if best is None or int(best.step) < 0 else int(best.step)
+    return {"steps_done": done, "best_step": step, "stopped_early": stopped}
+
+
+def in_words(r: Run, state: TrainState) -> str:
+    """Returns which model is reported and why, from the state that is reported; nothing where that is the last one."""
     best = state.best
-    stopped = has_stopped(best)
-    ended = {"steps_done": int(best.stopped_at) if stopped else int(state.step), "stopped_early": stopped}
     if best is None or int(best.step) < 0:
-        return ended | {"best_step": None}
-    return ended | {"best_step": int(best.step)}
+        return ""
+    of = "the moving average of the parameters" if r.config.ema is not None else "the model"
+    text = f"reported is {of} at step {int(state.step)}"
+    if r.dataset.validation is None:
+        return text
+    n = min(MOST, len(r.dataset.validation))
+    why = ", of the best bound (beta = 1)" if r.config.keep == "best" else ", the last evaluation's"
+    text += f"{why} on {n} validation examples"
+    if has_stopped(best):
+        text += f", where training stopped at step {int(best.stopped_at)}"
+    if r.likelihood.rescale is not None:
+        text += f"; sigma was multiplied by {float(best.factor):.4g}, so that it is the error made on these"
+    return text

@@ -187,7 +187,12 @@ class Config:
     num_processes: int | None = option(None, "how many processes there are", identity=False)
     process_id: int | None = option(None, "which of them this one is, from 0", identity=False)
     log_every: int = option(100, "steps between lines of metrics.jsonl", least=1)
-    eval_every: int = option(1000, "steps between evaluations on the validation split", least=1)
+    eval_every: int | None = option(
+        None,
+        "steps between evaluations on the validation split (default: a thirtieth of the run, at least 100; 1000 with "
+        "--validation=0)",
+        least=1,
+    )
     keep: str = option(
         "best",
         "which step's model is reported and loaded; best: that of the best bound (beta = 1) on the validation split, "

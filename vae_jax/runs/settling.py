@@ -118,6 +118,8 @@ def without_data(config: Config, names: Names) -> Config:
         c = dataclasses.replace(c, likelihood="columns")
     if c.encoder_steps and c.aggressive_steps is None:
         c = dataclasses.replace(c, aggressive_steps=c.num_steps // 4)
+    if c.eval_every is None:
+        c = dataclasses.replace(c, eval_every=default_eval_every(c))
     sigma = 0.1 if c.sigma is None and c.precision == "fixed" else c.sigma
     given = c.beta is not None or c.beta_norm is not None
     beta = c.beta if given or c.weighting in weightings.CONTROLLED else 1.0
@@ -129,6 +131,13 @@ def without_data(config: Config, names: Names) -> Config:
     warmup = ramp if c.warmup_steps is None else c.warmup_steps
     free_nats = 0.25 if c.weighting == "free_bits" and c.free_nats is None else c.free_nats
     return dataclasses.replace(c, sigma=sigma, beta=beta, warmup_steps=warmup, free_nats=free_nats)
+
+
+def default_eval_every(config: Config) -> int:
+    """Returns about a thirtieth of the run, at least 100 steps, at ends of chunks; 1,000 where nothing is chosen."""
+    if config.validation == 0:
+        return 1000
+    return config.log_every * math.ceil(max(100, config.num_steps / 30) / config.log_every)
 
 
 def initial_sigma(config: Config, spectrum: Sequence[float]) -> float:

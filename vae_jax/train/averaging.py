@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,12 @@ def averaging(decay: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def averages(opt_state: Any) -> list[Averaged]:
+    """Returns the averages in an optimiser's state: one, or none."""
+    parts = jax.tree.leaves(opt_state, is_leaf=lambda part: isinstance(part, Averaged))
+    return [part for part in parts if isinstance(part, Averaged)]
+
+
 def averaged(state: TrainState, frozen: bool) -> Params:
     """Returns the average where the optimiser keeps one, else the parameters.
 
@@ -45,11 +51,7 @@ def averaged(state: TrainState, frozen: bool) -> Params:
       state: of a run, after its first update.
       frozen: whether the likelihood's own parameters have no gradient: then they are not averaged either.
     """
-    kept = [part for part in jax.tree.leaves(state.opt_state, is_leaf=_is_average) if _is_average(part)]
+    kept = averages(state.opt_state)
     if not kept or int(kept[0].count) == 0:
         return state.params
     return {**kept[0].params, **({"likelihood": state.params["likelihood"]} if frozen else {})}
-
-
-def _is_average(part) -> bool:
-    return isinstance(part, Averaged)

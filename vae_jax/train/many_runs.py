@@ -100,6 +100,16 @@ def _in_turn(function: Callable, at_once: int) -> Callable:
     return lambda xs: jax.lax.map(function, xs, batch_size=None if at_once == 1 else at_once)
 
 
+def beside_runs(chunk: Callable) -> Callable:
+    """Returns a chunk that leaves what each run reports where it is, as ``best.beside`` does for one run."""
+
+    def advance(state: SweepState, *rest):
+        after, metrics = chunk(state._replace(runs=state.runs._replace(best=None)), *rest)
+        return after._replace(runs=after.runs._replace(best=state.runs.best)), metrics
+
+    return advance
+
+
 def take(state: SweepState, rows) -> SweepState:
     """The sweep with only the runs ``rows`` (indices into its axis), in that order: what halving leaves."""
     rows = np.asarray(rows)

@@ -90,7 +90,7 @@ def _status(s: Setting) -> str:
     """Tells "done", or what became of those that were not: "1 diverged, 2 stopped"."""
     if len(s.runs) == 1:
         row = s.runs[0]
-        where = row.get("diverged_at") if row["status"] == "diverged" else row.get("step")
+        where = row.get("diverged_at") if row["status"] == "diverged" else row.get("steps_done", row.get("step"))
         return row["status"] + (f" at step {where}" if row["status"] != "done" and where is not None else "")
     counts = Counter(row["status"] for row in s.runs)
     return "done" if set(counts) == {"done"} else ", ".join(f"{n} {status}" for status, n in counts.items())

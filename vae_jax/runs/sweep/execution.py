@@ -12,6 +12,7 @@ import jax
 from vae_jax.devices import processes
 from vae_jax.devices.cluster import join
 from vae_jax.devices.parallel import parallel
+from vae_jax.runs.placement import splits
 from vae_jax.runs.results import Instruments, make_instruments
 from vae_jax.runs.sweep import finishing, halving, one_network
 from vae_jax.runs.sweep.flags import given_lists, shared
@@ -136,14 +137,14 @@ def measure_runs(program: Program, ended: list[Ended], instruments: Instruments,
     from tqdm import tqdm
 
     r = program.first
-    train_split, test_split = (r.spread.place(split) for split in (r.dataset.train, r.dataset.test))
+    placed = splits(r.spread, r.dataset, r.spread.place(r.dataset.train))
     seconds_per_step = session.clock.seconds_per_step
     print(f"measuring {len(ended)} runs")
     for end in tqdm(ended, desc="measured", unit=" runs", leave=False, disable=None):
         job = program.jobs[end.index]
         if not finishing.is_finished(job):
             seconds = seconds_per_step * int(end.state.step)
-            finishing.finish(job, end, train_split, test_split, instruments, seconds)
+            finishing.finish(job, end, placed, instruments, seconds)
             session.clock.add()
             session.workdir.saved()
         session.check_stop()

@@ -11,55 +11,61 @@ from typing import Any
 
 from vae_jax.devices import processes
 from vae_jax.runs.build import Run, start_line
+from vae_jax.runs.code_numbers import factor_scores
 from vae_jax.runs.loop import checkpoints_of
-from vae_jax.runs.results import TRAIN_LIMIT, Codes, Instruments, clipped_and_saturated, factor_scores, measure
+from vae_jax.runs.placement import Splits
+from vae_jax.runs.results import TRAIN_LIMIT, Codes, Instruments, clipped_and_saturated, measure
+from vae_jax.runs.selection import ending
 from vae_jax.runs.settings import flat
 from vae_jax.runs.sweep.plan import Job
 from vae_jax.runs.sweep.training import Ended
 from vae_jax.runtime import files
 from vae_jax.runtime.files import finite, read_object, write_json
+from vae_jax.train.best import reported
 
 PLACES = ("workdir", "data_dir", "plugin")  # flags that say where things are, and not what a run is
 
 
-def finish(job: Job, ended: Ended, train, test, instruments: Instruments, seconds: float) -> None:
+def finish(job: Job, ended: Ended, splits: Splits, instruments: Instruments, seconds: float) -> None:
     """Leaves the run's checkpoint and results.json in its folder, which ``experiments.evaluate`` then takes.
 
     Args:
       job, ended: the run and its end.
-      train, test: the splits, placed.
+      splits: of the data, placed.
       instruments: of ``make_instruments``, shared by all runs of the program.
       seconds: its share of the training.
     """
     started = time.perf_counter()
-    r, state = job.run, job.run.spread.place(ended.state)
-    step, status, diverged_at = int(state.step), ended.status, ended.diverged_at
-    checkpoints_of(r, job.workdir).save(step, state)
-    results: dict[str, Any] = {"step": step}
+    r, last = job.run, job.run.spread.place(ended.state)
+    step, status, diverged_at = int(last.step), ended.status, ended.diverged_at
+    checkpoints_of(r, job.workdir).save(step, last)
+    state, end = reported(last), ending(last)
+    results: dict[str, Any] = {"step": int(state.step)} | end
     if status != "diverged":
-        measured, codes = measure(r, state, train, test, instruments)
+        measured, codes = measure(r, state, splits, instruments)
         # A run by itself would have been refused.
         if not math.isfinite(measured["elbo"]):
             status, diverged_at = "diverged", step - int(state.skipped.in_a_row)
         elif processes.is_first():
-            results |= measured | additions(r, codes)
+            results |= measured | end | additions(r, codes, end["steps_done"])
             results["examples_per_second"] = step * r.config.batch_size / seconds if seconds else None
             results["seconds"] = seconds + time.perf_counter() - started
     if processes.is_first():
         write_json(job.workdir / "results.json", results | {"status": status, "diverged_at": diverged_at})
 
 
-def additions(r: Run, codes: Codes) -> dict[str, Any]:
+def additions(r: Run, codes: Codes, done: int) -> dict[str, Any]:
     """Returns what a run of a sweep has beside what was measured; its metrics.jsonl is read for it.
 
-    The disentanglement scores are of all codes at hand; None where there are not at least two factors.
+    ``done`` is how many steps it has. The disentanglement scores are of all codes at hand; None where there are not at
+    least two factors.
     """
     n = len(codes.train) + len(codes.test)
     subset = f"{Path(r.dataset.name).name}, both splits, {n} examples (at most {TRAIN_LIMIT} of training)"
     factors = (r.dataset.train_factors, r.dataset.test_factors)
     return {
         "headline": start_line(r),
-        **clipped_and_saturated(Path(r.config.workdir), r.config.num_steps),
+        **clipped_and_saturated(Path(r.config.workdir), done),
         "disentanglement": factor_scores(codes, factors, r.dataset.factor_names, r.config.seed, subset),
     }
 

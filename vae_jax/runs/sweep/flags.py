@@ -18,18 +18,17 @@ SHARED = (
     "columns",
     "iw_samples",
     "log_every",
+    "eval_every",
     "checkpoint_every",
     "deterministic",
     "coordinator",
     "num_processes",
     "process_id",
 )
-# Flags of ``train`` that mean nothing here: devices are the sweep's to use, the test split is scored at the end, and a
-# sweep's program is not a run's.
+# Flags of ``train`` that mean nothing here: devices are the sweep's to use, and a sweep's program is not a run's.
 LEFT_OUT = (
     "workdir",
     "parallel",
-    "eval_every",
     "keep_checkpoints",
     "beta_range",
     "shard_params",

@@ -88,9 +88,9 @@ def rows(network: Network, session: Session) -> list[dict[str, Any]]:
         print(f"reading {network.name} at {len(betas)} values of beta")
         for text in unread:
             at, state = read_at(r, trained.state, float(text))
-            results, codes = measure(at, state, trained.train, trained.test, instruments)
+            results, codes = measure(at, state, trained.splits, instruments)
             if processes.is_first():
-                curve[text] = results | additions(at, codes)
+                curve[text] = results | trained.ending | additions(at, codes, trained.ending["steps_done"])
                 write_json(path, curve)
             session.clock.add()
             session.workdir.saved()

@@ -64,8 +64,8 @@ def _references(jobs: list[Job]) -> list[dict[str, Any]]:
 def _halving(rows: list[dict[str, Any]], clock: Clock) -> dict[str, Any]:
     """Returns what halving stopped, and the steps and seconds that were not spent."""
     trained = [row for row in rows if row["method"] == "separate"]
-    steps, all_steps = (sum(row[name] for row in trained) for name in ("step", "num_steps"))
-    stopped = [row["step"] for row in trained if row["status"] == "stopped"]
+    steps, all_steps = (sum(row[name] for row in trained) for name in ("steps_done", "num_steps"))
+    stopped = [row["steps_done"] for row in trained if row["status"] == "stopped"]
     kept, stops = len(trained), []
     for step in sorted(set(stopped)):
         kept -= stopped.count(step)

@@ -17,21 +17,24 @@ import numpy as np
 from vae_jax.devices import processes
 from vae_jax.devices.run_mesh import RunMesh, run_mesh
 from vae_jax.evaluation import summarise
-from vae_jax.randomness import TRAIN, purpose_key
+from vae_jax.randomness import TRAIN, VALIDATION, purpose_key
 from vae_jax.runs import known_data
 from vae_jax.runs.build import first_state, make_vae, training_chunk, with_numbers
 from vae_jax.runs.loop import CONVENTION
+from vae_jax.runs.selection import Watch, evenly
 from vae_jax.runs.skipped_updates import watch_skipped
 from vae_jax.runs.sweep import halving
+from vae_jax.runs.sweep.evaluation import evaluated, stopped
 from vae_jax.runs.sweep.plan import Job, Program
 from vae_jax.runs.sweep.session import Interrupted, Session
 from vae_jax.runs.workdir import claim_run_folder
 from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.files import open_to_append
 from vae_jax.runtime.logs import Progress, line, rewind, update_rows
+from vae_jax.train.best import reported
 from vae_jax.train.guard import MAX_SKIPPED
 from vae_jax.train.loop import Every, Hooks, fit
-from vae_jax.train.many_runs import FINITE, SweepState, init_sweep, make_sweep_chunk, run_of, take
+from vae_jax.train.many_runs import FINITE, SweepState, beside_runs, init_sweep, make_sweep_chunk, run_of, take
 from vae_jax.types import TrainState
 
 
@@ -58,7 +61,7 @@ def train(program: Program, session: Session, progress: Progress, scores: Callab
       program: what is trained.
       session: the sweep that it is of.
       progress: counts steps of runs.
-      scores: of ``make_scorer``, for halving.
+      scores: of ``make_scorer``.
 
     Raises:
       Interrupted: after a save.
@@ -70,7 +73,7 @@ def train(program: Program, session: Session, progress: Progress, scores: Callab
     members, state = np.arange(len(program.jobs)), first_sweep_state(program)
     stops = halving.stops(session.config.halving_at, num_steps) if session.config.halving else []
     for rung, last in enumerate([*stops, num_steps]):
-        state = _train_rung(program, session, progress, rung, state, last)
+        state = _train_rung(program, session, progress, scores, rung, state, last)
         kept = np.arange(0)
         if last < num_steps:
             kept = halving.survivors(*_positions(program, state, scores), session.config.halving_keep)
@@ -98,7 +101,7 @@ def _ended(state: SweepState, row: int, num_steps: int) -> Ended:
 
 
 def _train_rung(
-    program: Program, session: Session, progress: Progress, rung: int, state: SweepState, last: int
+    program: Program, session: Session, progress: Progress, scores: Callable, rung: int, state: SweepState, last: int
 ) -> SweepState:
     """Returns the runs of ``state`` at step ``last``: trained, or read where they have been before."""
     r, config = program.first, session.config
@@ -124,12 +127,24 @@ def _train_rung(
         session.workdir.saved()
 
     recorder = _Recorder(jobs, last, progress)
+    recorder.leave_out(stopped(state.runs))
+    watch, num_steps = Watch(r, scores), r.config.num_steps
     # The test split is scored at the end only.
-    hooks = Hooks(recorder.log, lambda state: None, save, session.stop, recorder.check)
-    every = Every(config.log_every, r.config.num_steps, config.checkpoint_every)
+    interval = num_steps if r.dataset.validation is None else r.config.eval_every
+
+    def evaluate(state):
+        # A run by itself is not evaluated at the end of a rung.
+        if state.runs.best is not None and (int(state.step) % interval == 0 or int(state.step) == num_steps):
+            state = evaluated(state, jobs, mesh, watch, recorder.write)
+            recorder.leave_out(stopped(mesh.fetch(state.runs._replace(opt_state=(), key=()))))
+        return state, False
+
+    hooks = Hooks(recorder.log, evaluate, save, session.stop, recorder.check)
+    every = Every(config.log_every, interval, config.checkpoint_every)
     chunk, data = compiled(program, config.side_by_side, mesh), mesh.whole(r.dataset.train)
     started = time.perf_counter()
-    state, _ = fit(mesh.place(state), lambda s, length: chunk(s, data, length), last, every, hooks)
+    advance = beside_runs(lambda state, length: chunk(state, data, length))
+    state, _ = fit(mesh.place(state), advance, last, every, hooks)
     steps = (int(state.step) - first) * len(jobs)
     session.clock.add(training_seconds=time.perf_counter() - started, training_steps=steps)
     if int(state.step) < last:
@@ -163,7 +178,18 @@ class _Recorder:
     def __init__(self, jobs: list[Job], last: int, progress: Progress):
         self._jobs, self._last, self._progress = jobs, last, progress
         self._dead: set[str] = set()
+        self._stopped: set[str] = set()
         self._watch_skips = [watch_skipped(progress.say, job.name) for job in jobs]
+
+    def leave_out(self, rows: np.ndarray) -> None:
+        """Ends the lines of runs that have stopped by their patience, though the others go on."""
+        self._stopped |= {self._jobs[row].name for row in rows}
+
+    def write(self, row: int, step: int, split: str, values: dict[str, float]) -> None:
+        """Writes the line of an evaluation of the run in ``row``."""
+        if processes.is_first():
+            with open_to_append(self._jobs[row].workdir / "metrics.jsonl") as file:
+                file.write(line(step, split, values))
 
     def check(self, first: int, metrics: dict[str, np.ndarray]) -> None:
         stop = first + metrics["loss"].shape[1]
@@ -177,7 +203,7 @@ class _Recorder:
     def log(self, first: int, metrics: dict[str, np.ndarray]) -> None:
         length = metrics["loss"].shape[1]
         for i, job in enumerate(self._jobs) if processes.is_first() else ():
-            if job.name in self._dead:
+            if job.name in self._dead | self._stopped:
                 continue
             own = {name: values[i] for name, values in metrics.items()}
             self._watch_skips[i](first, own)
@@ -200,16 +226,20 @@ class _Recorder:
 def _positions(program: Program, state: SweepState, scores: Callable) -> tuple[np.ndarray, np.ndarray]:
     """Returns rate and distortion of every run, ``[r]`` each, on ``halving.ROWS`` training examples; NaN where frozen.
 
-    For a Gaussian the distortion is that at the sigma of the error, so that runs of any sigma compare.
+    With a validation split on that, and of the model that each run would report now. For a Gaussian the distortion is
+    that at the sigma of the error, so that runs of any sigma compare.
     """
     r, positions = program.first, []
-    train = r.spread.place(r.dataset.train[: halving.ROWS])
+    split, purpose = r.dataset.train[: halving.ROWS], TRAIN
+    if r.dataset.validation is not None:
+        split, purpose = evenly(r.dataset.validation, halving.ROWS), VALIDATION
+    rows = r.spread.place(split)
     for row, member in enumerate(np.asarray(state.member)):
         if int(state.bad_step[row]) != FINITE:
             positions.append((math.nan, math.nan))
             continue
-        params = r.spread.place(run_of(state, row).params)
-        s = summarise(scores(params, train, purpose_key(program.jobs[member].run.key, TRAIN)), r.data_dim)
+        params = r.spread.place(reported(run_of(state, row)).params)
+        s = summarise(scores(params, rows, purpose_key(program.jobs[member].run.key, purpose)), r.data_dim)
         distortion = s["distortion"]
         if r.config.likelihood == "gaussian":
             distortion = 0.5 * s.get("counted_dim", r.data_dim) * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))

@@ -1,0 +1,49 @@
+"""The numbers of a trained run that are of its codes: the rate taken apart, and disentanglement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from vae_jax.evaluation import Estimate, Scores, decompose
+from vae_jax.evaluation.disentanglement import disentanglement
+from vae_jax.randomness import RATE, purpose_key
+
+# Fewer examples say little about disentanglement.
+LEAST_ROWS = 1000
+
+
+def rate_parts(scores: Scores, key: jax.Array, samples: int) -> dict[str, Any]:
+    """Returns the rate of a split taken apart, as JSON can hold it; ``key`` is the split's."""
+    # A variance may have underflown.
+    with np.errstate(divide="ignore"):
+        logvar = np.log(scores.posterior_variance)
+    parts = decompose(scores.posterior_mean, logvar, purpose_key(key, RATE), samples)
+    return {name: _plain(value) for name, value in parts._asdict().items()}
+
+
+def _plain(value):
+    if isinstance(value, Estimate):
+        return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}
+    return float(value)
+
+
+def factor_scores(
+    codes: Sequence[np.ndarray], factors: Sequence[np.ndarray | None], names: Sequence[str], seed: int, subset: str
+) -> dict[str, Any] | None:
+    """Returns the disentanglement scores of codes; None without two factors or with fewer than ``LEAST_ROWS`` examples.
+
+    Args:
+      codes: of each split, ``[n, d]``.
+      factors: of each split, ``[m, k]`` with m >= n, or None.
+      names: of the factors.
+      seed: of what the scores draw.
+      subset: what the examples are, in words.
+    """
+    if any(f is None or f.shape[1] < 2 for f in factors) or sum(map(len, codes)) < LEAST_ROWS:
+        return None
+    factors = np.concatenate([f[: len(means)] for f, means in zip(factors, codes)])
+    return disentanglement(np.concatenate(codes), factors, names, seed, subset)
