@@ -193,7 +193,7 @@ def run_fit(state, run, every, num_steps=40):
         asked.append((state, step))
         return "Because of this"
 
-    hooks = Hooks(lambda first, m: None, lambda s: None, lambda s: saved.append(int(s.step)), explain=explain)
+    hooks = Hooks(lambda first, m: None, lambda s: (s, False), lambda s: saved.append(int(s.step)), explain=explain)
     with pytest.raises(Diverged) as caught:
         fit(state, run, num_steps, every, hooks)
     return str(caught.value), saved, asked

@@ -89,11 +89,11 @@ def fake_chunk(bad_at=None, row=MAX_SKIPPED):
     return chunk
 
 
-def run_fit(bad_at=None, interrupted=lambda: False, num_steps=93, row=MAX_SKIPPED):
+def run_fit(bad_at=None, interrupted=lambda: False, num_steps=93, row=MAX_SKIPPED, stops_at=None):
     logged, saved, evaluated = [], [], []
     hooks = Hooks(
         lambda first, m: logged.append((first, len(m["loss"]))),
-        lambda s: evaluated.append(int(s.step)),
+        lambda s: (s, evaluated.append(int(s.step)) or int(s.step) == stops_at),
         lambda s: saved.append(int(s.step)),
         interrupted,
     )
@@ -112,7 +112,13 @@ def test_the_loop_logs_each_step_once_and_calls_its_hooks():
     assert [first for first, _ in logged] == [0, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90]
     assert sum(length for _, length in logged) == 93
     assert saved == [40, 80, 93]
-    assert evaluated == [25, 50, 75]
+    assert evaluated == [25, 50, 75, 93]
+
+
+def test_an_evaluation_that_stops_the_run_is_saved_and_the_last_thing_done():
+    state, logged, saved, evaluated, error = run_fit(stops_at=50)
+    assert error is None and int(state.step) == 50
+    assert saved == [40, 50] and evaluated == [25, 50] and sum(length for _, length in logged) == 50
 
 
 def test_ten_skipped_updates_in_a_row_name_the_first_and_save_nothing_after_the_tenth():

@@ -86,7 +86,10 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
             bar.advance(length, {k: float(metrics[k][-1]) for k in SHOWN if k in metrics})
 
         def on_evaluate(state):
-            step, summary = int(state.step), watched.measured(state)
+            step = int(state.step)
+            if step == c.num_steps:  # raises where nothing is to be written of it
+                is_sound(r, state, lambda: watched.measured(state)["elbo"])
+            summary = watched.measured(state)
             state, row = watched.chosen(r, state, summary)
             state = state._replace(best=_placed(r, state.best))
             shown = images(watched.params(state)) | {"nats_per_latent": np.asarray(summary["kl_per_latent"])}
