@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from absl import flags
 
-from vae_jax.runs.build import build, first_state, start_line, training_chunk
+from vae_jax.runs.build import build, first_state, training_chunk
 from vae_jax.runs.checks import check
+from vae_jax.runs.first_words import start_line
 from vae_jax.runs.names import BUILT_IN
 from vae_jax.runtime.config import define_flags, parse
 

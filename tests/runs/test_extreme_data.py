@@ -11,6 +11,7 @@ from helpers import malformed as m
 from experiments import train
 from vae_jax.data.spectrum import eigenvalues
 from vae_jax.runs import build
+from vae_jax.runs.first_words import start_line
 from vae_jax.runtime.files import finite, write_json
 
 RANDOM = np.random.default_rng(0)
@@ -75,7 +76,7 @@ def test_images_without_variance_have_a_finite_forecast_in_every_family(tmp_path
     for flags in [*FAMILIES, *WEIGHTINGS] if many else FAMILIES[:5]:
         r = made(tmp_path, IMAGES[name], **flags)
         assert np.isfinite(r.spectrum).all() and r.config.sigma > 0
-        lines = " ".join([build.start_line(r), *r.warnings])
+        lines = " ".join([start_line(r), *r.warnings])
         assert "nan" not in lines.lower().replace("nant", "")
 
 

@@ -27,7 +27,7 @@ from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.settings import Config, Settings
 from vae_jax.runs.settling import settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
-from vae_jax.theory.forecast import Forecast, headline
+from vae_jax.theory.forecast import Forecast
 from vae_jax.train.best import nothing_yet
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
@@ -289,16 +289,3 @@ def data_spectrum(dataset, view, key: jax.Array, scale: Callable = lambda rows: 
         return eigenvalues(lambda: (scale(np.asarray(seen(dataset.train[part], part))) for part in parts(rows, dim)))
     except ValueError as error:
         raise UserError("; ".join([f"{dataset.name}: {error}", *in_words(dataset)[:1]])) from None
-
-
-def start_line(r: Run) -> str:
-    """Returns the line that says, before training, what is really weighed and what to expect."""
-    c, w = r.config, r.choice
-    if r.is_text:
-        dropped = f", {100 * c.word_dropout:g}% of the words not read in training" if c.word_dropout else ""
-        return (
-            f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: "
-            f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
-        )
-    gaussian = (c.precision, c.sigma, c.min_sigma) if c.likelihood == "gaussian" else ()
-    return headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)

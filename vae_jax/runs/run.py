@@ -17,7 +17,8 @@ from vae_jax.evaluation.batches import Evaluator
 from vae_jax.evaluation.pictures import pictures
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import known_data, placement, profiling, warm_start
-from vae_jax.runs.build import Material, Run, build, start_line
+from vae_jax.runs.build import Material, Run, build
+from vae_jax.runs.first_words import start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure, refuse_infinite
 from vae_jax.runs.workdir import Workdir, open_workdir

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vae_jax.devices import processes
-from vae_jax.runs.build import Run, start_line
+from vae_jax.runs.build import Run
 from vae_jax.runs.code_numbers import factor_scores
+from vae_jax.runs.first_words import start_line
 from vae_jax.runs.loop import checkpoints_of
 from vae_jax.runs.placement import Splits
 from vae_jax.runs.results import TRAIN_LIMIT, Codes, Instruments, clipped_and_saturated, measure

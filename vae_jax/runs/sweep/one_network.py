@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from vae_jax.devices import processes
 from vae_jax.runs import known_data
-from vae_jax.runs.build import Material, Run, build, start_line
+from vae_jax.runs.build import Material, Run, build
 from vae_jax.runs.evaluate import read_at
+from vae_jax.runs.first_words import start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import make_instruments, measure
 from vae_jax.runs.sweep.finishing import additions, flags_of

@@ -1,0 +1,19 @@
+"""The first words of a run: what is really weighed and what to expect."""
+
+from __future__ import annotations
+
+from vae_jax.runs.build import Run
+from vae_jax.theory.forecast import headline
+
+
+def start_line(r: Run) -> str:
+    """Returns the line that says, before training, what is really weighed and what to expect."""
+    c, w = r.config, r.choice
+    if r.is_text:
+        dropped = f", {100 * c.word_dropout:g}% of the words not read in training" if c.word_dropout else ""
+        return (
+            f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: "
+            f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
+        )
+    gaussian = (c.precision, c.sigma, c.min_sigma) if c.likelihood == "gaussian" else ()
+    return headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)
