@@ -200,17 +200,17 @@ def _score(r: Run, state: TrainState, rows, key, iw_samples: int):
 
 def gaps(r: Run, state: TrainState, rows, key) -> dict[str, float]:
     """Returns the approximation and the amortisation gap (Cremer 2018, 1801.03558) of a few examples."""
-    return summarise_gaps(make_gaps(r.vae, r.likelihood)(state.params, _seen(r, rows, key), purpose_key(key, GAPS)))
+    return summarise_gaps(make_gaps(r.vae, r.likelihood)(state.params, seen(r, rows, key), purpose_key(key, GAPS)))
 
 
-def _seen(r: Run, rows, key) -> jax.Array:
+def seen(r: Run, rows, key) -> jax.Array:
     """Returns examples as the model sees them, ``[n, *event]``."""
     return jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(len(rows))), jnp.asarray(rows))
 
 
 def _annealed(r: Run, state: TrainState, rows, scores, key, plan: annealing.Plan) -> dict[str, Any]:
     """Returns the bracket of annealed chains, beside the two bounds of the same examples."""
-    x, n = np.asarray(_seen(r, rows, key)), len(rows)
+    x, n = np.asarray(seen(r, rows, key)), len(rows)
     found = annealing.annealed(r, state.params, x, plan, Path(r.config.workdir))
     elbo = -np.mean(np.asarray(scores.rate[:n], np.float64) + scores.distortion[:n])
     bounds = {"elbo": float(elbo), "iw_log_px": -float(np.mean(scores.iw_nll[:n], dtype=np.float64))}

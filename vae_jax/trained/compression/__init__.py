@@ -1,0 +1,1 @@
+"""Lossless files by a trained model: its bound as bytes."""
