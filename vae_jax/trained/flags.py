@@ -49,3 +49,15 @@ class Export:
     beta: float | None = option(None, "where to read a network for all beta", above=0)
     data_dir: str | None = option(None, "where prepared TFDS data sets are, for a run without data.json")
     plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compress:
+    """Every flag of ``compress``."""
+
+    workdir: str | None = option(None, "a run that has been trained, of a likelihood of levels")
+    input: str | None = option(None, "FOLDER of images, FILE.npz, FILE.csv, or train, validation or test; or the file")
+    output: str | None = option(None, "the file; or with --decompress FILE.npz")
+    decompress: bool = option(False, "read --input, a file of compress, back into --output=FILE.npz")
+    data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
+    plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")

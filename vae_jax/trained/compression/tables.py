@@ -152,7 +152,6 @@ def _spread(step: int) -> float:
 
 def gaussian(mean, log_tau, bits: int, call: str, rounding: Rounding) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean and deviation of q in units of 2^-bits, on grids: a sixteenth of a unit, and 3% of tau."""
-
     steps = rounding.round(f"{call} tau", np.clip(SPREAD * log_tau, -20.0 * SPREAD, 20.0 * SPREAD))
     middle = rounding.round(f"{call} mean", 16.0 * 2.0**bits * mean) / 16.0
     return middle, np.vectorize(_spread, otypes=[float])(steps) * 2.0**bits

@@ -1,0 +1,25 @@
+"""Lossless compression by a trained model: bits back, and back again. Needs pip install "vae_jax[compress]".
+
+    python -m experiments.compress --workdir=runs/binary --input=test --output=test.bits           seconds for 10,000
+    python -m experiments.compress --workdir=runs/binary --input=test.bits --output=test.npz --decompress
+
+For likelihoods of levels (bernoulli, categorical, discretized_logistic, --columns of such). The file is about the
+negative ELBO in bits; it prints the sizes of gzip, xz, PNG and WebP beside it. --pixels=binary: of the thresholded
+images. The same command continues after a kill; any machine reads what another one wrote.
+"""
+
+from __future__ import annotations
+
+from vae_jax.runtime.config import launch
+from vae_jax.trained.flags import Compress as Config
+
+
+def main(config: Config) -> None:
+    """Writes the file, or reads it."""
+    from vae_jax.trained.compression.command import main as run
+
+    run(config)
+
+
+if __name__ == "__main__":
+    launch(main, Config)
