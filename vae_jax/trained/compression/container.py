@@ -19,52 +19,46 @@ from vae_jax.trained.compression.bits_back import Block, Fineness
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.types import UserError
 
-MAGIC = b"vaebits1"
-# Half of the model's sha256, a checksum of what was read, the grid of the codes, the axes of the event.
-FIRST = struct.Struct("<16sIBHB")
-# How many examples; bytes of the payload; checksum of the payload; checksum of the levels that it holds.
-HEAD = struct.Struct("<IQII")
+MAGIC = b"vae1"
+# Of the model's digest eight bytes, a checksum of what was read, the grid of the codes.
+FIRST = struct.Struct("<8sIBH")
+# How many examples, words and words before; bytes of what was near a half; a checksum of all of these.
+HEAD = struct.Struct("<IIHHI")
+END = struct.pack("<I", 0)
 
 
 class Header(NamedTuple):
-    """What has to be the same for who reads: the model's digest, the event, the grid of the codes.
+    """What has to be the same for who reads: the model's digest and the grid of the codes.
 
     ``input`` is a checksum of what was read, by which an interrupted command knows its own file again.
     """
 
     model: bytes
-    event: tuple[int, ...]
     fineness: Fineness
     input: int
 
 
 class Stored(NamedTuple):
-    """A block as the file holds it: how many examples, the block, the checksum of its levels, and where it ends."""
+    """A block as the file holds it: how many examples, the block, and where it ends."""
 
     count: int
     block: Block
-    levels_crc: int
     end: int
 
 
 def digest(model: TrainedVAE) -> bytes:
-    """Returns half of the sha256 of all that decides the numbers of a model."""
+    """Returns eight bytes of the sha256 of all that decides the numbers of a model."""
     c = model.config
-    total = hashlib.sha256(repr((c.likelihood, c.model, c.hidden, c.latent_dim, c.columns, c.pixels)).encode())
+    flags = (c.likelihood, c.model, c.hidden, c.latent_dim, c.columns, c.pixels, model.x_event)
+    total = hashlib.sha256(repr(flags).encode())
     for leaf in jax.tree.leaves(model.params):
         total.update(np.ascontiguousarray(leaf).tobytes())
-    return total.digest()[:16]
-
-
-def crc_of(levels: np.ndarray) -> int:
-    """Returns the checksum of the indices of levels."""
-    return zlib.crc32(np.ascontiguousarray(levels, "<i4"))
+    return total.digest()[:8]
 
 
 def write_header(file: IO[bytes], header: Header) -> None:
     """Writes the beginning of a file."""
-    content = FIRST.pack(header.model, header.input, *header.fineness, len(header.event))
-    content += struct.pack(f"<{len(header.event)}I", *header.event)
+    content = FIRST.pack(header.model, header.input, *header.fineness)
     file.write(MAGIC + content + struct.pack("<I", zlib.crc32(content)))
 
 
@@ -76,27 +70,25 @@ def read_header(file: IO[bytes], path: str) -> Header:
     """
     if file.read(len(MAGIC)) != MAGIC:
         raise UserError(f"--input={path} was not written by compress")
-    with contextlib.suppress(struct.error):
-        content = file.read(FIRST.size)
-        model, checksum, bits, reach, axes = FIRST.unpack(content)
-        content += file.read(4 * axes)
-        event = struct.unpack_from(f"<{axes}I", content, FIRST.size)
-        if struct.unpack("<I", file.read(4))[0] == zlib.crc32(content):
-            return Header(model, event, Fineness(bits, reach), checksum)
-    raise UserError(f"--input={path}: its header is damaged")
+    content, crc = file.read(FIRST.size), file.read(4)
+    if len(content) != FIRST.size or crc != struct.pack("<I", zlib.crc32(content)):
+        raise UserError(f"--input={path}: its header is damaged")
+    model, checksum, *fine = FIRST.unpack(content)
+    return Header(model, Fineness(*fine), checksum)
 
 
-def write_block(file: IO[bytes], block: Block, levels: np.ndarray) -> None:
+def write_block(file: IO[bytes], block: Block, count: int) -> None:
     """Writes a block, whole on the disk before anything follows."""
     known = json.dumps(block.known).encode() if block.known else b""
-    payload = struct.pack("<II", block.before, len(known)) + known + block.words.astype("<u4").tobytes()
-    file.write(HEAD.pack(len(levels), len(payload), zlib.crc32(payload), crc_of(levels)) + payload)
+    sizes = (count, len(block.words), block.before, len(known))
+    payload = known + block.words.astype("<u4").tobytes()
+    file.write(HEAD.pack(*sizes, zlib.crc32(payload, zlib.crc32(repr(sizes).encode()))) + payload)
     _flush(file)
 
 
 def write_end(file: IO[bytes]) -> None:
     """Writes the end of a file: a block of no examples."""
-    file.write(HEAD.pack(0, 0, 0, 0))
+    file.write(END)
     _flush(file)
 
 
@@ -110,19 +102,21 @@ def blocks(file: IO[bytes]) -> Iterator[Stored]:
 
     It stops before the first block that is torn or damaged: who expected another one says so.
     """
-    while len(head := file.read(HEAD.size)) == HEAD.size:
-        count, length, crc, levels_crc = HEAD.unpack(head)
-        left = os.fstat(file.fileno()).st_size - file.tell()
-        payload = file.read(length) if length <= left else b""
-        if len(payload) != length or zlib.crc32(payload) != crc:
+    size = os.fstat(file.fileno()).st_size
+    while head := file.read(HEAD.size):
+        if head == END:
+            yield Stored(0, Block(np.zeros(0, np.uint32), 0, []), file.tell())
+        if len(head) < HEAD.size:
             return
-        if count == 0:
-            yield Stored(0, Block(np.zeros(0, np.uint32), 0, []), 0, file.tell())
+        *sizes, crc = HEAD.unpack(head)
+        count, words, before, known = sizes
+        length = 4 * words + known
+        payload = file.read(length) if length <= size - file.tell() else b""
+        if len(payload) != length or zlib.crc32(payload, zlib.crc32(repr(tuple(sizes)).encode())) != crc:
             return
-        before, size = struct.unpack_from("<II", payload)
-        known: list[Any] = [tuple(entry) for entry in json.loads(payload[8 : 8 + size] or "[]")]
-        words = np.frombuffer(payload[8 + size :], "<u4")
-        yield Stored(count, Block(words.astype(np.uint32), before, known), levels_crc, file.tell())
+        near: list[Any] = [tuple(entry) for entry in json.loads(payload[:known] or "[]")]
+        own = np.frombuffer(payload[known:], "<u4").astype(np.uint32)
+        yield Stored(count, Block(own, before, near), file.tell())
 
 
 def begun(part: Path, header: Header) -> tuple[int, int, int]:

@@ -70,8 +70,13 @@ class Networks(NamedTuple):
     counts: np.ndarray
 
 
-def networks(model: TrainedVAE) -> Networks:
+def networks(model: TrainedVAE, rows: int = AT_ONCE, options: dict[str, Any] | None = None) -> Networks:
     """Returns the networks of a model whose data are levels.
+
+    Args:
+      model: the model.
+      rows: of a call, at least ``AT_ONCE``; the others are padding.
+      options: of the compiler. Neither changes what is written.
 
     Raises:
       UserError: it is a density, or its dimensions depend on each other.
@@ -96,14 +101,14 @@ def networks(model: TrainedVAE) -> Networks:
         return jax.vmap(lambda x: likelihood.terms(params["likelihood"], theta, x), out_axes=-1)(jnp.asarray(values))
 
     def of_many(function):
-        compiled = jax.jit(jax.vmap(function, in_axes=(None, 0)))
+        compiled = jax.jit(jax.vmap(function, in_axes=(None, 0)), compiler_options=options)
 
-        def run(rows):
-            rows = np.asarray(rows, np.float64)
-            padded = np.concatenate([rows, np.zeros((AT_ONCE - len(rows), *rows.shape[1:]))])
+        def run(given):
+            given = np.asarray(given, np.float64)
+            padded = np.concatenate([given, np.zeros((rows - len(given), *given.shape[1:]))])
             with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
                 out = jax.device_get(compiled(params, padded))
-            return jax.tree.map(lambda leaf: leaf[: len(rows)], out)
+            return jax.tree.map(lambda leaf: leaf[: len(given)], out)
 
         return run
 
