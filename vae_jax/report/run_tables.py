@@ -26,6 +26,7 @@ _MEASURED = (
     ("psnr", "PSNR", "dB; of E[x|z], the mean over images"),
     ("ssim", "SSIM", "structural similarity of E[x|z], 1 is identical"),
     ("calibration", "Calibration", "SSE / (D sigma^2); 1 where the noise assumed is the error made"),
+    ("counted_dim", "Dimensions counted", "of {data_dim}, the mean over examples; the others are constant or missing"),
     ("used_latents", "Used latents", "of {latent_dim}; each carries more than 0.005 nats, whatever its scale"),
     ("active_units", "Active latents", "of {latent_dim}; the variance of the posterior mean is above 0.01"),
 )
@@ -68,6 +69,7 @@ def _rows(run: Run, entries, training: bool) -> list[list[str]]:
     """Rows of name, value, the training split's value where that has a column, and meaning."""
     results, train = run.results, run.results.get("train") or {}
     samples = f", {results['iw_samples']} samples of z" if results.get("iw_samples") else ""
+    sizes = {key: results.get(key) for key in ("latent_dim", "data_dim")}
     rows = []
     for key, name, meaning in entries:
         test, other = results.get(key), train.get(key)
@@ -75,7 +77,7 @@ def _rows(run: Run, entries, training: bool) -> list[list[str]]:
             continue
         shown = setting(test) if key == "beta" else number(test)
         beside = ["" if other is None else number(other)] if training else []
-        rows.append([name, shown, *beside, meaning.format(samples=samples, latent_dim=results.get("latent_dim"))])
+        rows.append([name, shown, *beside, meaning.format(samples=samples, **sizes)])
     return rows
 
 

@@ -12,7 +12,7 @@ from vae_jax.report.formatting import aligned, number, setting
 
 def text(answer: dict[str, Any]) -> str:
     """Returns all that ``answer`` holds, its parts apart by an empty line; the words are in templates/weigh.txt."""
-    values = {"loss": None, "known": None, "data": None, "warnings": []} | answer
+    values = {"loss": None, "known": None, "data": None, "finite": None, "warnings": []} | answer
     if values["loss"]:
         rows = [[e["text"], setting(e["weight"])] for e in answer["loss"]["equivalents"]]
         values["equivalents"] = aligned(["SE squared error, per example", "w"], rows)

@@ -11,6 +11,7 @@ from shlex import quote
 
 import numpy as np
 
+from vae_jax.data.spectrum import examples_for
 from vae_jax.devices import processes
 from vae_jax.devices.cluster import join
 from vae_jax.evaluation.batches import Evaluator
@@ -24,6 +25,7 @@ from vae_jax.runs.results import clipped_and_saturated, make_instruments, measur
 from vae_jax.runs.workdir import Workdir, open_workdir
 from vae_jax.runtime import trackers
 from vae_jax.runtime.files import read_object, write_atomic, write_json
+from vae_jax.theory import finite_data
 from vae_jax.types import TrainState, printable
 
 ANEW = "remove it, and the same command writes it anew"
@@ -51,7 +53,7 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     first = processes.is_first()
     known_data.keep(path, r)
     line = start_line(r)
-    notes = [*map(printable, r.dataset.notes), *r.vae.notes]
+    notes = [*map(printable, r.dataset.notes), *r.vae.notes, *_on_new_data(r)]
     print(line, placement.describe(r.spread.layout, config, r.dataset), *notes, sep="\n")
     for warning in r.warnings if first else ():
         print(f"warning: {printable(warning)}", file=sys.stderr)
@@ -89,6 +91,15 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     if first:
         finish(path)
     workdir.ended()
+
+
+def _on_new_data(r: Run) -> list[str]:
+    """Returns what the number of training examples means for a linear model of this size, where it means something."""
+    n = len(r.dataset.train)
+    if r.forecast is None or r.spectrum[0] <= 0 or n < 3 or len(examples_for(n, r.data_dim)) < n:
+        return []
+    said = finite_data.in_words(finite_data.outlook(r.spectrum, n, r.config.latent_dim), n)
+    return [] if said is None else [said]
 
 
 def _is_finished(path: Path, num_steps: int) -> bool:

@@ -14,7 +14,7 @@ from vae_jax.report.weigh_text import text
 from vae_jax.runs.weigh_flags import RECON, Config
 from vae_jax.runtime.config import check_values
 from vae_jax.runtime.files import write_atomic, write_json
-from vae_jax.theory import prospects
+from vae_jax.theory import finite_data, prospects
 from vae_jax.theory.known_losses import KNOWN
 from vae_jax.types import UserError
 
@@ -87,7 +87,8 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
 
     from vae_jax.data.pixels import preprocess
     from vae_jax.data.reading import Reading
-    from vae_jax.runs import placement, settings
+    from vae_jax.data.spectrum import examples_for
+    from vae_jax.runs import placement, settings, table_columns
     from vae_jax.runs.build import data_spectrum
     from vae_jax.runs.names import load_dataset, names_of
 
@@ -95,7 +96,8 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     dim, examples = math.prod(dataset.event), len(dataset.train)
     if c.data_dim not in (None, dim):
         raise UserError(f"--data_dim={c.data_dim}, but {c.dataset} has {dim} values an example; leave the flag out")
-    values = data_spectrum(dataset, preprocess(c.pixels, dataset.levels), jax.random.key(c.seed))
+    scale = table_columns.spectrum_view(settings.Config(), dataset)
+    values = data_spectrum(dataset, preprocess(c.pixels, dataset.levels), jax.random.key(c.seed), scale)
     if values[0] <= 0:
         raise UserError(f"--dataset={c.dataset}: all training examples are equal, so there is nothing to encode")
     named, convention = {}, None
@@ -124,6 +126,9 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
         "directions_above": [[s, int((values > s).sum())] for s in (1.0, 0.1, 0.01)],
     }
     answer.update(prospects.prospects(values, c.latent_dim, named, c.target_kl, c.tolerance))
+    if len(examples_for(examples, dim)) == examples >= 3:
+        found = {m: finite_data.outlook(values, examples, m) for m in (c.latent_dim, None)}
+        answer["finite"] = found[c.latent_dim]._asdict() | {"best_of_all": found[None]._asdict()}
     settled = answer["calibrated"]
     if settled and settled["sigma"] < (least := settings.Config.min_sigma):
         answer["warnings"].append(
