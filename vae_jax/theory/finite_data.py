@@ -161,6 +161,6 @@ def in_words(found: Outlook, examples: int) -> str | None:
         return None
     return (
         f"with {examples:,} examples about {noise} of the {found.latent_dim} directions are noise: a linear model's "
-        f"ELBO is {found.train:.4g} nats on them and would be {found.held_out:.4g} on new data, with {found.best} latents "
-        f"{found.best_held_out:.4g}"
+        f"ELBO is {found.train:.4g} nats on them and would be {found.held_out:.4g} on new data, with {found.best} "
+        f"latents {found.best_held_out:.4g}"
     )
