@@ -29,7 +29,7 @@ def made(dataset, **flags):
 
 def test_constants_and_missing_columns_are_read_as_they_are_written():
     assert parse_constants("0-2=0.0,60=0.25") == ((0, 0.0), (1, 0.0), (2, 0.0), (60, 0.25))
-    assert parse_constants("") == parse_constants(None) == ()
+    assert parse_constants("none") == parse_constants(None) == ()
     assert (parse_missing(None), parse_missing(""), parse_missing("0,3")) == (None, (), (0, 3))
     for parse, text in ((parse_constants, "0-2"), (parse_constants, "a=1"), (parse_missing, "x")):
         with pytest.raises(UserError):

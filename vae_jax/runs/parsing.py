@@ -54,7 +54,7 @@ def parse_constants(text: str | None) -> Constants:
     """
     constants = []
     try:
-        for part in text.split(",") if text not in (None, "none") else ():
+        for part in text.split(",") if text and text != "none" else ():
             where, value = part.split("=")
             first, _, last = where.partition("-")
             constants += [(i, float(value)) for i in range(int(first), int(last or first) + 1)]
