@@ -53,7 +53,7 @@ class Convention(NamedTuple):
 
     Attributes:
       water_level: s = beta sigma^2; None for "bce" and "nll", which have no global noise level.
-      beta: the KL weight at sigma = 1 (for "bce": of the Bernoulli ELBO).
+      beta: the KL weight at sigma = 1 (for "bce" and "nll": of the ELBO).
       beta_norm: beta * latent_dim / data_dim (Higgins 2017).
       sigma: the decoder's noise that the loss implies at beta = 1, sqrt(s); None for "bce".
     """

@@ -148,7 +148,13 @@ def main(config: Config) -> None:
     answer: dict[str, Any] = {"warnings": []}
     if c.known:
         answer["known"] = [
-            {**k._asdict(), **k.convention._asdict(), "form": k.form._asdict(), "text": k.text} for k in KNOWN
+            {
+                **k._asdict(),
+                **k.convention._asdict(),
+                "text": k.text,
+                "form": k.form if isinstance(k.form, str) else k.form._asdict(),
+            }
+            for k in KNOWN
         ]
     if c.dataset:
         weigh_data(c, answer)

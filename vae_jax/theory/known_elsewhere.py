@@ -49,6 +49,24 @@ ELSEWHERE: tuple[KnownLoss, ...] = (
               "1031c7bd1a444273af378c1ec1dcca907ba59830", "paths of agents", _NLL, 100.0, None, 1,
               remark="one latent of 25 values; less the mutual information of the prior; below 0.07 nats the KL has no "
               "gradient, and a step's log density is cut off at 6"),
+    KnownLoss("ACT", "tonyzhaozh/act: policy.py L28-34, L79-80, imitate_episodes.py L50, L58-59, README.md L76, "
+              "detr/models/detr_vae.py L67, utils.py L73",
+              "742c753c0d4a5d87076c8f69e5628c79a8cc5488", "actions", "mean |e| + 10 sum KL", 10.0, 1400, 32,
+              remark="14,000 KL beside the sum of 1,400 absolute errors, of 100 steps of 14 joints of standard "
+              "deviation 1; steps past the end count as errors of 0"),
+    KnownLoss("LeRobot, ACT", "huggingface/lerobot: src/lerobot/policies/act/modeling_act.py L147-162, "
+              "configuration_act.py L85, L114, L123",
+              "7427f31801f944f5ec9ce53cda02862ce7d1638b", "actions", "mean |e| + 10 sum KL", 10.0, None, 32,
+              remark="as ACT, with a mean over the steps that there are"),
+    KnownLoss("Stable Audio 2.0, VAE",
+              "Stability-AI/stable-audio-tools: stable_audio_tools/models/bottleneck.py L105-113, "
+              "stable_audio_tools/configs/model_configs/autoencoders/stable_audio_2_0_vae.json L3-5, L33-35, L93-116, "
+              "stable_audio_tools/training/autoencoders.py L184-194, L640-650",
+              "50049e379e2fe8e35bffc99e57f23ade1c3471b7",
+              "stereo audio", "STFT + 0.0001 mean KL'", 1e-4, 2 * 65536, 32 * 64,
+              remark="65,536 samples; KL' has no half before it, so it is twice the KL, summed over 64 channels and "
+              "averaged over 32 frames: 6.25e-6 times the KL of the 2,048 latents; the error is one of "
+              "spectra, beside a discriminator"),
     KnownLoss("robomimic, BC with a VAE", "ARISE-Initiative/robomimic: robomimic/models/vae_nets.py L1272-1285, "
               "robomimic/utils/loss_utils.py L39, robomimic/algo/bc.py L450-452, robomimic/config/bc_config.py L60-66",
               "d309eaecc18acf4152a830a895a6984b8ac71b05", "actions", Form("squared_error", "mean", "sum"), 1.0, 7, 14,

@@ -15,6 +15,11 @@ _MNIST, _FACES, _SPRITES = 28 * 28, 64 * 64 * 3, 64 * 64
 _SOFT_CLIP = (1.0 + math.exp(-6.0)) ** -2  # 1 / sigma^2 where log sigma = 0 is clipped softly at -6: softplus(6) - 6
 _GREY = "a BCE on grey levels is no likelihood: it has a floor, the pixels' entropy"
 _PYTORCH_VAE, _PYTHAE = "a6896b944c918dd7030e7d795a8c13e5c6345ec7", "6419e21558f2a6abc2da99944bddda846ded30f4"
+_LDM = "a506df5756472e2ebaf9078affdde2c4f1502cd4"
+_LDM_REMARK = (
+    "pixels in [-1, 1]; an LPIPS is added to the error of each number, and a discriminator later; the log variance in "
+    "the loss is no parameter of an optimiser and stays 0"
+)
 # The latents of a map of r x r are counted for each pixel of it.
 _NVAE_LATENTS = 20 * (5 * 4**2 + 10 * 8**2)
 _VDVAE_LATENTS = 16 * (1 + 3 * 4**2 + 6 * 8**2 + 11 * 16**2 + 22 * 32**2)
@@ -112,6 +117,33 @@ IMAGES: tuple[KnownLoss, ...] = (
               "images 512x512", _SUM, 1e-6, 512 * 512 * 3, 64 * 64 * 4, pixel_scale=2.0,
               remark="pixels in [-1, 1]; a discriminator later, and half an LPIPS whose gradient is not taken; the KL "
               "fixes the scale of the latents and prunes nothing"),
+    KnownLoss("latent-diffusion, KL-f8",
+              "CompVis/latent-diffusion: ldm/modules/losses/contperceptual.py L20, L48-60, L83, "
+              "ldm/modules/distributions/distributions.py L39-46, ldm/models/autoencoder.py L386-394, "
+              "ldm/data/imagenet.py L369, configs/autoencoder/autoencoder_kl_32x32x4.yaml L6-20",
+              _LDM, "ImageNet 256x256", "sum |e| + 1e-06 sum KL", 1e-6, 256 * 256 * 3, 32 * 32 * 4, pixel_scale=2.0,
+              remark=_LDM_REMARK),
+    KnownLoss("latent-diffusion, KL-f16",
+              "CompVis/latent-diffusion: ldm/modules/losses/contperceptual.py L20, L48-60, L83, "
+              "ldm/modules/distributions/distributions.py L39-46, ldm/models/autoencoder.py L386-394, "
+              "ldm/data/imagenet.py L369, configs/autoencoder/autoencoder_kl_16x16x16.yaml L6, L11, L17, L33",
+              _LDM, "ImageNet 256x256", "sum |e| + 1e-06 sum KL", 1e-6, 256 * 256 * 3, 16 * 16 * 16, pixel_scale=2.0,
+              remark=_LDM_REMARK),
+    KnownLoss("VA-VAE, f16d32",
+              "hustvl/LightningDiT: vavae/ldm/modules/losses/contperceptual.py L24, L72-84, L148, "
+              "vavae/ldm/models/autoencoder.py L426-440, vavae/ldm/data/imagenet.py L15, L124-128, "
+              "vavae/configs/f16d32_vfdinov2.yaml L9-31",
+              "2725fed42a14898744433809949834e26957bcdd",
+              "ImageNet 256x256", "sum |e| + 1e-06 sum KL", 1e-6, 256 * 256 * 3, 16 * 16 * 32, pixel_scale=2.0,
+              remark=f"and a likeness of the code to features of DINOv2; {_LDM_REMARK}"),
+    KnownLoss("generative-models, KL-f8",
+              "Stability-AI/generative-models: sgm/modules/autoencoding/losses/discriminator_loss.py L48-51, L88-91, "
+              "L230-237, L255-259, sgm/modules/autoencoding/regularizers/__init__.py L28-30, "
+              "configs/example_training/autoencoder/kl-f4/imagenet-kl_f8_8chn.yaml L14-15, L34-40",
+              "0ad7de9a5cb53fd63d6d30a4f385485e72e08597",
+              "ImageNet 256x256", "sum (|e| / b + log b) + sum KL", 1.0, 256 * 256 * 3, 32 * 32 * 8, pixel_scale=2.0,
+              remark="of 8 channels; the scale b of all numbers is learned, so but for the LPIPS (0.25 of one beside "
+              "each |e|) and the discriminator an ELBO of a Laplace family"),
     KnownLoss("disentanglement_lib, vae",
               "google-research/disentanglement_lib: disentanglement_lib/methods/unsupervised/vae.py L45-51, L118-123, "
               "L154-156, disentanglement_lib/methods/shared/losses.py L28-63, examples/model.gin L16-21",

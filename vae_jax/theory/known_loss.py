@@ -15,7 +15,7 @@ class KnownLoss(NamedTuple):
       source: repository and file that holds the loss, with the lines.
       commit: at which they were read, 40 hexadecimal digits.
       data: what the sizes are of.
-      form: the loss as written.
+      form: the loss as written; a text where ``canonical`` has no form for it, and then it has no convention.
       weight: the factor before the KL, as written.
       data_dim, latent_dim: D (channels counted) and M of that default; None where the code has no default, which only a
         loss of sums can be without.
@@ -27,7 +27,7 @@ class KnownLoss(NamedTuple):
     source: str
     commit: str
     data: str
-    form: Form
+    form: Form | str
     weight: float
     data_dim: int | None
     latent_dim: int | None
@@ -38,7 +38,9 @@ class KnownLoss(NamedTuple):
 
     @property
     def convention(self) -> Convention:
-        """What this loss really weighs, in [0, 1] pixel units, or in the data's own where they are no pixels."""
+        """What this loss really weighs, in [0, 1] pixel units, or in the data's own; of a text nothing is known."""
+        if isinstance(self.form, str):
+            return Convention(None, None, None, None)
         rest = (self.recon_weight, self.batch_size, self.pixel_scale)
         found = canonical(*self.form, self.weight, self.data_dim or 1, self.latent_dim or 1, *rest)
         return found if self.data_dim and self.latent_dim else found._replace(beta_norm=None)
@@ -46,5 +48,7 @@ class KnownLoss(NamedTuple):
     @property
     def text(self) -> str:
         """The loss as written, with its weights."""
+        if isinstance(self.form, str):
+            return self.form
         a = f"{self.recon_weight:.4g}" if self.recon_weight != 1 else ""
         return self.form.text(f"{self.weight:g}" if self.weight != 1 else "", a)
