@@ -13,20 +13,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vae_jax.linear_vae import predict
-from vae_jax.report.figure import FAINT, Figure, draw
-from vae_jax.runs import annealing
-from vae_jax.runs.build import build, material
-from vae_jax.runs.evaluate import seen
-from vae_jax.runs.loop import trained
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_atomic, write_json
 
 from . import arms
+
+if TYPE_CHECKING:
+    from vae_jax.report.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +41,12 @@ class Config(arms.ImageFlags):
 
 def main(config: Config) -> None:
     """Trains and anneals every run, writes table.json and figure.png, prints the table."""
+    from vae_jax.linear_vae import predict
+    from vae_jax.runs import annealing
+    from vae_jax.runs.build import build, material
+    from vae_jax.runs.evaluate import seen
+    from vae_jax.runs.loop import trained
+
     root, plan = Path(config.workdir), annealing.parse_plan(config.ais)
     flags = config.of_train() | {"seed": config.seed, "precision": "fixed", "sigma": config.sigma}
     shared = material(TrainConfig(**flags, workdir=str(root)))
@@ -79,8 +83,9 @@ def cells(row) -> list[str]:
 
 def curves(rows, theory: np.ndarray) -> Figure:
     """Draws each decoder's curve with the point of its encoder, and the linear theory, ``theory [n, 2]``."""
-
     from matplotlib import colormaps
+
+    from vae_jax.report.figure import FAINT, Figure, draw
 
     def paint(figure):
         axes = figure.subplots()

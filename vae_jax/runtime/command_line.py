@@ -34,8 +34,10 @@ def respelled(cls: type, arguments: Sequence[str]) -> tuple[list[str], str | Non
         typed, equals, value = argument.lstrip("-").partition("=")
         name = aliases.get(typed, typed)
         switch = name in flags and kinds(cls)[name][0] is bool
-        if not equals and not switch and not typed.startswith("no") and rest and typed not in words.instead:
-            equals, value = "=", rest.pop(0)  # --name value
+        # --name value; a number below 0 is one, but behind what is no flag it would rather be the next flag.
+        apart = rest and (name in flags or not rest[0].startswith("-"))
+        if apart and not equals and not switch and not typed.startswith("no"):
+            equals, value = "=", rest.pop(0)
         if name == "config":
             files.append(value)
         elif name in flags:
