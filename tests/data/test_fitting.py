@@ -192,6 +192,25 @@ def test_kinds_of_files_that_are_no_plain_grey_or_colour(tmp_path):
     assert "1 with transparent pixels" in notes and "1 of several frames" in notes
 
 
+@pytest.mark.parametrize("keep", [None, 0])
+def test_a_photograph_is_turned_upright_before_it_is_fitted(tmp_path, keep):
+    """However it is stored, the image that is seen is brought to the size."""
+    from PIL import Image
+
+    seen = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10  # 4 wide, 6 high
+    stored = {1: seen, 3: seen[::-1, ::-1], 6: seen.T[::-1], 8: seen.T[:, ::-1]}
+    for orientation, pixels in stored.items():
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / f"{orientation}.png", exif=exif)
+    assert data.load(str(tmp_path)).event == (6, 4, 1)
+    d = data.load(str(tmp_path), data.Reading(image_size="2x3", most_held=keep, whole=True))
+    expected = fitted(seen[..., None], (2, 3), "crop")
+    np.testing.assert_array_equal(d.train[:], [expected] * 4)
+    assert "3 turned upright" in " ".join(d.notes)
+
+
 def test_shapes_and_looks():
     assert of_shape((6, 4), (3, 2)) and not of_shape((6, 4), (4, 6))
     assert Look.of(data.Reading(image_size="64x48", alpha="black")) == Look((64, 48), "crop", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from data_inputs import IMAGES, refused, save_image
@@ -90,7 +92,7 @@ def test_names_may_be_bare_stems_windows_paths_or_in_the_folder_of_a_split(tmp_p
     for i in range(4):
         save_image(tmp_path / ("train" if i < 3 else "test") / "images" / f"{i}.png", IMAGES[i])
     table(tmp_path / "train" / "metadata.csv", "file_name;digit", "images/0.png;7", "images\\1.png;7", "2;1")
-    table(tmp_path / "test" / "metadata.csv", "file_name,digit", "3.png,1")
+    table(tmp_path / "test" / "metadata.csv", "file_name,digit", f"{tmp_path}/test/images/3.png,1")
     d = data.load(str(tmp_path))
     assert d.factor_names == ("label",) and d.class_names == ("1", "7")  # the only column is the class
     assert d.train_factors.tolist() == [[1], [1], [0]] and d.test_factors.tolist() == [[0]]
@@ -128,6 +130,15 @@ def test_what_of_a_table_is_refused_or_said(tmp_path):
     table(path, "kind,size", "dog,1")
     notes = " ".join(data.load(str(tmp_path)).notes)
     assert "labels.csv is not read: it has no column file, filename" in notes
+    for content, words in (("", "is not read"), ("file,label", "has no rows")):
+        path.write_text(content)
+        assert words in " ".join(data.load(str(tmp_path)).notes)
+    table(path, "file,size,size", *(f"{i}.png,1,2" for i in range(10)))
+    assert "has the column size more than once" in refused(data.load, str(tmp_path))
+    path.unlink()
+    os.mkfifo(path)  # to open it would wait for ever
+    assert data.load(str(tmp_path)).class_names == ()
+    path.unlink()
     path.write_bytes(b"file,label\n\xff\xfe,1\n")
     assert "cannot be read as a CSV" in refused(data.load, str(tmp_path))
     captions = (f"{i}.png,{i / 7},some words {i},{'' if i else 3},{i % 2}" for i in range(10))

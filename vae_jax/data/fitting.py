@@ -40,7 +40,7 @@ class Look(NamedTuple):
         """
         size, asked = None, reading.image_size
         if asked is not None:
-            match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", str(asked).strip())
+            match = re.fullmatch(r"([0-9]{1,6})(?:x([0-9]{1,6}))?", str(asked).strip())
             size = match and (int(match[1]), int(match[2] or match[1]))
             if not size or not all(1 <= side <= LARGEST for side in size):
                 raise UserError(

@@ -114,7 +114,8 @@ def _rows(path: str, files: Sequence[File], splits: Sequence[str]):
     rows: dict[str, dict[str, str]] = {}
     names, notes = [], []
     for folder in ("", *splits):
-        there = {name.lower(): name for name in os.listdir(os.path.join(path, folder))}
+        there = os.listdir(os.path.join(path, folder))
+        there = {name.lower(): name for name in there if os.path.isfile(os.path.join(path, folder, name))}
         name = next((there[name] for name in TABLES if name in there), None)
         if name is None:
             continue
@@ -122,6 +123,9 @@ def _rows(path: str, files: Sequence[File], splits: Sequence[str]):
         table, key = _read(os.path.join(path, name))
         if key is None:
             notes.append(f"{name} is not read: it has no column {', '.join(FILE_COLUMNS[:-1])} or {FILE_COLUMNS[-1]}")
+            continue
+        if not table:
+            notes.append(f"{name} has no rows")
             continue
         names.append(name)
         notes += _assign(os.path.join(path, name), table, key, folder, files, rows)
@@ -141,10 +145,12 @@ def _read(path: str) -> tuple[list[dict[str, str]], str | None]:
             head = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=head.count), restval="", restkey="")
+            columns = [name.strip() for name in reader.fieldnames or ()]
             table = [{(k or "").strip(): str(v).strip() for k, v in row.items()} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a CSV ({one_line(str(error), 100)})") from None
-    columns = [name.strip() for name in reader.fieldnames or ()]
+    if twice := [name for name, count in Counter(columns).items() if count > 1 and name]:
+        raise UserError(f"{path}: has the column {one_line(twice[0], 60)} more than once; give each its own name")
     return table, next((name for name in columns if name.lower() in FILE_COLUMNS), None)
 
 
@@ -157,9 +163,10 @@ def _assign(path: str, table, key: str, folder: str, files: Sequence[File], rows
         for name, whole in own.items():
             known[short(name)] = None if known.get(short(name), whole) != whole else whole
     known |= own
-    at, strangers, again = {}, [], 0
+    at, strangers, again, here = {}, [], 0, os.path.dirname(path)
     for number, row in enumerate(table, start=2):
-        name = known.get(os.path.normpath(row[key].replace("\\", "/"))) if row[key] else None
+        cell = os.path.relpath(os.path.join(here, row[key].replace("\\", "/")), here)  # absolute paths, and ../here/a
+        name = known.get(cell)
         values = {column: value for column, value in row.items() if column not in ("", key)}
         if name is None:
             strangers.append(row[key] or f"line {number}")
@@ -168,7 +175,7 @@ def _assign(path: str, table, key: str, folder: str, files: Sequence[File], rows
         else:
             again += name in at
             at[name], rows[name] = number, values
-    if table and not at:
+    if not at:
         raise UserError(f"{path}: none of its {len(table)} rows names an image beside it ({listed(strangers)})")
     notes = [f"{len(strangers)} rows name no image that is used ({listed(strangers)})"] if strangers else []
     notes += [f"{again} rows are there twice"] if again else []
