@@ -37,6 +37,8 @@ WATER_LEVELS = {
     "DreamerV3, images": 0.1 / 2,
     "diffusers, train_autoencoderkl": 1e-6 / (2 * 2**2),
     "timeVAE": 1 / (2 * 3),
+    "scGen": 0.00005 / 2,
+    "BCQ": (0.5 / 6) / (2 * 1 / 3),
     "robomimic, BC with a VAE": 1 / (2 * 1 / 7),
     "MultiVae, MVAE": 1 / (2 * 0.5),
 }
@@ -49,6 +51,8 @@ BETAS = {
     "Keras example, VAE": 1.0,
     "tensorflow-mnist-VAE (hwalsuklee)": 1.0,
     "generative-models (wiseodd), VAE": 1.0,
+    "Pytorch-VAE-tutorial": 1.0,
+    "rlkit, ConvVAE": 0.5,
     "Pyro example, vae": 1.0,
     "NumPyro example, vae": 1.0,
     "JAX example, mnist_vae": 1.0,
@@ -61,6 +65,7 @@ BETAS = {
     "JT-VAE, fast_molvae": 1.0,
     "chemical_vae, zinc": (1 / 196) / (1 / 120),
     "Mult-VAE": 0.2,
+    "MusicVAE, cat-mel_2bar_big": 0.5,
     "CTGAN, TVAE": 1 / 2,
     "scvi-tools, SCVI": 1.0,
     "Trajectron++": 100.0,
@@ -74,6 +79,7 @@ TEXTS = {
     "ACT": 32,
     "LeRobot, ACT": 32,
     "Stable Audio 2.0, VAE": 2048,
+    "VITS": None,
 }
 # beta_norm = beta * latents / numbers, where both are known.
 BETA_NORMS = {

@@ -30,6 +30,10 @@ ELSEWHERE: tuple[KnownLoss, ...] = (
     KnownLoss("Mult-VAE", "dawenl/vae_cf: VAE_ML20M_WWW2018.ipynb L747-756, L784-785, L982-984, L1076, L1214-1217",
               "ad103c506c8897a853968e1b98c30f31cf5e30f6", "MovieLens-20M", _NLL, 0.2, None, 200,
               remark="a multinomial over the items that a user chose; the ramp ends at the cap of 0.2"),
+    KnownLoss("MusicVAE, cat-mel_2bar_big", "magenta/magenta: magenta/models/music_vae/base_model.py L247-262, "
+              "magenta/models/music_vae/lstm_models.py L367-373, L537-551, magenta/models/music_vae/configs.py L78-91",
+              "526d3eb1a39df21215d286079cb0b8fc179fd4b3", "melodies of 2 bars", _NLL, 0.5, None, 512,
+              remark="the cap, neared as 1 - 0.99999^updates; longer ones have 0.2 and 48 free bits in all"),
     KnownLoss("CTGAN, TVAE", "sdv-dev/CTGAN: ctgan/synthesizers/tvae.py L79-103, L111-117, L177-186",
               "f4fcd21d96e291fb1d6b7a14b83236927560b81e", "tables", _NLL, 1.0, None, 128, recon_weight=2.0,
               remark="its loss_factor of 2 halves the KL; the sigma of a real column is learned"),
@@ -38,6 +42,10 @@ ELSEWHERE: tuple[KnownLoss, ...] = (
               "93dc4fae21917406673206320c8a3002433c4a5d", "counts of genes", _NLL, 1.0, None, 10,
               remark="an ELBO of zero-inflated negative binomials after 400 epochs, through which the weight rises; a "
               "shorter run ends below 1"),
+    KnownLoss("scGen", "theislab/scgen: scgen/_scgenvae.py L47, L125-130, L170-172, scgen/_scgen.py L53",
+              "d79e1f04233c30f9a4eb5b8d57718127909807d7",
+              "gene expression", Form("squared_error", "sum", "sum"), 0.5 * 5e-5, None, 100, recon_weight=0.5,
+              remark="both terms are halved, which cancels"),
     KnownLoss("timeVAE", "abudesai/timeVAE: src/vae/vae_base.py L106-134, src/config/hyperparameters.yaml L1-8, "
               "src/data_utils.py L103-111",
               "9914576bd44a6facbc94a594a82dd14724969a50",
@@ -67,6 +75,16 @@ ELSEWHERE: tuple[KnownLoss, ...] = (
               remark="65,536 samples; KL' has no half before it, so it is twice the KL, summed over 64 channels and "
               "averaged over 32 frames: 6.25e-6 times the KL of the 2,048 latents; the error is one of "
               "spectra, beside a discriminator"),
+    KnownLoss("VITS",
+              "jaywalnut310/vits: train.py L183-188, losses.py L46-61, configs/ljs_base.json L13-17, L26-28, L36",
+              "2e561ba58618d021b5b8323d3765880f7e0ecfdb",
+              "speech, LJ", "45 mean |mel| + sum KL / frames", 1.0, 80 * 32, None,
+              remark="the error of 32 frames of 80 mel bands, the KL of all frames of 192 latents against a prior made "
+              "of the text, beside a discriminator"),
+    KnownLoss("BCQ", "sfujim/BCQ: continuous_BCQ/BCQ.py L97, L103, L141-143, continuous_BCQ/main.py L142",
+              "4876f7e5afa9eb2981feec5daf67202514477518",
+              "actions, Hopper", Form("squared_error", "mean", "mean"), 0.5, 3, 6,
+              remark="twice as many latents as actions, so it is the same for every robot"),
     KnownLoss("robomimic, BC with a VAE", "ARISE-Initiative/robomimic: robomimic/models/vae_nets.py L1272-1285, "
               "robomimic/utils/loss_utils.py L39, robomimic/algo/bc.py L450-452, robomimic/config/bc_config.py L60-66",
               "d309eaecc18acf4152a830a895a6984b8ac71b05", "actions", Form("squared_error", "mean", "sum"), 1.0, 7, 14,
