@@ -1,0 +1,95 @@
+"""What written losses are read as, and what they weigh."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vae_jax.theory.losses import parse_loss
+from vae_jax.types import UserError
+
+SE, AE, KL = "squared_error", "absolute_error", "kl"
+READ = {  # loss -> (kind, factor, over the example, over the batch) of each term
+    "mean_se + 0.00025*sum_kl": [(SE, 1, "mean", None), (KL, 0.00025, "sum", None)],
+    "l1*sum + 1e-6*kl.sum": [(AE, 1, "sum", None), (KL, 1e-6, "sum", None)],
+    "mse + w*kl, w=4": [(SE, 1, "mean", None), (KL, 4, "sum", None)],
+    "loss = nn.MSELoss()(a, b) + kld_weight*kl.mean, kld_weight=0.00025": [
+        (SE, 1, "mean", "mean"),
+        (KL, 0.00025, "mean", None),
+    ],
+    "0.5*||x - x_hat||^2 + kl_per_element": [(SE, 0.5, "sum", None), (KL, 1, "mean", None)],
+    "F.binary_cross_entropy(recon, x.view(-1, 784), reduction='sum') - 0.5 * torch.sum(1 + logvar - mu.pow(2) - "
+    "logvar.exp())": [("bce", 1, "sum", "sum"), (KL, 1, "sum", "sum")],
+    "torch.mean(-0.5 * torch.sum(1 + log_var - mu ** 2 - log_var.exp(), dim=1), dim=0) + F.mse_loss(a, b)": [
+        (KL, 1, "sum", "mean"),
+        (SE, 1, "mean", "mean"),
+    ],
+    "mse_loss(sum) + kl.sum()": [(SE, 1, "sum", "sum"), (KL, 1, "sum", "sum")],
+    "(mse.sum + 0.1*l1.sum)/2 - -kl": [(SE, 0.5, "sum", None), (AE, 0.05, "sum", None), (KL, 1, "sum", None)],
+    "mse.sum(dim=(1, 2, 3)).mean() + kl.sum(1).batch_sum": [(SE, 1, "sum", "mean"), (KL, 1, "sum", "sum")],
+    "tf.reduce_mean(tf.reduce_sum(bce, axis=(1, 2))) + kl.mean(0)": [("bce", 1, "sum", "mean"), (KL, 1, "sum", "mean")],
+    "|x - y| + kl": [(AE, 1, "mean", None), (KL, 1, "sum", None)],
+}
+
+
+@pytest.mark.parametrize("text", READ)
+def test_a_loss_is_read(text):
+    assert [(t.kind, t.factor, t.over, t.batch) for t in parse_loss(text).terms] == READ[text]
+
+
+def test_arguments_floors_and_sizes():
+    def kl(text):
+        return parse_loss(f"mse.sum + {text}").kl[0]
+
+    each, whole = {"floor": 0.5, "floor_over": "each"}, {"floor": 0.5, "floor_over": "sum"}
+    assert kl("free_bits(0.5)").arguments == each | {"floor_in": "batch"}
+    assert kl("2*kl.clamp(min=0.5).sum(1).mean()").arguments == each | {"floor_in": "example"}
+    assert kl("max(kl, 0.5)").arguments == whole | {"floor_in": "example"}
+    assert kl("clamped*kl.sum(1).mean().clamp(min=0.5), clamped=1").factor == 1
+    assert kl("kl.sum(1).mean().clamp(min=0.5)").arguments == whole | {"floor_in": "batch"}
+    assert kl("kl*M/D").powers == {"M": 1, "D": -1} and kl("kl*D/D").powers == {}
+    assert kl("kl_per_channel(4)").arguments == {"count": 4.0}
+    assert parse_loss("huber(delta=0.1) + kl").errors[0].arguments == {"delta": 0.1}
+    assert parse_loss("l1 + kl").errors[0].assumed and not parse_loss("l1.mean + kl").errors[0].assumed
+    assert parse_loss("l1 + beta*kl", weight=3.0).kl[0].factor == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "marked", "why"),
+    [
+        ("mse + fooo*kl", ">>fooo<<", "not understood"),
+        ("rmse + kl", ">>rmse<<", "did you mean mse"),
+        ("mse + beta*kl", ">>beta<<", "has no value"),
+        ("mse + kl)", ">>)<<", "not understood"),
+        ("((mse) + kl", ">>end<<", "is missing"),
+        ("mse*l1 + kl", ">>*<<", "by numbers only"),
+        ("mse/0 + kl", ">>/<<", "divides by 0"),
+        ("mse + 3", "mse", "trains nothing"),
+        ("mse +", ">>end<<", "missing"),
+        ("mse.", ">>end<<", "missing"),
+        ("mse.median + kl", ">>median<<", "sum, mean"),
+        ("mse + 1e999*kl", ">>1e999<<", "too large"),
+        ("mse.clamp(min=1) + kl", ">>clamp<<", "only a bare KL"),
+        ("mse + __import__('os')", ">>__import__<<", "not understood"),
+        ("2*kl", "2*kl", "no error of x"),
+        ("(" * 50 + "mse", ">>(<<", "too many parentheses"),
+        ("mse+" * 900, "--loss", "characters"),
+    ],
+)
+def test_what_is_not_understood_is_marked(text, marked, why):
+    with pytest.raises(UserError) as caught:
+        parse_loss(text)
+    assert marked in str(caught.value) and why in str(caught.value) and "\n" not in str(caught.value)
+
+
+PIECES = [*"()+-*/.,|^=", "mse", "kl", "sum", "mean", "max", "1", "0.5", "F", "torch", "clamp", "x", "||x-y||^2", " ", "'"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=20))
+def test_any_text_is_read_or_refused_in_one_line(text):
+    try:
+        assert parse_loss(text).errors
+    except UserError as error:
+        assert "\n" not in str(error)
