@@ -261,3 +261,25 @@ def test_the_command_itself():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and done.stdout.rstrip().endswith("[]"), done.stderr
+
+
+def test_patches_and_new_data(tmp_path, capsys):
+    flags = {"dataset": "digits", "patch": 4, "channels": 3, "latent_dim": 20}
+    weigh.main(weigh.Config(**flags, workdir=str(tmp_path)))
+    said = " ".join(capsys.readouterr().out.split())
+    answer = json.loads((tmp_path / "weigh.json").read_text())
+    errors, finite = [code["mse"] for code in answer["patches"]["codes"]], answer["finite"]
+    assert "Patches of 4 x 4 pixels, 3 numbers each" in said and "as a stationary Gaussian field" in said
+    assert errors[0] < errors[1] and errors[2] < errors[1] and "sigma" in answer["patches"]
+    # What it is on the examples is the calibrated row; 1,437 examples lose it a nat.
+    assert finite["train"] == pytest.approx(answer["calibrated"]["elbo"])
+    assert f"has an ELBO of {finite['train']:.4g} nats on them and about {finite['held_out']:.4g} on new ones" in said
+    assert finite["best"] == 20 and 0.5 < finite["train"] - finite["held_out"] < 3
+    for wrong, match in (
+        ({"channels": None}, "give both"),
+        ({"dataset": None, "known": True}, "give both, and --dataset"),
+        ({"patch": 9}, "does not fit into images of 8 x 8"),
+        ({"pixels": "binary"}, "images as they are"),
+    ):
+        with pytest.raises(UserError, match=match):
+            weigh.main(weigh.Config(**flags | {"latent_dim": None} | wrong))

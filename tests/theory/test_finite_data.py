@@ -10,6 +10,7 @@ import pytest
 from vae_jax.data.digits import digits
 from vae_jax.theory import finite_data
 from vae_jax.theory.finite_data import in_words, marchenko_pastur_edge, outlook, sample_eigenvalue, variance_of_new_data
+from vae_jax.theory.prospects import calibrated
 
 DIM, SPIKES = 100, (40.0, 20.0, 10.0, 5.0, 3.0, 2.0)
 POPULATION = np.append(SPIKES, np.ones(DIM - len(SPIKES)))
@@ -87,6 +88,15 @@ def test_a_spectrum_whose_end_was_spread_evenly():
     spread = np.append(values[:20], np.full(len(values) - 20, values[20:].sum() / (len(values) - 20)))
     whole, rough = outlook(values, 50, 10), outlook(spread, 50, 10)
     assert rough.held_out == pytest.approx(whole.held_out, rel=0.03) and rough.train == pytest.approx(whole.train)
+
+
+def test_what_it_is_on_the_examples_is_what_weigh_says():
+    values = np.append(sampled(200)[0], np.zeros(30))  # directions that never vary are the model's to code, too
+    found = outlook(values, 200, 10)
+    assert found.train == pytest.approx(calibrated(values, 10).elbo, rel=1e-9)
+    without = outlook(values[:DIM], 200, 10)
+    assert found.gap > 0 and found.edge == pytest.approx(without.edge, rel=0.1)
+    assert (found.best, found.above_edge) == (without.best, without.above_edge)
 
 
 def test_digits_overfit_is_foretold():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -12,12 +13,17 @@ from vae_jax.report.formatting import aligned, number, setting
 
 def text(answer: dict[str, Any]) -> str:
     """Returns all that ``answer`` holds, its parts apart by an empty line; the words are in templates/weigh.txt."""
-    values = {"loss": None, "known": None, "data": None, "finite": None, "warnings": []} | answer
+    values = {"loss": None, "known": None, "data": None, "finite": None, "patches": None, "warnings": []} | answer
     if values["loss"]:
         rows = [[e["text"], setting(e["weight"])] for e in answer["loss"]["equivalents"]]
         values["equivalents"] = aligned(["SE squared error, per example", "w"], rows)
     if values["known"]:
         values["implementations"] = _implementations(answer["known"])
+    if values["patches"]:
+        rows = [
+            [code["code"], number(math.sqrt(code["mse"])), number(code["psnr"])] for code in values["patches"]["codes"]
+        ]
+        values["patches_table"] = aligned(["the best linear code", "error of\na pixel", "PSNR, dB"], rows, left=(0,))
     if values["data"]:
         values["weights_table"] = _weights(answer["grid"])
     written = page.template("weigh.txt").render(values)

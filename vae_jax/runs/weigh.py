@@ -14,12 +14,13 @@ from vae_jax.report.weigh_text import text
 from vae_jax.runs.weigh_flags import RECON, Config
 from vae_jax.runtime.config import check_values
 from vae_jax.runtime.files import write_atomic, write_json
-from vae_jax.theory import finite_data, prospects
+from vae_jax.theory import fields, finite_data, prospects
 from vae_jax.theory.known_losses import KNOWN
 from vae_jax.types import UserError
 
 WRITTEN = ("recon_reduction", "kl_reduction", "weight", "recon_weight", "batch_size", "pixel_scale")
 KEPT = 2000  # eigenvalues written to weigh.json
+VALUES = 2**26  # of the images whose patches are looked at
 OWN = ("beta", "beta_norm", "sigma", "precision")
 
 
@@ -49,6 +50,8 @@ def check(c: Config) -> Config:
         raise UserError(f"--{own[0]} is weighed against data; add --dataset=NAME")
     if c.beta is not None and c.beta_norm is not None:
         raise UserError("--beta and --beta_norm are the same weight in two units; give one of them")
+    if (c.patch is None) != (c.channels is None) or (c.patch and not c.dataset):
+        raise UserError("--patch and --channels say what a spatial autoencoder codes: give both, and --dataset=NAME")
     return dataclasses.replace(c, latent_dim=c.latent_dim or 20)
 
 
@@ -129,6 +132,8 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     if len(examples_for(examples, dim)) == examples >= 3:
         found = {m: finite_data.outlook(values, examples, m) for m in (c.latent_dim, None)}
         answer["finite"] = found[c.latent_dim]._asdict() | {"best_of_all": found[None]._asdict()}
+    if c.patch is not None:
+        answer["patches"] = weigh_patches(c, dataset)
     settled = answer["calibrated"]
     if settled and settled["sigma"] < (least := settings.Config.min_sigma):
         answer["warnings"].append(
@@ -140,6 +145,21 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
             weights["yours"] = answer["loss"]["weight"] * weights["water_level"] / convention.water_level
     elif convention is not None and convention.water_level is None:
         answer["loss"]["directions_above_local"] = int((values > convention.beta / 4).sum())
+
+
+def weigh_patches(c: Config, dataset) -> dict[str, Any]:
+    """What a spatial autoencoder of this stride and width can keep of the images, if it is linear."""
+    from vae_jax.data.rows import sample
+
+    if len(dataset.event) != 3 or dataset.words or c.pixels != "grey":
+        raise UserError(f"--patch={c.patch} is of grey or colour images as they are, and {c.dataset} holds none such")
+    images = sample(dataset.train, max(64, min(20_000, VALUES // math.prod(dataset.event))))
+    images = images.astype("float32") / (1 if dataset.levels is None else dataset.levels - 1)
+    per_patch = c.target_kl and c.target_kl * c.patch**2 / math.prod(dataset.event[:2])
+    try:
+        return fields.limits(images, c.patch, c.channels, per_patch)
+    except ValueError as error:
+        raise UserError(f"--patch={c.patch} --channels={c.channels}: {error}") from None
 
 
 def main(config: Config) -> None:

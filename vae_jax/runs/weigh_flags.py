@@ -15,7 +15,7 @@ REDUCTIONS = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
 _GROUPS = {
     "a loss as written": "recon recon_reduction kl_reduction weight recon_weight batch_size pixel_scale data_dim "
     "latent_dim",
-    "data": "dataset pixels data_dir plugin seed",
+    "data": "dataset pixels patch channels data_dir plugin seed",
     "the weight to mark": "beta beta_norm sigma precision target_kl tolerance",
     "run": "workdir known",
 }
@@ -52,6 +52,10 @@ class Config:
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
     plugin: str | None = option(None, "FILE.py of one's own that names data sets")
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
+    patch: int | None = option(
+        None, "the stride of a spatial autoencoder: what codes of patches of so many pixels squared can keep", least=1
+    )
+    channels: int | None = option(None, "the numbers that it has for each patch", least=1, most=10**6)
     latent_dim: int | None = option(None, "M, the number of latents (default 20 with --dataset)", least=1, most=10**6)
     beta: float | None = option(None, "a weight to mark, as train takes it", least=0)
     beta_norm: float | None = option(None, "the same in Higgins' units, beta * latent_dim / data_dim", least=0)

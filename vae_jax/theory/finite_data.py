@@ -133,8 +133,8 @@ def outlook(eigenvalues, examples: int, latent_dim: int | None = None) -> Outloo
     Raises:
       ValueError: for data that do not vary, or fewer than 3 examples.
     """
-    values = _varying(eigenvalues, examples)
-    count, limit = _dimensions(values, eigenvalues, examples), values.size - 1
+    values, count = _varying(eigenvalues, examples), np.asarray(eigenvalues).size
+    limit = values.size - 1
     most = limit if latent_dim is None else min(latent_dim, limit)
     new = variance_of_new_data(eigenvalues, examples)
     trace = values.sum() * examples / (examples - 1)  # of new data: a sample about its own mean varies less
@@ -149,7 +149,9 @@ def outlook(eigenvalues, examples: int, latent_dim: int | None = None) -> Outloo
     held_out = -0.5 * (constant + errors)
     best = int(np.argmax(held_out))
     m = best if latent_dim is None else most
-    edge = marchenko_pastur_edge(v[best], count - best, examples)
+    # The noise is in those directions that vary.
+    noisy = _dimensions(values, eigenvalues, examples) - best
+    edge = marchenko_pastur_edge(v[best] * (count - best) / noisy, noisy, examples)
     train, above = -0.5 * (constant[m] + count), int(np.sum(values[:m] > edge))
     return Outlook(m, float(train), float(held_out[m]), best, float(held_out[best]), float(edge), above)
 
