@@ -32,7 +32,7 @@ ELSEWHERE: tuple[KnownLoss, ...] = (
               remark="a multinomial over the items that a user chose; the ramp ends at the cap of 0.2"),
     KnownLoss("MusicVAE, cat-mel_2bar_big", "magenta/magenta: magenta/models/music_vae/base_model.py L247-262, "
               "magenta/models/music_vae/lstm_models.py L367-373, L537-551, magenta/models/music_vae/configs.py L78-91",
-              "526d3eb1a39df21215d286079cb0b8fc179fd4b3", "melodies of 2 bars", _NLL, 0.5, None, 512,
+              "526d3eb1a39df21215d286079cb0b8fc179fd4b3", "melodies", _NLL, 0.5, None, 512,
               remark="the cap, neared as 1 - 0.99999^updates; longer ones have 0.2 and 48 free bits in all"),
     KnownLoss("CTGAN, TVAE", "sdv-dev/CTGAN: ctgan/synthesizers/tvae.py L79-103, L111-117, L177-186",
               "f4fcd21d96e291fb1d6b7a14b83236927560b81e", "tables", _NLL, 1.0, None, 128, recon_weight=2.0,
