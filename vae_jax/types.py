@@ -85,6 +85,8 @@ class Likelihood(NamedTuple):
         (``likelihoods.partial``); None where it counts all.
       rescale: ``(own, factor) -> own``, with every standard deviation that is not at its bound times ``factor``, for a
         family whose noise does not depend on theta and is not fixed; None for the others.
+      units: ``[event]`` or ``[1]``, how many of the data's own one unit of x is (``likelihoods.in_own_units``), where
+        ``log_prob`` is a density in those; None where x is in them itself.
     """
 
     init: Callable[[Event], Params]
@@ -103,6 +105,7 @@ class Likelihood(NamedTuple):
     terms: Callable[[Params, Array, Array], Array] | None = None
     counted: Callable[[Array], Array] | None = None
     rescale: Callable[[Params, Any], Params] | None = None
+    units: Any = None
 
 
 class Terms(NamedTuple):

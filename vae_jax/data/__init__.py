@@ -15,6 +15,8 @@ from vae_jax.data.folder import read_folder
 from vae_jax.data.npz import read_npz
 from vae_jax.data.reading import Reading
 from vae_jax.data.resizing import resized
+from vae_jax.data.table import is_table, read_table
+from vae_jax.data.units import in_units
 from vae_jax.types import UserError
 
 # Everything held, nothing changed but what the defaults of a run change.
@@ -34,14 +36,15 @@ def load(
     """Finds a data set by what the user wrote.
 
     Args:
-      name: one of ``datasets``, a path that ends in .npz, a folder of images, or a TFDS name (also
-        ``NAME/CONFIG``), looked for in this order. A folder whose bare name is also a TFDS name is meant only
-        when written as a path (``./mnist``): otherwise a run's own folder could take the place of its data.
+      name: one of ``datasets``, a path that ends in .npz, a table (``table_files.SUFFIXES``) or a folder of tables, a
+        folder of images, or a TFDS name (also ``NAME/CONFIG``), looked for in this order. A folder whose bare name is
+        also a TFDS name is meant only when written as a path (``./mnist``): otherwise a run's own folder could take
+        the place of its data.
       reading: how.
       datasets: the names that stand for functions, each of which returns a ``Dataset``.
 
     Returns:
-      A validated ``Dataset``.
+      A validated ``Dataset``, the floats of a file in the units of ``units.in_units``.
 
     Raises:
       UserError: with one line that says what is wrong and what to do.
@@ -50,6 +53,11 @@ def load(
       >>> load("digits").event
       (8, 8, 1)
     """
+    dataset = _read(name, reading, datasets)
+    return dataset if name in datasets else in_units(dataset, reading)
+
+
+def _read(name: str, reading: Reading, datasets: Mapping[str, Callable[[], Dataset]]) -> Dataset:
     look = Look.of(reading)
     if name in datasets:
         dataset = datasets[name]()
@@ -60,6 +68,8 @@ def load(
             )
         return resized(validate(dataset), look)
     path = os.path.expanduser(name)
+    if is_table(path):
+        return read_table(path, reading)
     if path.endswith(".npz"):
         return resized(read_npz(path, reading.layout), look)
     if os.sep in path and os.path.isdir(path):

@@ -76,7 +76,7 @@ def check(
     if support == "binary":
         return []
     warnings = ranges.in_words(dataset, min_sigma, left_out=bool(left_out))
-    if outside:
+    if outside and not (dataset.table and dataset.table.is_scaled):
         warnings.append(f"{values}, outside [0, 1]: --sigma, distortion and mse are in the data's own units")
     return [*warnings, *_of_a_density(dataset, pixels, likelihood_name, zero_one)]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from vae_jax.data.rows import IDENTIFYING, Rows, sample
 from vae_jax.types import Event, UserError
+
+if TYPE_CHECKING:
+    from vae_jax.data.units import Table
 
 CHANNELS = (1, 3, 4)
 BLOCK = 2**24  # bytes examined together, where nothing of the size of a split may be made
@@ -34,6 +37,7 @@ class Dataset(NamedTuple):
       notes: what a person should know of how this became arrays, a sentence each.
       validation: as ``train``: what training may look at besides it; None where there is none.
       validation_factors: as ``train_factors``.
+      table: the columns of a file and the units of floats; None where the values are in their own.
       class_names: of the factor named ``label``, the names of its values 0, 1, ...; () where they have none.
     """
 
@@ -50,6 +54,7 @@ class Dataset(NamedTuple):
     validation: np.ndarray | Rows | None = None
     validation_factors: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
+    table: Table | None = None
 
     @property
     def event(self) -> Event:
@@ -100,7 +105,9 @@ def from_images(name: str, train, test, notes: Sequence[str] = ()) -> Dataset:
     return validate(Dataset(name, train, test, 256, notes=(*notes, *lazy)))
 
 
-def from_arrays(name: str, train, test, train_factors=None, test_factors=None, factor_names=()) -> Dataset:
+def from_arrays(
+    name: str, train, test, train_factors=None, test_factors=None, factor_names=(), exact: bool = False
+) -> Dataset:
     """Brings arrays of any numeric dtype into the form that ``Dataset`` promises, and validates the result.
 
     Bools and integers within 0..255 become uint8: 2 levels, 0 and 1, if no value of either split is above 1 or all are
@@ -112,6 +119,7 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
       train, test: ``[n, f]``, ``[n, h, w]`` or ``[n, ...]``.
       train_factors, test_factors: ``[n]`` or ``[n, f]``, numbers; optional.
       factor_names: ``f`` names; numbered where none are given.
+      exact: keeps float64, for what brings it to other units in its own precision (``units.in_units``).
 
     Returns:
       A valid ``Dataset``.
@@ -119,9 +127,9 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
     Raises:
       UserError: for arrays of other kinds, and for all that ``validate`` refuses.
     """
-    lost = _lost_in_float32(train)
-    train, test = _numbers(name, "train", train), _numbers(name, "test", test)
-    if train.dtype != test.dtype:
+    lost = () if exact else lost_in_float32(train)
+    train, test = _numbers(name, "train", train, exact), _numbers(name, "test", test, exact)
+    if train.dtype.kind != test.dtype.kind:
         kinds = ["0..255 integers" if x.dtype == np.uint8 else "floats" for x in (train, test)]
         raise UserError(f"{name}: train holds {kinds[0]} and test {kinds[1]}; give both in the same units")
     levels = None
@@ -135,7 +143,7 @@ def from_arrays(name: str, train, test, train_factors=None, test_factors=None, f
     return validate(Dataset(name, train, test, levels, train_factors, test_factors, names, notes=lost))
 
 
-def _numbers(name, split, x):
+def _numbers(name, split, x, exact=False):
     x = np.asarray(x)
     if x.dtype.kind not in "buif":
         raise UserError(f"{name}: {split} has dtype {x.dtype}; it must hold numbers")
@@ -148,8 +156,9 @@ def _numbers(name, split, x):
             f"{name}: {split} holds integers from {x.min()} to {x.max()}; integers must be grey levels "
             "0..255, store anything else as float32"
         )
+    floats = np.float64 if exact and x.dtype.itemsize > 4 else np.float32
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is counted as such
-        x = x.astype(np.float32 if x.dtype.kind == "f" else np.uint8, copy=False)
+        x = x.astype(floats if x.dtype.kind == "f" else np.uint8, copy=False)
     if x.ndim == 4 and x.shape[1] in CHANNELS and x.shape[3] not in CHANNELS:
         raise UserError(
             f"{name}: an example of {split} is {'x'.join(map(str, x.shape[1:]))}: channels first? --layout=chw reads "
@@ -174,7 +183,7 @@ def channels_last(name: str, split: str, x: np.ndarray, layout: str) -> np.ndarr
     return np.moveaxis(x, 1, -1)
 
 
-def _lost_in_float32(x) -> tuple[str, ...]:
+def lost_in_float32(x) -> tuple[str, ...]:
     """A note on columns of float64 that vary by little more than the spacing of float32 where they lie."""
     x = np.asarray(x)
     if x.dtype.kind != "f" or x.itemsize < 8 or x.ndim < 2 or x.size == 0:
@@ -218,7 +227,8 @@ def validate(dataset: Dataset) -> Dataset:
             raise UserError(f"{what} is read while it is used, so it has 256 levels and not {levels}")
         if levels is not None and levels < 256 and x.max() >= levels:
             raise UserError(f"{what} holds the value {x.max()}, above its {levels} grey levels")
-        if levels is None and not np.isfinite(x).all():
+        gaps = dataset.table is not None and bool(dataset.table.names)  # of a file, whose missing values are NaN
+        if levels is None and not (~np.isinf(x) if gaps else np.isfinite(x)).all():
             nan, infinite = np.isnan(x).sum(), np.isinf(x).sum()
             raise UserError(f"{what} holds {nan} NaN and {infinite} infinite values among {x.size}; replace them")
         if factors is None:

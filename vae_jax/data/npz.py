@@ -58,7 +58,7 @@ def read_npz(path: str, layout: str = "hwc") -> Dataset:
     if names.dtype.kind != "U" or names.ndim != 1:
         raise UserError(f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be strings [f]")
     arrays |= {key: channels_last(path, key, x, layout) for key, x in arrays.items()}
-    dataset = from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names])
+    dataset = from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names], exact=True)
     shown = ", ".join(one_line(name, 60) for name in unread[:5]) + ", ..." * (len(unread) > 5)
     return dataset._replace(notes=(*dataset.notes, *[f"arrays that are not read: {shown}"] * (len(unread) > 0)))
 

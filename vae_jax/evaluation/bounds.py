@@ -42,6 +42,10 @@ class Scores(NamedTuple):
         NaN in a dimension whose values have an order. None where all have.
       counted: how many dimensions the likelihood counts, and how many of them have an order, ``[n, 2]``; None where it
         counts all.
+      own_error: ``squared_error`` in squared units of the data, where x is in others; None where it is not.
+      log_scale: what the change of units adds to the distortion, nats; None likewise.
+      columns: of rows with units of their own the squared error and Var[x|z] of each column in squared units of the
+        data, ``[n, 2, f]``, NaN where it has none; None likewise.
     """
 
     rate: Any
@@ -58,6 +62,9 @@ class Scores(NamedTuple):
     log_loss: Any = None
     correct: Any = None
     counted: Any = None
+    own_error: Any = None
+    log_scale: Any = None
+    columns: Any = None
 
 
 def score_example(
@@ -89,7 +96,7 @@ def score_example(
     variance = likelihood.variance(own, theta)
     bound = likelihood.sigma_bound
     near = jnp.zeros(variance.shape, bool) if bound is None else jnp.sqrt(variance) < AT_BOUND * bound
-    counted, total = None, jnp.sum(variance)
+    counted, there, total = None, None, jnp.sum(variance)
     if likelihood.counted is not None:
         there = likelihood.counted(x)
         ordered = there if log_loss is None else there & jnp.isnan(log_loss)
@@ -100,6 +107,14 @@ def score_example(
         error, near, total = jnp.where(there, error, 0.0), near & there, jnp.sum(jnp.where(there, variance, 0.0))
         variance = jnp.where(there, variance, 1.0)
     density = -0.5 * (error / variance + jnp.log(variance) + LOG_2PI)
+    own = {}
+    if likelihood.units is not None:
+        scale, there = jnp.broadcast_to(likelihood.units, x.shape), jnp.ones(x.shape, bool) if there is None else there
+        density = density - jnp.log(scale)
+        own = {"own_error": jnp.sum(error * scale**2), "log_scale": jnp.sum(jnp.where(there, jnp.log(scale), 0.0))}
+        if x.ndim == 1:
+            ordered = there if log_loss is None else there & jnp.isnan(log_loss)
+            own["columns"] = jnp.where(ordered, jnp.stack([error, variance]) * scale**2, jnp.nan)
     return Scores(
         rate=bounds.rate(t),
         distortion=bounds.distortion(t),
@@ -115,6 +130,7 @@ def score_example(
         log_loss=log_loss,
         correct=correct,
         counted=counted,
+        **own,
     )
 
 
@@ -175,7 +191,9 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
       ``calibration`` (the mean standardised squared error, SSE / (D sigma^2) where sigma is one number), ``sigma``
       (root mean variance), ``sigma_at_bound``, ``nats_at_bound`` (of the ELBO, from the dimensions there),
       ``active_units``, ``used_latents`` and ``information_per_latent`` (``rate.py``), ``kl_per_latent``,
-      ``second_moment`` (E[mu^2 + tau^2] per latent, 1 at any optimum), ``iw_nll`` where it was computed, and
+      ``second_moment`` (E[mu^2 + tau^2] per latent, 1 at any optimum), ``iw_nll`` where it was computed;
+      where x is in other units than the data ``standardised_mse`` beside the ``mse`` in theirs, ``log_scale``, the nats
+      that the change of units adds to the distortion, and of rows ``rmse_per_column`` and ``sigma_per_column``; and
       ``counted_dim``, the mean number of dimensions counted, where some are left out. What nothing was observed of is
       None.
     """
@@ -216,6 +234,14 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         summary["iw_nll"] = float(mean(scores.iw_nll))
     if scores.counted is not None:
         summary["counted_dim"] = dims
+    if scores.own_error is not None:
+        summary["standardised_mse"] = summary["mse"]
+        summary["mse"] = float(mean(scores.own_error)) / ordered if ordered else None
+        summary["log_scale"] = float(mean(scores.log_scale))
+    if scores.columns is not None:
+        roots = np.sqrt(_observed_mean(scores.columns))
+        for name, values in zip(("rmse_per_column", "sigma_per_column"), roots):
+            summary[name] = [None if np.isnan(v) else float(v) for v in values]
     for name, values in columns.items():
         summary[name] = float(np.nanmean(values)) if not np.isnan(values).all() else None
         summary[f"{name}_per_column"] = [None if np.isnan(v) else float(v) for v in values.ravel()]
@@ -242,8 +268,13 @@ def calibrated_elbo(results: Mapping[str, Any]) -> float:
     Returns:
       The ELBO; -infinity where the training error has underflown to 0.
     """
-    dim, variance = results.get("counted_dim", results["data_dim"]), results["train"]["mse"]
+    dim, variance = results.get("counted_dim", results["data_dim"]), model_mse(results["train"])
     if variance == 0.0:
         return -math.inf
-    distortion = 0.5 * dim * (math.log(2 * math.pi * variance) + results["mse"] / variance)
-    return -(distortion + results["rate"])
+    distortion = 0.5 * dim * (math.log(2 * math.pi * variance) + model_mse(results) / variance)
+    return -(distortion + results.get("log_scale", 0.0) + results["rate"])
+
+
+def model_mse(summary: Mapping[str, Any]) -> float | None:
+    """Returns the mean squared error in units of x, those of the model's sigma."""
+    return summary.get("standardised_mse", summary.get("mse"))

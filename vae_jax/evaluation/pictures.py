@@ -24,6 +24,8 @@ TEMPERATURES = (0.5, 0.7, 1.0)
 QUANTILES = np.linspace(0.02, 0.98, 9)  # of the prior, along which one latent is moved
 STEPS = 8  # from one end of an interpolation to the other
 POINTS, ROUND = 1500, 250  # of the map of the posterior means, so many at a time
+# The arrays of pictures.npz that are examples, or what a decoder makes of codes.
+OF_X = ("inputs", "reconstructions", "samples", "traversals", "interpolations", "interpolation_ends", "tempered")
 VALUES = 2**25  # and, of large examples, fewer: 128 MiB of them
 
 

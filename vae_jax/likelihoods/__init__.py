@@ -21,6 +21,7 @@ from vae_jax.likelihoods.discretized_logistic import discretized_logistic, discr
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
 from vae_jax.likelihoods.location_scale import laplace, laplace_log_prob, student_t, student_t_log_prob
 from vae_jax.likelihoods.log_normal import log_normal, log_normal_log_prob
+from vae_jax.likelihoods.own_units import in_own_units
 from vae_jax.likelihoods.partial import partial
 from vae_jax.likelihoods.shared import Grid, is_discrete
 from vae_jax.likelihoods.tokens import tokens
@@ -42,6 +43,7 @@ __all__ = [
     "discretized_logistic",
     "discretized_logistic_log_prob",
     "gaussian",
+    "in_own_units",
     "is_discrete",
     "laplace",
     "laplace_log_prob",

@@ -182,7 +182,7 @@ def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
 
 def make_likelihood(s: Settings) -> Likelihood:
     """Makes the family of p(x|z)."""
-    likelihood = table_columns.of_what_is_there(s.names.likelihoods[s.likelihood](s, s.levels), s)
+    likelihood = table_columns.of_the_data(s.names.likelihoods[s.likelihood](s, s.levels), s)
     return likelihood if s.beta_range is None else respond(likelihood, s.beta_range)
 
 

@@ -20,7 +20,7 @@ from vae_jax.data.reading import Reading
 from vae_jax.data.rows import first
 from vae_jax.data.splits import WHOLE
 from vae_jax.evaluation import make_gaps, summarise_gaps
-from vae_jax.evaluation.bounds import calibrated_elbo
+from vae_jax.evaluation.bounds import calibrated_elbo, model_mse
 from vae_jax.randomness import GAPS, PIXELS, TEST, example_keys, purpose_key
 from vae_jax.runs import annealing, known_data, placement
 from vae_jax.runs.build import Material, Run, build
@@ -91,7 +91,7 @@ def evaluate(config: Config) -> dict[str, Any]:
     if r.config.likelihood == "gaussian":
         # At the noise of the training error, where train has measured it.
         known = answer | {"data_dim": r.data_dim, "train": measured.get("train")}
-        mse = known["train"].get("mse") if isinstance(known["train"], dict) else None
+        mse = model_mse(known["train"]) if isinstance(known["train"], dict) else None
         answer["calibrated_elbo"] = calibrated_elbo(known) if isinstance(mse, float) and mse > 0 else None
     answer["rate_parts"] = rate_parts(scores, key, config.rate_samples)
     names = split.dataset.factor_names
@@ -117,7 +117,8 @@ def _run_of(config: Config) -> tuple[Run, bool]:
             raise
         known = known_data.read(path)
         names = names_of(flags)
-        other = load_dataset(names, config.dataset, Reading.of(flags, placement.bytes_held(), whole=True))
+        reading = Reading.of(flags, placement.bytes_held(), whole=True).as_of(known.table)
+        other = load_dataset(names, config.dataset, reading)
         _check_alike(config.dataset, other, known)
         flags = dataclasses.replace(flags, placement="auto")
         return build(flags, Material(other, np.asarray(known.spectrum), stands_in=True)), False
@@ -171,7 +172,7 @@ def choose_split(r: Run, config: Config) -> Split:
 def _other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
-    reading = Reading.of(r.config.flags, placement.bytes_held(), whole=True)
+    reading = Reading.of(r.config.flags, placement.bytes_held(), whole=True).as_of(r.dataset.table)
     reading = reading._replace(data_dir=data_dir or reading.data_dir)
     dataset = load_dataset(r.config.names, name, reading)
     _check_alike(name, dataset, r.dataset)

@@ -5,12 +5,16 @@ To add a family, write it in a file of its own in ``vae_jax/likelihoods`` and gi
 
 from __future__ import annotations
 
+import itertools
 import math
-import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_jax import likelihoods
+from vae_jax.data import column_words
 from vae_jax.types import UserError
+
+if TYPE_CHECKING:
+    from vae_jax.data.units import Table
 
 # --sigma and --min_sigma are standard deviations whatever the family: these are those of noise of scale 1.
 DEVIATION = {"student_t": lambda c: math.sqrt(c.df / (c.df - 2)), "laplace": lambda c: math.sqrt(2)}
@@ -81,7 +85,7 @@ def parse_columns(text: str) -> list[Column]:
     """
     columns = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\w+)\s*(?:\(\s*(\d+)\s*\))?\s*:\s*(\d+)\s*", part)
+        match = column_words.BLOCK.fullmatch(part)
         if not match or int(match[3]) < 1:
             raise UserError(
                 f"--columns={text}: {part.strip()!r} is not FAMILY:COLUMNS; write blocks such as "
@@ -100,6 +104,16 @@ def parse_columns(text: str) -> list[Column]:
     return columns
 
 
+def columns_of(flags: Any, table: Table | None) -> tuple[Column, ...] | None:
+    """Returns the blocks of columns of a run: neighbours of one family in a file, or what --columns says of arrays."""
+    if flags.columns is None or flags.likelihood != "columns":
+        return None
+    if table is None or not table.families:
+        return tuple(parse_columns(flags.columns))
+    each = [column_words.family_of(family) for family in table.families]
+    return tuple(Column(*family, len(list(some))) for family, some in itertools.groupby(each))
+
+
 def check(config: Any) -> None:
     """Refuses flags of the family that contradict each other or make no density.
 
@@ -107,14 +121,17 @@ def check(config: Any) -> None:
       UserError: naming them.
     """
     if config.columns is not None:
-        if config.likelihood not in ("gaussian", "columns"):  # gaussian is what --likelihood is where it is not given
+        by_name = column_words.positional(config.columns) is None  # then --likelihood is that of the other columns
+        # gaussian is what --likelihood is where it is not given
+        if config.likelihood not in ("gaussian", "columns") and not by_name:
             raise UserError(
                 f"--likelihood={config.likelihood} and --columns={config.columns} both name families; give one of them"
             )
     elif config.likelihood == "columns":
         raise UserError("--likelihood=columns needs the families: --columns=gaussian:3,bernoulli:2,categorical(4):1")
-    named = {c.family for c in parse_columns(config.columns)} if config.columns is not None else {config.likelihood}
-    if config.columns is not None and "gaussian" in named and config.precision == "optimal":
+    named = _named(config.columns) if config.columns is not None else {config.likelihood}
+    blocks = config.columns is not None and (len(named) > 1 or column_words.positional(config.columns) is not None)
+    if blocks and "gaussian" in named and config.precision == "optimal":
         raise UserError(
             "--precision=optimal solves for one sigma of all columns, and --columns names several families; "
             "use --precision=learned"
@@ -126,3 +143,10 @@ def check(config: Any) -> None:
             )
         if config.precision == "learned" and (config.sigma or math.inf) <= config.min_sigma:
             raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
+
+
+def _named(text: str) -> set[str]:
+    """Returns the families that --columns names, whichever way."""
+    if column_words.positional(text) is not None:
+        return {column.family for column in parse_columns(text)}
+    return {column_words.family_of(family)[0] for family in column_words.named(text).values()}

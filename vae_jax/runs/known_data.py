@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.units import Table, from_json
 from vae_jax.devices import processes
 from vae_jax.runs.build import Run
 from vae_jax.runs.names import Names
@@ -28,7 +29,8 @@ class KnownData:
       name: of the data set, as asked for.
       event: the shape of one example; ``(t,)`` of a sentence.
       levels: of the values, as in ``Dataset``; of a text its words.
-      low, high: the range of the training data: of rows for each column, ``[f]``, else one number each.
+      low, high: the range of the training data, in their own units: of rows for each column, ``[f]``, else one number
+        each.
       words: the vocabulary of a text.
       column_names: of a table, where it has names.
       factor_names: of the known factors.
@@ -36,6 +38,7 @@ class KnownData:
       spectrum: the eigenvalues of the covariance of x; none of a text.
       examples: how many training and test examples there were.
       notes: as in ``Dataset``.
+      table: as in ``Dataset``.
     """
 
     name: str
@@ -50,6 +53,7 @@ class KnownData:
     spectrum: tuple[float, ...] = ()
     examples: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    table: Table | None = None
 
 
 def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
@@ -58,7 +62,8 @@ def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
     if dataset.levels is None:
         axes = (0,) if len(dataset.event) == 1 else None
         limits = (limit(dataset.train, axis=axes) for limit in (np.fmin.reduce, np.fmax.reduce))  # missing values apart
-        low, high = (np.nan_to_num(limit).astype(float).tolist() for limit in limits)
+        limits = (np.nan_to_num(limit).astype(float) for limit in limits)
+        low, high = ((limit if dataset.table is None else _in_own(dataset.table, limit)).tolist() for limit in limits)
     return KnownData(
         name=dataset.name,
         event=dataset.event,
@@ -66,18 +71,30 @@ def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
         low=low,
         high=high,
         words=dataset.words,
+        column_names=() if dataset.table is None else dataset.table.names,
         factor_names=tuple(dataset.factor_names),
         class_names=tuple(dataset.class_names),
         spectrum=() if spectrum is None else tuple(float(value) for value in spectrum),
         examples=(len(dataset.train), len(dataset.test)),
         notes=dataset.notes,
+        table=dataset.table,
     )
+
+
+def _in_own(table: Table, limit: np.ndarray) -> np.ndarray:
+    return table.to_own(limit).reshape(limit.shape)
 
 
 def keep(workdir: Path, run: Run) -> None:
     """Writes ``data.json`` of a run."""
     if processes.is_first():
-        write_json(workdir / FILE, dataclasses.asdict(describe(run.dataset, run.spectrum)))
+        write_json(workdir / FILE, as_json(describe(run.dataset, run.spectrum)))
+
+
+def as_json(known: KnownData) -> dict[str, Any]:
+    """Returns what ``from_object`` reads."""
+    table = None if known.table is None else known.table._asdict()
+    return dataclasses.asdict(dataclasses.replace(known, table=None)) | {"table": table}
 
 
 def read(path: Path) -> KnownData:
@@ -99,8 +116,15 @@ def from_object(value: Any, where: str) -> KnownData:
     if not isinstance(value, dict) or set(value) - set(fields) or not {"name", "event", "levels"} <= set(value):
         raise UserError(f"{where} does not describe the data of a run, or is of a later version of vae_jax")
     made = {k: tuple(v) if isinstance(v, list) and k not in ("low", "high") else v for k, v in value.items()}
-    known, wrong = KnownData(**made), ""
-    if not known.event or not all(type(n) is int and n > 0 for n in known.event) or math.prod(known.event) > 2**31:
+    wrong = ""
+    try:
+        made["table"] = from_json(made.get("table"))
+    except (TypeError, ValueError) as error:
+        made["table"], wrong = None, str(error)
+    known = KnownData(**made)
+    if wrong:
+        pass
+    elif not known.event or not all(type(n) is int and n > 0 for n in known.event) or math.prod(known.event) > 2**31:
         wrong = f"event is {known.event}"
     elif known.levels is not None and not (type(known.levels) is int and known.levels > 0):
         wrong = f"levels is {known.levels}"
@@ -123,4 +147,4 @@ def from_object(value: Any, where: str) -> KnownData:
 def settings_of(flags: Config, names: Names, known: KnownData) -> Settings:
     """Returns the settings of a run that has been trained, without its data: config.json has everything settled."""
     event = (2, *known.event) if known.words else known.event
-    return parsed_settings(flags, names, event, known.levels, math.prod(known.event))
+    return parsed_settings(flags, names, event, known.levels, math.prod(known.event), known.table)

@@ -25,7 +25,7 @@ from vae_jax.evaluation.bounds import calibrated_elbo
 from vae_jax.evaluation.rate import USED
 from vae_jax.likelihoods import is_discrete
 from vae_jax.randomness import TEST, TRAIN, VALIDATION, purpose_key
-from vae_jax.runs import selection
+from vae_jax.runs import selection, table_columns
 from vae_jax.runs.build import Run
 from vae_jax.runs.code_numbers import rate_parts
 from vae_jax.runs.placement import Splits
@@ -133,6 +133,7 @@ def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments)
         "train": _of_split(on_train),
         "validation": None if validation is None else _on_validation(r, state, validation, instruments),
         "rate_parts": rate_parts(test_scores, key, RATE_SAMPLES),
+        **table_columns.standardisation(r.dataset),
         "warnings": r.warnings,
         "protocol": "; ".join(filter(None, [_protocol(r, len(train), len(test)), selection.in_words(r, state)])),
         **_measure_decoder(state, test, key, instruments, r.dataset.event),
@@ -141,7 +142,7 @@ def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments)
 
 
 def _of_split(summary: dict[str, Any]) -> dict[str, Any]:
-    return {k: summary[k] for k in (*OF_TRAINING, "accuracy", "log_loss") if k in summary}
+    return {k: summary[k] for k in (*OF_TRAINING, "accuracy", "log_loss", "standardised_mse") if k in summary}
 
 
 def _factor(state: TrainState) -> float:
@@ -211,7 +212,7 @@ def _protocol(r: Run, train: int, test: int) -> str:
     """Returns what the numbers are of, in a sentence."""
     c = r.config
     what = "nats per sentence, its end included" if r.is_text else f"pixels {c.pixels}"
-    error = "" if r.is_text else "mse of E[x|z] in the units of x; "
+    error = "" if r.is_text else "mse of E[x|z] in the data's own units; "
     text = (
         f"{r.dataset.name}, {what}, all {test} test examples, one sample of z each, beta = 1; iw_nll with "
         f"{c.iw_samples} importance samples; {error}active units: variance of the posterior mean over the test split "

@@ -12,10 +12,11 @@ from shlex import quote
 import numpy as np
 
 from vae_jax.data.spectrum import examples_for
+from vae_jax.data.table import in_words
 from vae_jax.devices import processes
 from vae_jax.devices.cluster import join
 from vae_jax.evaluation.batches import Evaluator
-from vae_jax.evaluation.pictures import pictures
+from vae_jax.evaluation.pictures import OF_X, pictures
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import known_data, placement, profiling, warm_start
 from vae_jax.runs.build import Material, Run, build
@@ -53,7 +54,8 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     first = processes.is_first()
     known_data.keep(path, r)
     line = start_line(r)
-    notes = [*map(printable, r.dataset.notes), *r.vae.notes, *_on_new_data(r)]
+    table = in_words(r.dataset.table) if r.dataset.table is not None else []
+    notes = [*map(printable, [*table, *r.dataset.notes]), *r.vae.notes, *_on_new_data(r)]
     print(line, placement.describe(r.spread.layout, config, r.dataset), *notes, sep="\n")
     for warning in r.warnings if first else ():
         print(f"warning: {printable(warning)}", file=sys.stderr)
@@ -128,6 +130,9 @@ def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
         factor_names=r.dataset.factor_names,
         class_names=r.dataset.class_names,
     )
+    if r.dataset.table is not None:
+        examples = [name for name in OF_X if name in drawn and drawn[name].dtype != np.uint8]  # those are shades
+        drawn |= {name: r.dataset.table.to_own(drawn[name]).astype(np.float32) for name in examples}
     return lambda workdir: _write_arrays(workdir / "pictures.npz", drawn)
 
 

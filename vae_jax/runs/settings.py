@@ -12,6 +12,7 @@ from vae_jax.runtime.config import option
 from vae_jax.runtime.fields import Words
 
 if TYPE_CHECKING:  # --help needs none of it
+    from vae_jax.data.units import Table
     from vae_jax.runs.families import Column
     from vae_jax.runs.names import Names
     from vae_jax.types import Event
@@ -221,6 +222,7 @@ class Settings(Config):
       event: the shape of one x; of a sentence its targets and what the decoder reads.
       levels: of the data's values, None for floats.
       data_dim: D, channels counted.
+      table: the columns and units of the data, as in ``Dataset``.
     """
 
     hidden: tuple[int, ...] = ()
@@ -233,20 +235,24 @@ class Settings(Config):
     event: Event = ()
     levels: int | None = None
     data_dim: int = 0
+    table: Table | None = None
 
 
-def parsed_settings(flags: Config, names: Names, event: Event, levels: int | None, dim: int) -> Settings:
+def parsed_settings(
+    flags: Config, names: Names, event: Event, levels: int | None, dim: int, table: Table | None = None
+) -> Settings:
     """Parses the text among ``flags``, in which nothing is open; the others are attributes of ``Settings``."""
-    from vae_jax.runs.families import parse_columns
+    from vae_jax.runs.families import columns_of
 
     parsed = {
         "hidden": parse_widths(flags.hidden),
         "beta_range": parse_beta_range(flags.beta_range),
-        "columns": None if flags.columns is None else tuple(parse_columns(flags.columns)),
+        "columns": columns_of(flags, table),
         "constants": parse_constants(flags.constants),
         "missing": parse_missing(flags.missing),
     }
-    return Settings(**flat(flags) | parsed, flags=flags, names=names, event=event, levels=levels, data_dim=dim)
+    known = {"event": event, "levels": levels, "data_dim": dim, "table": table}
+    return Settings(**flat(flags) | parsed | known, flags=flags, names=names)
 
 
 def flat(config: Config) -> dict[str, object]:

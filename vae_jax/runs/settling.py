@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vae_jax.data import DATASETS
+from vae_jax.data import DATASETS, column_words
 from vae_jax.data.dataset import Dataset
 from vae_jax.runs import placement, table_columns, weightings
 from vae_jax.runs.families import half_a_level
@@ -78,7 +78,7 @@ def settle(
     """
     dim = math.prod(dataset.event)
     event = (2, *dataset.event) if dataset.words else dataset.event
-    flags = without_data(config, names)
+    flags = table_columns.with_table(without_data(config, names), dataset.table)
     as_typed = dataclasses.replace(flags, dataset=config.dataset)
     flags = dataclasses.replace(flags, workdir=config.workdir or default_workdir(as_typed))
     open_ones = {"order": placement.order(flags, dataset)}
@@ -89,10 +89,10 @@ def settle(
     if flags.hidden is None:
         open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
     flags = dataclasses.replace(flags, **open_ones)
-    settings = parsed_settings(flags, names, event, dataset.levels, dim)
+    settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table)
     if left_out := table_columns.find(settings, dataset):
         flags = dataclasses.replace(flags, **left_out)
-        settings = parsed_settings(flags, names, event, dataset.levels, dim)
+        settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table)
     # The theory below makes arrays of as many numbers as there are latents.
     check_fit(settings)
     forecast = None
@@ -100,7 +100,7 @@ def settle(
         sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
         forecast = Forecast(spectrum, flags.latent_dim, sigma2, flags.min_sigma**2)
     flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
-    return parsed_settings(flags, names, event, dataset.levels, dim), forecast, choice
+    return parsed_settings(flags, names, event, dataset.levels, dim, dataset.table), forecast, choice
 
 
 def without_data(config: Config, names: Names) -> Config:
@@ -114,7 +114,7 @@ def without_data(config: Config, names: Names) -> Config:
     c = dataclasses.replace(config, plugin=plugin, plugin_sha256=names.sha256, dataset=dataset)
     if c.init_from is not None:
         c = dataclasses.replace(c, init_from=os.path.abspath(os.path.expanduser(c.init_from)))
-    if c.columns is not None:
+    if c.columns is not None and column_words.positional(c.columns) is not None:
         c = dataclasses.replace(c, likelihood="columns")
     if c.encoder_steps and c.aggressive_steps is None:
         c = dataclasses.replace(c, aggressive_steps=c.num_steps // 4)

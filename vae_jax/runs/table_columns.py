@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 
+from vae_jax.data.column_words import written
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.ranges import constant_values, has_missing, missing_columns
-from vae_jax.likelihoods import Grid, partial
+from vae_jax.data.units import Table
+from vae_jax.likelihoods import Grid, in_own_units, partial
 from vae_jax.models.features import is_class, row_features, seeing
-from vae_jax.runs.families import parse_columns
+from vae_jax.runs.families import columns_of
 from vae_jax.runs.parsing import Constants
 from vae_jax.types import VAE, Likelihood, UserError
 
@@ -20,6 +23,42 @@ _OWN_SIGMA = ("per_dimension", "predicted")
 _KINDS = dict.fromkeys(("gaussian", "student_t", "laplace"), "real") | {"log_normal": "positive"}
 _KINDS |= dict.fromkeys(("poisson", "negative_binomial"), "count")
 _LOGARITHMS = {"positive": np.log, "count": np.log1p}
+
+
+def with_table(flags, table: Table | None):
+    """Returns the flags of a run on a file with columns: each named with its family, and ``--likelihood`` to match.
+
+    Columns of one family that is none of classes are that likelihood, without blocks.
+
+    Raises:
+      UserError: the precision is for one family.
+    """
+    if table is None or not table.names:
+        return flags
+    families = set(table.families)
+    one = families.pop() if len(families) == 1 else "columns"
+    likelihood = "columns" if "(" in one else one
+    if likelihood == "columns" and "gaussian" in table.families and flags.precision == "optimal":
+        raise UserError(
+            "--precision=optimal solves for one sigma of all columns, and this table has other families, too "
+            f"({', '.join(sorted(set(table.families)))}); use --precision=learned"
+        )
+    return dataclasses.replace(flags, columns=written(table.names, table.families), likelihood=likelihood)
+
+
+def standardisation(dataset: Dataset) -> dict[str, dict]:
+    """Returns how the data's own units became those of the model; nothing where they are the same."""
+    table = dataset.table
+    if table is None or not table.is_scaled:
+        return {}
+    how = (
+        "x = (value - shift) / scale of each column, of the training split; elbo, distortion, iw_nll, mse and "
+        "everything per column are in the columns' own units, sigma, water_level and the theory in those of x"
+    )
+    if len(dataset.event) > 1:
+        how = how.replace("each column", "all pixels").replace("the columns' own", "the data's own")
+    named = {"columns": list(table.names)} if table.names else {}
+    return {"standardisation": {"how": how, **named, "shift": list(table.shift), "scale": list(table.scale)}}
 
 
 def find(s, dataset: Dataset) -> dict[str, str | None]:
@@ -75,8 +114,13 @@ def _written(constants: Constants) -> str:
     return ",".join(f"{a}={value!r}" if a == b else f"{a}-{b}={value!r}" for a, b, value in runs) or "none"
 
 
-def of_what_is_there(likelihood: Likelihood, s) -> Likelihood:
-    """Returns the likelihood without what is constant or missing; the same one where nothing is."""
+def of_the_data(likelihood: Likelihood, s) -> Likelihood:
+    """Returns the likelihood of the data in their own units, without what is constant or missing.
+
+    It is the same one where x is in those units and nothing is left out.
+    """
+    if s.table is not None and s.table.is_scaled:
+        likelihood = in_own_units(likelihood, s.table.scale)
     return partial(likelihood, s.constants) if s.constants or s.missing is not None else likelihood
 
 
@@ -104,12 +148,12 @@ def _kinds(config, count: int) -> list[tuple[str | Grid, int]]:
     """Returns the support of each block of a table's columns, by its family's name, and how many columns it has.
 
     Args:
-      config: flags or settings.
+      config: settings, or the flags with their columns parsed.
       count: of all columns.
     """
-    if config.columns is None:
+    blocks = config.columns
+    if blocks is None or config.likelihood != "columns":
         return [(_KINDS.get(config.likelihood, ""), count)]
-    blocks = parse_columns(config.columns) if isinstance(config.columns, str) else config.columns
     return [(Grid(c.values, 1.0) if c.family == "categorical" else _KINDS.get(c.family, ""), c.count) for c in blocks]
 
 
@@ -150,7 +194,9 @@ def spectrum_view(config, dataset: Dataset) -> Callable[[np.ndarray], np.ndarray
     """
     if len(dataset.event) != 1 or dataset.levels is not None or dataset.words:
         return lambda rows: rows
-    kinds = _spans(_kinds(config, dataset.event[0]))
+    flags = with_table(config, dataset.table)
+    parsed = dataclasses.replace(flags, columns=columns_of(flags, dataset.table))
+    kinds = _spans(_kinds(parsed, dataset.event[0]))
     kinds = [span for span in kinds if span[2] in _LOGARITHMS and config.standardise == "auto"]
     missing = has_missing(dataset)
     if not kinds and not missing:

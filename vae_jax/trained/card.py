@@ -33,6 +33,13 @@ NUMBERS = {
 }
 
 
+_UNITS = {
+    "safetensors": "the data's own, in and out; shift and scale of config.json bring them to the networks'",
+    "stablehlo": "standardised: encode takes (value - shift) / scale and decode returns (value - shift) / scale, with "
+    "data.table.shift and data.table.scale of config.json, a number for each column; use float64 for it",
+}
+
+
 def card(model: TrainedVAE, kind: str) -> str:
     """Returns the card in Markdown; numbers that there are not are left out."""
     c, results, data = model.config, model.results or {}, model.data
@@ -49,6 +56,7 @@ def card(model: TrainedVAE, kind: str) -> str:
         "weight": f"{c.weighting}, beta {_number(results.get('beta', c.beta))}, objective {c.objective}",
         "water level": None if results.get("water_level") is None else f"{results['water_level']:.6g} = beta sigma^2",
         "model": f"{c.model} {c.hidden}, {c.latent_dim} latents",
+        "units": _UNITS[kind] if data.table is not None and data.table.is_scaled else None,
         "training": f"{results.get('step', 'unfinished')} steps of {c.batch_size} examples, seed {c.seed}",
     }
     lines = [f"* **{name}**: {fact}" for name, fact in facts.items() if fact is not None]

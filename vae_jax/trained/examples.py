@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax.data.column_kinds import as_numbers
+from vae_jax.data.table_files import text_of
 from vae_jax.data.text.vocabulary import decode, encode
 from vae_jax.likelihoods import Grid
 from vae_jax.runs.known_data import KnownData
@@ -152,9 +154,8 @@ def _grey(levels: int, array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _real(known: KnownData, support: Any, array: np.ndarray, name: str, ranged: bool) -> np.ndarray:
-    array = array.astype(np.float32)
     if not array.size:
-        return array
+        return array.astype(np.float32)
     low, high = _limits(known, support, ranged)
     outside = (array < low) | (array > high)
     if outside.any():
@@ -165,7 +166,7 @@ def _real(known: KnownData, support: Any, array: np.ndarray, name: str, ranged: 
             f"{name} has the value {array[tuple(where)]:g}{column} (example {where[0]}), expected values from {low:g} "
             f"to {high:g}; the model was trained in other units"
         )
-    return array
+    return array.astype(np.float32) if known.table is None else known.table.to_x(array)
 
 
 def _limits(known: KnownData, support: Any, ranged: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -196,21 +197,20 @@ def _columns(known: KnownData, x: Any, name: str) -> tuple[Any, Callable]:
             raise UserError(f"{name} holds columns of shapes {sorted(lengths)}, expected arrays [n] of one length")
 
         def take(wanted):
-            return np.stack([np.asarray(x[column]) for column in wanted], axis=-1) if wanted else np.zeros((0, 0))
+            return _stacked(known, name, {column: x[column] for column in wanted}) if wanted else np.zeros((0, 0))
 
         def back(values):
-            return {column: values[..., i] for i, column in enumerate(wanted)}
+            return _apart(known, values, wanted)
 
     elif hasattr(x, "columns") and hasattr(x, "to_numpy"):
         names = list(x.columns)
 
         def take(wanted):
-            return x[wanted].to_numpy()
+            return _stacked(known, name, {column: x[column].to_numpy() for column in wanted})
 
         def back(values):
-            return (
-                type(x)(values, columns=wanted, index=x.index) if values.ndim == 2 and len(values) == len(x) else values
-            )
+            whole = values.ndim == 2 and len(values) == len(x)
+            return type(x)(_apart(known, values, wanted), columns=wanted, index=x.index) if whole else values
 
     else:
         return x, lambda values: values
@@ -220,6 +220,26 @@ def _columns(known: KnownData, x: Any, name: str) -> tuple[Any, Callable]:
         what = f"no column {', '.join(missing[:3])}" if missing else f"{len(names)} columns"
         raise UserError(f"{name} has {what}, expected {_shape(known.event)}" + _named(known))
     return take(wanted), back
+
+
+def _stacked(known: KnownData, name: str, columns: Mapping[str, Any]) -> np.ndarray:
+    """Returns columns as rows ``[n, f]``; of a file's classes, which may be names, the codes."""
+    if known.table is None or not known.table.levels:
+        return np.stack([np.asarray(column) for column in columns.values()], axis=-1)
+    rows = []
+    for (column, values), kind, levels in zip(columns.items(), known.table.kinds, known.table.levels):
+        values = np.asarray(values)
+        if levels and values.dtype.kind in "OUS":
+            values = as_numbers(name, str(column), text_of(values), levels, kind == "categorical")[0]
+        rows.append(np.asarray(values, np.float64) if values.dtype.kind == "O" else values)
+    return np.stack(rows, axis=-1)
+
+
+def _apart(known: KnownData, values: np.ndarray, wanted: list) -> dict:
+    """Returns rows ``[..., f]`` as columns, of a file's classes their names."""
+    if known.table is None or not known.table.levels or values.ndim != 2:
+        return {column: values[..., i] for i, column in enumerate(wanted)}
+    return known.table.columns(values)
 
 
 def _named(known: KnownData) -> str:

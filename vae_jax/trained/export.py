@@ -120,7 +120,7 @@ FORMATS = {"safetensors": save_pretrained, "stablehlo": save_stablehlo, "onnx": 
 
 
 def _write_config(folder: Path, model: TrainedVAE, **more: Any) -> None:
-    content = {"vae_jax_export": FORMAT, "data": dataclasses.asdict(model.data), **more}
+    content = {"vae_jax_export": FORMAT, "data": known_data.as_json(model.data), **more}
     write_json(folder / "config.json", content)
 
 

@@ -253,6 +253,8 @@ class TrainedVAE:
         made = self._each(name, function, [z.reshape(-1, self.latent_dim)], key)
         if self.data.words:
             return examples.nested(examples.sentences_of(self.data, made), z.shape[:-1])
+        if self.data.table is not None:
+            made = self.data.table.to_own(made)  # in float64: an offset would take the digits of less
         return made.reshape(*z.shape[:-1], *made.shape[1:])
 
     def mean(self, params, key, row, z):

@@ -121,8 +121,14 @@ def _write_csv(path: Path, made: dict[str, Any], model: TrainedVAE) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([name if kind != "inputs" else f"input_{name}" for kind in made for name in names])
-        for row in np.concatenate([np.asarray(values) for values in made.values()], axis=1).tolist():
-            writer.writerow([f"{value:.9g}" for value in row])
+        for row in zip(*(column for values in made.values() for column in _cells(model, np.asarray(values)))):
+            writer.writerow(row)
+
+
+def _cells(model: TrainedVAE, rows: np.ndarray) -> list[list[str]]:
+    """Returns the cells of each column of rows ``[n, f]``: of classes their names, empty where a value is missing."""
+    columns = rows.T if model.data.table is None else model.data.table.columns(rows).values()
+    return [["" if v != v else v if isinstance(v, str) else f"{v:.9g}" for v in column.tolist()] for column in columns]
 
 
 def _write_png(path: Path, made: dict[str, Any], model: TrainedVAE) -> None:

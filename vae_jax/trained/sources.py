@@ -26,6 +26,8 @@ from vae_jax.data.image_set import ImageSet, check_opaque
 from vae_jax.data.npz import WORDS, open_array
 from vae_jax.data.reading import Reading
 from vae_jax.data.resizing import alike
+from vae_jax.data.table import in_rows, is_table
+from vae_jax.data.table_files import read_frame
 from vae_jax.data.text import is_text, load_text
 from vae_jax.runs import placement
 from vae_jax.runs.names import load_dataset, names_of
@@ -86,6 +88,8 @@ def open_source(model: TrainedVAE, name: str) -> Source:
         raise UserError(f"--input={name} is no regular file")
     ending = os.path.splitext(path)[1].lower()
     kinds = {".npz": _npz, ".csv": _csv, ".txt": _txt}
+    if model.data.column_names and is_table(path):
+        return _table(model, path)
     if ending not in kinds:
         raise UserError(f"--input={name}: give a folder of images, FILE.npz, FILE.csv, FILE.txt, or a split's name")
     if (ending == ".txt") != bool(model.data.words) and ending != ".npz":
@@ -114,7 +118,8 @@ def _split(model: TrainedVAE, name: str) -> Source:
     def parts(first, size):
         for start in range(first, len(rows), size):
             stop = min(start + size, len(rows))
-            yield Part(rows[start:stop], [*range(start, stop)], None if factors is None else factors[start:stop])
+            own = rows[start:stop] if dataset.table is None else dataset.table.to_own(rows[start:stop])
+            yield Part(own, [*range(start, stop)], None if factors is None else factors[start:stop])
 
     names = () if factors is None else tuple(dataset.factor_names)
     identity = f"{c.dataset} {name} {len(rows)}"
@@ -229,6 +234,18 @@ def _labels(path: str, archive: zipfile.ZipFile, there: list[str], name: str, le
     if not shape or shape[0] != length or len(shape) > 2:
         raise UserError(f"--input={path}: {own[0]} has shape {shape}, and {name} holds {length} examples")
     return values.reshape(length, -1)
+
+
+def _table(model: TrainedVAE, path: str) -> Source:
+    """Opens a file with the columns of the model's table, found by their names."""
+    rows, _ = in_rows(f"--input={path}", read_frame(path), model.data.table)
+
+    def parts(first, size):
+        for start in range(first, len(rows), size):
+            some = rows[start : start + size]
+            yield Part(some, [*range(start, start + len(some))])
+
+    return Source(_identity(path), len(rows), parts)
 
 
 def _csv(model: TrainedVAE, path: str) -> Source:

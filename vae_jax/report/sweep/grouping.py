@@ -195,7 +195,8 @@ def _measured(row: Row) -> Row:
     elbo, distortion = row.get("elbo"), row.get("distortion")
     if calibrated is not None:
         elbo, distortion = calibrated, distortion if rate is None else -(calibrated + rate)
-    rms = None if row.get("mse") is None else math.sqrt(row["mse"])
+    mse = row.get("standardised_mse", row.get("mse"))
+    rms = None if mse is None else math.sqrt(mse)
     return row | {"common_elbo": elbo, "common_distortion": distortion, "rms": rms} | {k: scores.get(k) for k in SCORES}
 
 

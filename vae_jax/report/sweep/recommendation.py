@@ -88,7 +88,8 @@ def _not_a_bound(top: Best, sweep: Sweep) -> str:
     beta, row = top.setting.at("beta"), top.setting.done[0]
     if not isinstance(beta, int | float) or math.isclose(beta, 1.0, rel_tol=1e-6):
         return ""
-    gaussian, error = row.get("calibrated_elbo") is not None, (row.get("train") or {}).get("mse")
+    gaussian, train = row.get("calibrated_elbo") is not None, row.get("train") or {}
+    error = train.get("standardised_mse", train.get("mse"))  # in the units of sigma
     text = (
         f" It was trained at beta = {setting(beta)}, where the loss is no bound on log p(x), and is scored at beta = 1"
         + (", with sigma^2 the error of the training split" if gaussian else "")

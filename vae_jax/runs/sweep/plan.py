@@ -123,18 +123,27 @@ def _with_names(warning: str, names: list[str], total: int) -> str:
 
 def _material(config, read: dict[Any, Material]) -> Material:
     """Returns the data of a configuration, each read once."""
+    for key, one in read.items():
+        if key == _material_key(config, one.dataset):
+            return one
+    known = next((one.dataset for one in read.values() if one.dataset.levels is not None), None)
+    made = material(config, known, placement.bytes_held())
+    if placement.layout(config, made.dataset) != "whole":
+        size = made.dataset.train.nbytes / 1e9
+        raise UserError(
+            f"--dataset={config.dataset}: a sweep holds its training data on each device, and these are {size:.3g} "
+            f"GB; train the runs one by one, {program('train')} streams them"
+        )
+    read[_material_key(config, made.dataset)] = made
+    return made
+
+
+def _material_key(config, dataset) -> tuple:
+    """Returns what decides the data of a configuration and their spectrum, among the flags that runs differ in."""
     # The eigenvalues of noisy pixels are those of the run's own seed, as ``train`` has them.
     key = (config.pixels, config.seed if config.pixels in _NOISY else None)
-    if key not in read:
-        known = next(iter(read.values())).dataset if read else None
-        read[key] = material(config, known, placement.bytes_held())
-        if placement.layout(config, read[key].dataset) != "whole":
-            size = read[key].dataset.train.nbytes / 1e9
-            raise UserError(
-                f"--dataset={config.dataset}: a sweep holds its training data on each device, and these are {size:.3g} "
-                f"GB; train the runs one by one, {program('train')} streams them"
-            )
-    return read[key]
+    # In which units floats are learned is a matter of their family.
+    return key if dataset.levels is not None else (*key, config.likelihood, config.columns, config.standardise)
 
 
 def make_programs(jobs: list[Job], root: Path, most: int | None) -> list[Program]:

@@ -17,6 +17,7 @@ import numpy as np
 from vae_jax.devices import processes
 from vae_jax.devices.run_mesh import RunMesh, run_mesh
 from vae_jax.evaluation import summarise
+from vae_jax.evaluation.bounds import model_mse
 from vae_jax.randomness import TRAIN, VALIDATION, purpose_key
 from vae_jax.runs import known_data
 from vae_jax.runs.build import first_state, make_vae, training_chunk, with_numbers
@@ -242,6 +243,7 @@ def _positions(program: Program, state: SweepState, scores: Callable) -> tuple[n
         s = summarise(scores(params, rows, purpose_key(program.jobs[member].run.key, purpose)), r.data_dim)
         distortion = s["distortion"]
         if r.config.likelihood == "gaussian":
-            distortion = 0.5 * s.get("counted_dim", r.data_dim) * (1.0 + math.log(2.0 * math.pi * max(s["mse"], 1e-30)))
+            variance, log_scale = max(model_mse(s), 1e-30), s.get("log_scale", 0.0)
+            distortion = 0.5 * s.get("counted_dim", r.data_dim) * (1.0 + math.log(2.0 * math.pi * variance)) + log_scale
         positions.append((s["rate"], distortion))
     return tuple(np.array(positions).T)
