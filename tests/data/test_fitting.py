@@ -163,9 +163,13 @@ def test_grey_of_16_bits_keeps_every_level_and_floats_their_units(tmp_path):
     floats = (deep / 7.0 - 900).astype(np.float32)
     for i in range(3):
         save_image(tmp_path / "floats" / f"{i}.tif", floats[i])
-    d = data.load(str(tmp_path / "floats"), whole)
+    d = data.load(str(tmp_path / "floats"), whole._replace(standardise="none"))
     np.testing.assert_array_equal(d.train[..., 0], floats)
     assert any("3 grey images of floats, taken as they are; their values are from -328" in note for note in d.notes)
+    # In a model's units they have one scale, by the range of the training split.
+    scaled = data.load(str(tmp_path / "floats"), whole)
+    assert (scaled.train.min(), scaled.train.max()) == (0, 1)
+    np.testing.assert_array_equal(scaled.table.to_own(scaled.train).astype(np.float32)[..., 0], floats)
     # Most decide what the data are: the one of another kind is left out.
     save_image(tmp_path / "deep" / "mask.png", IMAGES[0])
     d = data.load(str(tmp_path / "deep"), whole)

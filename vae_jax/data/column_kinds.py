@@ -65,8 +65,10 @@ def infer(column: Column, real: str = "gaussian") -> Kind:
     if whole and distinct[0] <= 1 and len(distinct) <= FEW_CODES and len(values) >= 10 * len(distinct):
         if distinct[-1] - distinct[0] == len(distinct) - 1:
             return _categorical(*np.unique(values, return_counts=True))
-    if whole and distinct[0] <= 1 + 0.1 * np.median(values):
-        return Kind("count", KINDS["count"])
+    # Many zeros at the end of each are a unit, not a count.
+    if whole and distinct[0] <= 2 + 0.2 * np.median(values) and distinct[-1] < 2**53:
+        if np.gcd.reduce(distinct.astype(np.int64)) == 1:
+            return Kind("count", KINDS["count"])
     if distinct[0] > 0 and _is_log_better(values):
         return Kind("positive", KINDS["positive"])
     return Kind("real", real)

@@ -29,8 +29,8 @@ def named(text: str) -> dict[str, str]:
     Raises:
       UserError: a part is no NAME:FAMILY, or a name is there twice.
     """
-    found = {}
-    for part in next(csv.reader([text], skipinitialspace=True), []) or [""]:
+    found, parts = {}, next(csv.reader([text], skipinitialspace=True), []) or [""]
+    for part in sorted(parts, key=lambda part: BLOCK.fullmatch(part) is not None):  # what is neither comes first
         name, colon, family = part.rpartition(":")
         if not colon or not name or not FAMILY.fullmatch(family.strip()):
             raise UserError(

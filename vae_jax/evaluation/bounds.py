@@ -109,12 +109,14 @@ def score_example(
     density = -0.5 * (error / variance + jnp.log(variance) + LOG_2PI)
     own = {}
     if likelihood.units is not None:
-        scale, there = jnp.broadcast_to(likelihood.units, x.shape), jnp.ones(x.shape, bool) if there is None else there
-        density = density - jnp.log(scale)
-        own = {"own_error": jnp.sum(error * scale**2), "log_scale": jnp.sum(jnp.where(there, jnp.log(scale), 0.0))}
+        # In double precision until the end: a unit of 1e-40 is none in single.
+        units = np.broadcast_to(np.asarray(likelihood.units, np.float64), x.shape)
+        squares, logs = jnp.float32(units**2), jnp.float32(np.log(units))
+        there = jnp.ones(x.shape, bool) if there is None else there
+        own = {"own_error": jnp.sum(error * squares), "log_scale": jnp.sum(jnp.where(there, logs, 0.0))}
         if x.ndim == 1:
             ordered = there if log_loss is None else there & jnp.isnan(log_loss)
-            own["columns"] = jnp.where(ordered, jnp.stack([error, variance]) * scale**2, jnp.nan)
+            own["columns"] = jnp.where(ordered, jnp.stack([error, variance]) * squares, jnp.nan)
     return Scores(
         rate=bounds.rate(t),
         distortion=bounds.distortion(t),

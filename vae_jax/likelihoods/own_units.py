@@ -33,5 +33,5 @@ def in_own_units(likelihood: Likelihood, units) -> Likelihood:
         return likelihood.terms(own, theta, x) - jnp.asarray(logs, jnp.float32)
 
     return likelihood._replace(
-        log_prob=log_prob, terms=None if likelihood.terms is None else terms, units=units.astype(np.float32)
+        log_prob=log_prob, terms=None if likelihood.terms is None else terms, units=units
     )

@@ -206,11 +206,15 @@ def _columns(known: KnownData, x: Any, name: str) -> tuple[Any, Callable]:
         names = list(x.columns)
 
         def take(wanted):
+            if not _has_classes(known):
+                return x[wanted].to_numpy()
             return _stacked(known, name, {column: x[column].to_numpy() for column in wanted})
 
         def back(values):
-            whole = values.ndim == 2 and len(values) == len(x)
-            return type(x)(_apart(known, values, wanted), columns=wanted, index=x.index) if whole else values
+            if values.ndim != 2 or len(values) != len(x):
+                return values
+            content = _apart(known, values, wanted) if _has_classes(known) else values
+            return type(x)(content, columns=wanted, index=x.index)
 
     else:
         return x, lambda values: values
@@ -222,9 +226,13 @@ def _columns(known: KnownData, x: Any, name: str) -> tuple[Any, Callable]:
     return take(wanted), back
 
 
+def _has_classes(known: KnownData) -> bool:
+    return known.table is not None and any(known.table.levels)
+
+
 def _stacked(known: KnownData, name: str, columns: Mapping[str, Any]) -> np.ndarray:
     """Returns columns as rows ``[n, f]``; of a file's classes, which may be names, the codes."""
-    if known.table is None or not known.table.levels:
+    if not _has_classes(known):
         return np.stack([np.asarray(column) for column in columns.values()], axis=-1)
     rows = []
     for (column, values), kind, levels in zip(columns.items(), known.table.kinds, known.table.levels):
@@ -237,7 +245,7 @@ def _stacked(known: KnownData, name: str, columns: Mapping[str, Any]) -> np.ndar
 
 def _apart(known: KnownData, values: np.ndarray, wanted: list) -> dict:
     """Returns rows ``[..., f]`` as columns, of a file's classes their names."""
-    if known.table is None or not known.table.levels or values.ndim != 2:
+    if not _has_classes(known) or values.ndim != 2:
         return {column: values[..., i] for i, column in enumerate(wanted)}
     return known.table.columns(values)
 
