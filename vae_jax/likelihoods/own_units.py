@@ -32,6 +32,4 @@ def in_own_units(likelihood: Likelihood, units) -> Likelihood:
     def terms(own, theta, x):
         return likelihood.terms(own, theta, x) - jnp.asarray(logs, jnp.float32)
 
-    return likelihood._replace(
-        log_prob=log_prob, terms=None if likelihood.terms is None else terms, units=units
-    )
+    return likelihood._replace(log_prob=log_prob, terms=None if likelihood.terms is None else terms, units=units)
