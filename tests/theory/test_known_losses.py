@@ -9,6 +9,8 @@ import pytest
 
 from vae_jax.conventions import Form, canonical
 from vae_jax.theory.known_losses import KNOWN
+from vae_jax.theory.losses import parse_loss
+from vae_jax.types import UserError
 
 BY_NAME = {known.name: known for known in KNOWN}
 FACES, CIFAR, SVHN = 3 * 64 * 64, 3 * 32 * 32, 3 * 28 * 28  # numbers of an image
@@ -81,6 +83,13 @@ TEXTS = {
     "Stable Audio 2.0, VAE": 2048,
     "VITS": None,
 }
+# Of absolute errors: the scale b of exp(-|e| / b), what the KL weighs / what the error of one number weighs.
+LAPLACE_SCALES = {
+    "latent-diffusion, KL-f8": 1e-6 / 2,
+    "latent-diffusion, KL-f16": 1e-6 / 2,
+    "VA-VAE, f16d32": 1e-6 / 2,
+    "ACT": 10 / (1 / 1400),
+}
 # beta_norm = beta * latents / numbers, where both are known.
 BETA_NORMS = {
     "PyTorch-VAE, VanillaVAE": 1.536 * 128 / 12288,
@@ -114,8 +123,21 @@ def test_beta_beside_a_likelihood(name):
 @pytest.mark.parametrize("name", TEXTS)
 def test_of_a_text_nothing_is_said_but_itself(name):
     known = BY_NAME[name]
-    assert known.text == known.form and known.latent_dim == TEXTS[name] and "KL" in known.text
+    assert known.text == known.form and known.latent_dim == TEXTS[name] and "KL" in known.text.upper()
     assert known.convention == (None, None, None, None)
+    scale = LAPLACE_SCALES.get(name)
+    assert known.laplace_scale == (scale if scale is None else pytest.approx(scale, rel=1e-12))
+    assert (scale is not None) == (parsed(known) == ["absolute_error", "kl"] and known.data_dim is not None)
+
+
+def parsed(known):
+    """The kinds of the terms of a text, none of one that the grammar of losses does not have."""
+    try:
+        terms = parse_loss(known.form).terms
+    except UserError:
+        return []
+    assert terms[1].factor == known.weight
+    return [term.kind for term in terms]
 
 
 @pytest.mark.parametrize("name", BETA_NORMS)

@@ -172,6 +172,7 @@ def main(config: Config) -> None:
                 **k._asdict(),
                 **k.convention._asdict(),
                 "text": k.text,
+                "laplace_scale": k.laplace_scale,
                 "form": k.form if isinstance(k.form, str) else k.form._asdict(),
             }
             for k in KNOWN

@@ -59,12 +59,12 @@ ELSEWHERE: tuple[KnownLoss, ...] = (
               "gradient, and a step's log density is cut off at 6"),
     KnownLoss("ACT", "tonyzhaozh/act: policy.py L28-34, L79-80, imitate_episodes.py L50, L58-59, README.md L76, "
               "detr/models/detr_vae.py L67, utils.py L73",
-              "742c753c0d4a5d87076c8f69e5628c79a8cc5488", "actions", "mean |e| + 10 sum KL", 10.0, 1400, 32,
+              "742c753c0d4a5d87076c8f69e5628c79a8cc5488", "actions", "l1.mean + 10*kl.sum", 10.0, 1400, 32,
               remark="14,000 KL beside the sum of 1,400 absolute errors, of 100 steps of 14 joints of standard "
               "deviation 1; steps past the end count as errors of 0"),
     KnownLoss("LeRobot, ACT", "huggingface/lerobot: src/lerobot/policies/act/modeling_act.py L147-162, "
               "configuration_act.py L85, L114, L123",
-              "7427f31801f944f5ec9ce53cda02862ce7d1638b", "actions", "mean |e| + 10 sum KL", 10.0, None, 32,
+              "7427f31801f944f5ec9ce53cda02862ce7d1638b", "actions", "l1.mean + 10*kl.sum", 10.0, None, 32,
               remark="as ACT, with a mean over the steps that there are"),
     KnownLoss("Stable Audio 2.0, VAE",
               "Stability-AI/stable-audio-tools: stable_audio_tools/models/bottleneck.py L105-113, "

@@ -121,20 +121,20 @@ IMAGES: tuple[KnownLoss, ...] = (
               "CompVis/latent-diffusion: ldm/modules/losses/contperceptual.py L20, L48-60, L83, "
               "ldm/modules/distributions/distributions.py L39-46, ldm/models/autoencoder.py L386-394, "
               "ldm/data/imagenet.py L369, configs/autoencoder/autoencoder_kl_32x32x4.yaml L6-20",
-              _LDM, "ImageNet 256x256", "sum |e| + 1e-06 sum KL", 1e-6, 256 * 256 * 3, 32 * 32 * 4, pixel_scale=2.0,
+              _LDM, "ImageNet 256x256", "l1.sum + 1e-6*kl.sum", 1e-6, 256 * 256 * 3, 32 * 32 * 4, pixel_scale=2.0,
               remark=_LDM_REMARK),
     KnownLoss("latent-diffusion, KL-f16",
               "CompVis/latent-diffusion: ldm/modules/losses/contperceptual.py L20, L48-60, L83, "
               "ldm/modules/distributions/distributions.py L39-46, ldm/models/autoencoder.py L386-394, "
               "ldm/data/imagenet.py L369, configs/autoencoder/autoencoder_kl_16x16x16.yaml L6, L11, L17, L33",
-              _LDM, "ImageNet 256x256", "sum |e| + 1e-06 sum KL", 1e-6, 256 * 256 * 3, 16 * 16 * 16, pixel_scale=2.0,
+              _LDM, "ImageNet 256x256", "l1.sum + 1e-6*kl.sum", 1e-6, 256 * 256 * 3, 16 * 16 * 16, pixel_scale=2.0,
               remark=_LDM_REMARK),
     KnownLoss("VA-VAE, f16d32",
               "hustvl/LightningDiT: vavae/ldm/modules/losses/contperceptual.py L24, L72-84, L148, "
               "vavae/ldm/models/autoencoder.py L426-440, vavae/ldm/data/imagenet.py L15, L124-128, "
               "vavae/configs/f16d32_vfdinov2.yaml L9-31",
               "2725fed42a14898744433809949834e26957bcdd",
-              "ImageNet 256x256", "sum |e| + 1e-06 sum KL", 1e-6, 256 * 256 * 3, 16 * 16 * 32, pixel_scale=2.0,
+              "ImageNet 256x256", "l1.sum + 1e-6*kl.sum", 1e-6, 256 * 256 * 3, 16 * 16 * 32, pixel_scale=2.0,
               remark=f"and a likeness of the code to features of DINOv2; {_LDM_REMARK}"),
     KnownLoss("generative-models, KL-f8",
               "Stability-AI/generative-models: sgm/modules/autoencoding/losses/discriminator_loss.py L48-51, L88-91, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from vae_jax.conventions import Convention, Form, canonical
+from vae_jax.theory.losses import parse_loss
 
 
 class KnownLoss(NamedTuple):
@@ -15,7 +16,8 @@ class KnownLoss(NamedTuple):
       source: repository and file that holds the loss, with the lines.
       commit: at which they were read, 40 hexadecimal digits.
       data: what the sizes are of.
-      form: the loss as written; a text where ``canonical`` has no form for it, and then it has no convention.
+      form: the loss as written; a text where ``canonical`` has no form for it, and then it has no convention: one that
+        ``parse_loss`` reads, where the error is an absolute one.
       weight: the factor before the KL, as written.
       data_dim, latent_dim: D (channels counted) and M of that default; None where the code has no default, which only a
         loss of sums can be without.
@@ -44,6 +46,19 @@ class KnownLoss(NamedTuple):
         rest = (self.recon_weight, self.batch_size, self.pixel_scale)
         found = canonical(*self.form, self.weight, self.data_dim or 1, self.latent_dim or 1, *rest)
         return found if self.data_dim and self.latent_dim else found._replace(beta_norm=None)
+
+    @property
+    def laplace_scale(self) -> float | None:
+        """The scale b of the Laplace family that absolute errors are, in [0, 1] pixel units or the data's own.
+
+        Where an error is e, its water level is the local b |e|: a parabola e^2 / (2 s) that touches |e| / b there has this s.
+        None of other errors, and where D is needed and not known.
+        """
+        if not isinstance(self.form, str) or not self.form.startswith("l1."):
+            return None
+        error, kl = parse_loss(self.form).terms
+        count = self.data_dim if error.over == "mean" else 1
+        return count and kl.factor * count / error.factor / self.pixel_scale
 
     @property
     def text(self) -> str:
