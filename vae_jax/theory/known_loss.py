@@ -51,8 +51,8 @@ class KnownLoss(NamedTuple):
     def laplace_scale(self) -> float | None:
         """The scale b of the Laplace family that absolute errors are, in [0, 1] pixel units or the data's own.
 
-        Where an error is e, its water level is the local b |e|: a parabola e^2 / (2 s) that touches |e| / b there has this s.
-        None of other errors, and where D is needed and not known.
+        Where an error is e, its water level is the local b |e|: the s of the parabola e^2 / (2 s) that touches |e| / b
+        there. None of other errors, and where D is needed and not known.
         """
         if not isinstance(self.form, str) or not self.form.startswith("l1."):
             return None
