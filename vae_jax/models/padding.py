@@ -26,8 +26,8 @@ def check_image(event: Event, step: int, model: str, advice: str = "") -> None:
     if min(event[:2]) < least:
         height, width = (max(least, side) for side in event[:2])
         raise UserError(
-            f"{model} takes images with sides of at least {least}, not examples of shape {shape}; {height}x{width} is "
-            f"the nearest size that works (--image_size), {advice}--model=mlp takes any shape"
+            f"{model} takes images with sides of at least {least}, not examples of shape {shape}; "
+            f"--image_size={width}x{height} brings them to the nearest size that works, {advice}--model=mlp takes any"
         )
 
 
