@@ -60,7 +60,7 @@ def test_it_is_the_network_of_the_padded_image_and_nothing_is_seen_of_what_was_a
 def test_what_is_too_small_or_no_image_is_an_error_in_one_line_with_the_nearest_size():
     for make, event, words in [
         (CONV, (1, 8, 1), "sides of at least 2, not examples of shape 1x8x1; --image_size=8x2 brings them"),
-        (RESNET, (3, 3, 1), "--hidden=4,8,8 takes images with sides of at least 4, not .* --image_size=4x4 brings them to the nearest size"),
+        (RESNET, (3, 3, 1), "--hidden=4,8,8 takes images with sides of at least 4, not .* --image_size=4x4 brings"),
         (CONV, (0, 4, 1), "takes images .*, not examples of shape 0x4x1; --model=mlp takes any"),
         (CONV, (28, 28), "not examples of shape 28x28; --model=mlp"),
         (RESNET, (64,), "not examples of shape 64; --model=mlp"),
