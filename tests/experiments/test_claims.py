@@ -14,7 +14,18 @@ import numpy as np
 import pytest
 from helpers.binaries import start
 
-from experiments.claims import factors, fixed_points, golden, identities, images, normalising, page, runs, theory
+from experiments.claims import (
+    factors,
+    fixed_points,
+    golden,
+    identities,
+    images,
+    normalising,
+    page,
+    runs,
+    samples,
+    theory,
+)
 from experiments.claims.__main__ import Config, main, names_in
 from experiments.claims.catalogue import CLAIMS
 from experiments.claims.compare import allowed, misfit
@@ -24,6 +35,8 @@ from vae_jax.conventions import written_weight
 from vae_jax.gaussian import kl_divergence
 from vae_jax.linear_vae import predict
 from vae_jax.report.figure import Figure, draw
+from vae_jax.theory.fields import power_spectrum
+from vae_jax.theory.finite_data import outlook
 from vae_jax.types import UserError
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -246,6 +259,8 @@ EXACT = {
         golden.continuous_bernoulli_golden,
         {"log_normalizer": lambda logit: jnp.log(2.0) + 0.0 * logit},
     ),
+    "uncorrected eigenvalues": (samples.spiked_held_out, {"foretold": lambda v, n, m: outlook(v, 10**7, m)}),
+    "edges that are no power": (samples.patches_are_waves, {"spectrum_of": lambda x, periodic: power_spectrum(x)}),
     "a mean for a sum": (golden.likelihoods_golden, {"reduce": jnp.mean}),
     "p and q exchanged": (golden.kl_golden, {"kl": lambda q, p: kl_divergence(p, q)}),
     "an untransposed table": (golden.conventions_golden, {"written": _untransposed(golden.WRITTEN)}),
