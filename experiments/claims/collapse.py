@@ -23,9 +23,11 @@ def _collapse(settings: Settings, share: float, sigma_of: Callable[[float, int],
     from vae_jax.runs.build import material
     from vae_jax.runs.settings import Config
 
+    from ..papers.arms import AS_PUBLISHED
+
     small = {"latent_dim": 50, "hidden": "512,512", "num_steps": 2000, "iw_samples": 8}
     flags = flags_of(settings, small, {"num_steps": 50_000})
-    spectrum = material(Config(dataset=flags["dataset"], data_dir=settings.data_dir)).spectrum
+    spectrum = material(Config(dataset=flags["dataset"], data_dir=settings.data_dir, **AS_PUBLISHED)).spectrum
     sigmas = {of_it: f"{sigma_of(of_it * float(spectrum[0]), len(spectrum)):.9g}" for of_it in _SHARES}
     rows = sweep_rows(settings, "lucas2019", flags | {"precision": "fixed", "sigma": ",".join(sigmas.values())})
     return of([row for row in rows if near(row["asked"]["sigma"], float(sigmas[share]))], "rate")

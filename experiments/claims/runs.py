@@ -97,14 +97,11 @@ def kept(settings: Settings, family: str, flags: Mapping[str, Any], make: Callab
 
 def sweep_rows(settings: Settings, family: str, flags: Mapping[str, Any]) -> Rows:
     """The finished runs of a sweep with these flags of ``experiments.sweep``, a row each."""
-    from vae_jax.runs.sweep.flags import SHARED
-
     from .. import sweep
-
-    single = set(SHARED)
+    from ..papers.arms import AS_PUBLISHED, for_sweep
 
     def make(root: Path) -> Rows:
-        given = {k: v if k in single else str(v) for k, v in flags.items()}
+        given = for_sweep(AS_PUBLISHED | dict(flags))
         sweep.main(sweep.Config(workdir=str(root / "sweep"), data_dir=settings.data_dir, **given))
         return [row for row in read_rows(root / "sweep" / "sweep.jsonl") if row["status"] == "done"]
 

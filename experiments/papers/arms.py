@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
+# Papers train on all of the training split, for as long as they say, and report what they then have.
+AS_PUBLISHED = {"validation": 0.0, "keep": "last"}
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageFlags:
@@ -38,7 +41,7 @@ class ImageFlags:
     def of_train(self) -> dict[str, Any]:
         """Returns those that ``train`` has too, by name, but for the workdir."""
         names = [f.name for f in dataclasses.fields(ImageFlags) if f.name != "workdir"]
-        return {name: getattr(self, name) for name in names}
+        return AS_PUBLISHED | {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,11 @@ def train_one(workdir: Path, flags: dict[str, Any], shared: Material | None = No
     print(f"\n=== {workdir.name}")
     run(TrainConfig(**flags, workdir=str(workdir)), shared)
     return json.loads((workdir / "results.json").read_text())
+
+
+def for_sweep(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns flags of ``train`` as a sweep takes them: text, where they may be lists."""
+    return {k: v if k in SHARED else str(v) for k, v in flags.items()}
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -124,7 +132,7 @@ def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any]
     rows = []
     for name, flags in arms.items():
         print(f"\n=== {name}")
-        given = {k: v if k in SHARED else str(v) for k, v in (shared | flags).items() if v is not None}
+        given = for_sweep({k: v for k, v in (AS_PUBLISHED | shared | flags).items() if v is not None})
         text = {"likelihood": "tokens", "model": "recurrent", "seed": seeds}
         sweep.main(sweep.Config(workdir=str(_folder(root, name)), **text, **given))
         done = [row for row in read_rows(_folder(root, name) / "sweep.jsonl") if row["status"] == "done"]

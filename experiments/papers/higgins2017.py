@@ -27,7 +27,7 @@ from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import read_rows, write_json
 
 from .. import sweep
-from .arms import markdown
+from .arms import AS_PUBLISHED, for_sweep, markdown
 
 _BESIDE = ("elbo", "rate", "distortion", "active_units")
 
@@ -103,7 +103,7 @@ def main(config: Config) -> None:
     dataset = as_train_reads_it(config.dataset, root) if config.dataset.endswith(".npz") else config.dataset
     flags = {k: str(v) for k, v in dataclasses.asdict(config).items()}
     flags |= {"dataset": dataset, "iw_samples": config.iw_samples, "likelihood": "bernoulli", "pixels": "binary"}
-    sweep.main(sweep.Config(**flags))
+    sweep.main(sweep.Config(**for_sweep(AS_PUBLISHED) | flags))
     rows = read_rows(root / "sweep.jsonl")
     table = table_of(rows)
     if not table:

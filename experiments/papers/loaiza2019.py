@@ -18,6 +18,8 @@ from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_json
 
+from .arms import AS_PUBLISHED
+
 if TYPE_CHECKING:
     from vae_jax.types import Likelihood
 
@@ -61,7 +63,7 @@ def main(config: Config) -> None:
     from vae_jax.runs.run import run
 
     root, rows = Path(config.workdir), {}
-    shared = dataclasses.asdict(config) | {"pixels": "dequantised", "lr_schedule": "cosine"}
+    shared = AS_PUBLISHED | dataclasses.asdict(config) | {"pixels": "dequantised", "lr_schedule": "cosine"}
     own, inverse = likelihoods.continuous_bernoulli(), through_inverse_mean()
     arms = {
         "continuous_bernoulli": {"continuous Bernoulli": own},

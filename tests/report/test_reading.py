@@ -217,6 +217,34 @@ def test_a_finding_over_the_steps(topic, changes, lines, attention, words, never
     assert all(word in finding.text for word in words.split("|")) and never not in finding.text, finding.text
 
 
+def test_the_trend_is_that_of_the_split_that_the_run_was_watched_on():
+    watched = [line | {"split": "validation", "recalibrated_elbo": line["elbo"] + 1.0} for line in FALLING]
+    trend = trend_of([*RISING, *watched], 17.0)
+    assert trend.split == "validation" and trend.direction == "falls" and trend_of(RISING, 17.0).split == "test"
+    assert trend.elbo == trend_of(FALLING, 17.0).elbo + 1.0
+
+
+def validated(test, train=0.6, before=1.8):
+    return trained(train, test) | {"validation": {"calibration": 1.0, "calibration_before": before}}
+
+
+@pytest.mark.parametrize(
+    ("test", "attention", "words"),
+    [(0.97, False, "Calibrated on unseen data"), (1.14, False, "Calibrated on unseen data"), (1.3, True, "is unlike")],
+)
+def test_a_noise_that_was_recalibrated_is_judged_on_unseen_data(test, attention, words):
+    found = find("Calibration", results(**validated(test), sigma=0.14, trained_sigma=0.1), config())
+    assert found.attention == attention and words in found.text and "from 0.1000 to 0.1400" in found.text
+    assert "1.800 at the sigma that training left" in found.text and "train longer" not in found.text
+
+
+def test_what_is_reported_is_the_step_before_the_overfitting():
+    best = FALLING[max(range(len(FALLING)), key=lambda i: FALLING[i]["elbo"])]["step"]
+    for more, words in (({}, "or an earlier stop"), ({"best_step": best}, f"at step {best}, ")):
+        text = find("Generalisation", results(**OVERFIT, **more), config(), FALLING).text
+        assert words in text and ("which is reported" in text) == bool(more)
+
+
 def test_the_trend_of_the_test_elbo():
     assert [trend_of(lines, 17.0).direction for lines in (RISING, FLAT, FALLING)] == ["rises", "stays", "falls"]
     assert (

@@ -130,7 +130,8 @@ def test_killed_and_stopped_it_ends_in_the_same_bits(finished, tmp_path):
         process.communicate()
     code, out, err = kill_after(start(*flags), tmp_path / "checkpoints" / "40", signal.SIGTERM)
     if code != 0:  # it may have been quick enough to finish
-        assert code == 143 and "the same command continues this run" in out, err  # SIGTERM
+        # Where the checkpoint was there before, the signal may have come before the run listened.
+        assert code == -signal.SIGTERM or (code == 143 and "the same command continues this run" in out), err
         assert not (tmp_path / "results.json").exists()
         assert "continuing from step" in call(*flags)[0]
     same_end(tmp_path, reference)

@@ -34,13 +34,14 @@ _GIVEN = (
     ("beta", "Weight beta", "of the KL in the loss, at the end of training"),
     ("beta_norm", "Normalised weight", "beta * latents / data dimensions"),
     ("sigma", "Noise sigma", "standard deviation of p(x|z), in units of the data"),
+    ("trained_sigma", "Noise sigma, trained", "before it was recalibrated on the validation split"),
     ("water_level", "Water level s", "beta sigma^2; a direction of the data with less variance is not coded"),
     ("lambda_max", "Largest eigenvalue", "of the data's covariance; above it, s collapses the code"),
 )
 _ELSEWHERE = (
     "kl_per_latent second_moment information_per_latent latents_split latents_rows iw_samples latent_dim data_dim "
     "predicted_active swapped_distortion examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped "
-    "train warnings headline protocol seconds step"
+    "train validation warnings headline protocol seconds step steps_done best_step stopped_early"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())
@@ -65,31 +66,36 @@ _EVALUATED = (
 )
 
 
-def _rows(run: Run, entries, training: bool) -> list[list[str]]:
-    """Rows of name, value, the training split's value where that has a column, and meaning."""
-    results, train = run.results, run.results.get("train") or {}
+def _rows(run: Run, entries, splits: tuple[str, ...] = ()) -> list[list[str]]:
+    """Rows of name, value, the value of each of the other ``splits``, and meaning."""
+    results, others = run.results, [run.results.get(split) or {} for split in splits]
     samples = f", {results['iw_samples']} samples of z" if results.get("iw_samples") else ""
     sizes = {key: results.get(key) for key in ("latent_dim", "data_dim")}
     rows = []
     for key, name, meaning in entries:
-        test, other = results.get(key), train.get(key)
-        if test is None and other is None:
+        test, beside = results.get(key), [other.get(key) for other in others]
+        if test is None and not any(value is not None for value in beside):
             continue
         shown = setting(test) if key == "beta" else number(test)
-        beside = ["" if other is None else number(other)] if training else []
+        beside = ["" if value is None else number(value) for value in beside]
         rows.append([name, shown, *beside, meaning.format(samples=samples, **sizes)])
     return rows
 
 
 def main_numbers(run: Run) -> Table:
-    """Tells what was measured: name, test, training, meaning with its unit."""
-    heads, kinds = ("", "Test", "Training", "Unit and meaning"), ("name", "value", "value", "meaning")
-    return Table(heads, kinds, _rows(run, _MEASURED, training=True))
+    """Tells what was measured: name, test, validation where there is one, training, meaning with its unit."""
+    splits = {"validation": "Validation"} if run.results.get("validation") else {}
+    splits |= {"train": "Training"}
+    heads = ("", "Test", *splits.values(), "Unit and meaning")
+    kinds = ("name", "value", *("value" for _ in splits), "meaning")
+    return Table(heads, kinds, _rows(run, _MEASURED, tuple(splits)))
 
 
 def weight_numbers(run: Run) -> Table:
     """Returns the weight, the noise and the data that they are weighed against."""
-    return Table(("", "Value", "Unit and meaning"), ("name", "value", "meaning"), _rows(run, _GIVEN, training=False))
+    same = run.results.get("trained_sigma") == run.results.get("sigma")
+    entries = [entry for entry in _GIVEN if not (same and entry[0] == "trained_sigma")]
+    return Table(("", "Value", "Unit and meaning"), ("name", "value", "meaning"), _rows(run, entries))
 
 
 def further_numbers(run: Run) -> list[tuple[str, str]]:
@@ -107,8 +113,9 @@ def one_line(run: Run) -> str:
     results, parts = run.results, []
     if results.get("data_dim") is not None and results.get("latent_dim") is not None:
         parts.append(f"{results['data_dim']} data dimensions, {results['latent_dim']} latents")
-    if results.get("step") is not None:
-        parts.append(f"{results['step']} training steps")
+    step, done = results.get("step"), results.get("steps_done", results.get("step"))
+    if done is not None:
+        parts.append(f"{done} training steps" + (f", of which step {step} is reported" if step != done else ""))
     if results.get("seconds") is not None:
         speed = results.get("examples_per_second")
         parts.append(duration(results["seconds"]) + (f" ({number(speed)} examples per second)" if speed else ""))

@@ -75,18 +75,24 @@ def _each(pattern, names: str) -> dict[str, Any]:
 
 
 RESULTS: dict[str, Any] = {
-    **_each(number, "step elbo rate distortion calibrated_elbo iw_nll iw_samples bits_per_dim iw_bits_per_dim"),
+    **_each(
+        number,
+        "step steps_done best_step elbo rate distortion calibrated_elbo iw_nll iw_samples bits_per_dim iw_bits_per_dim",
+    ),
     **_each(number, "perplexity iw_perplexity prior_distortion swapped_distortion entropy words psnr ssim beta"),
     **_each(number, "beta_norm water_level predicted_active examples_per_second seconds diverged_at nats_at_bound"),
     **_each(number, "perplexity_known unknown_words"),
     **_each(size, "mse calibration active_units sigma lambda_max latent_dim data_dim clipped saturated"),
-    **_each(size, "sigma_at_bound skipped used_latents counted_dim standardised_mse"),
+    **_each(size, "trained_sigma sigma_at_bound skipped used_latents counted_dim standardised_mse"),
     **_each(number, "log_scale"),
     "standardisation": {"how": text, "columns": [text], "shift": [number], "scale": [number]},
     **_each([number], "kl_per_latent second_moment information_per_latent"),
     **_each(text, "headline protocol"),
     "warnings": [text],
-    "train": _each(number, "elbo rate distortion") | _each(size, "mse calibration"),
+    **_each(
+        _each(number, "elbo rate distortion") | _each(size, "mse calibration calibration_before"), "train validation"
+    ),
+    "stopped_early": flag,
     "rate_parts": {"cap": number}
     | _each(_each(number, "value error"), "mutual_information total_correlation dimension_wise_kl"),
     "reliability": _each([number], "levels coverage standard_error pit") | {"skipped": text, "share": number},

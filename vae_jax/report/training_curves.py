@@ -8,6 +8,12 @@ from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, legend
 from vae_jax.report.reading.weight import CONTROLLED
 from vae_jax.report.run_files import Run, series
 
+# Split -> its colour and its words. A run is watched on one of the last two.
+_SPLITS = {
+    "train": (TRAIN, "training batches"),
+    "validation": (TEST, "validation split"),
+    "test": (TEST, "test split"),
+}
 SETTLED = 0.1  # the share of a run, at its start, that does not set the axes
 _PANELS = {
     "rate": "rate (nats)",
@@ -39,23 +45,24 @@ def limits(curves) -> tuple[float, float]:
 
 
 def curves(run: Run) -> Figure:
-    """Draws rate, distortion and negative ELBO over the steps, training and test, and the loss as minimised."""
+    """Draws rate, distortion and negative ELBO over the steps, training and unseen, and the loss as minimised."""
     name = "curves.png"
-    lines = {(key, split): series(run.metrics, split, key) for key in _PANELS for split in ("train", "test")}
+    lines = {(key, split): series(run.metrics, split, key) for key in _PANELS for split in _SPLITS}
     if not any(len(steps) for steps, _ in lines.values()):
         return Figure(name, "Training curves: none, because metrics.jsonl holds no line that can be read.", None)
     flag, controlled = CONTROLLED.get(run.config.get("weighting"), (None, None))
     target = run.config.get(flag) if flag else None
+    best = run.results.get("best_step")
 
     def paint(figure):
         grid = figure.subplots(2, 2, sharex=True).ravel()
         for axes, (key, label) in zip(grid, _PANELS.items()):
             shown = []
-            for split, color, words in (("train", TRAIN, "training batches"), ("test", TEST, "test split")):
+            for split, (color, words) in _SPLITS.items():
                 steps, values = lines[key, split]
-                if len(steps) and (key, split) != ("loss", "test"):
+                if len(steps) and (key != "loss" or split == "train"):
                     shown.append((steps, -values if key == "elbo" else values))
-                    dots = "o" if split == "test" or len(steps) == 1 else None
+                    dots = "o" if split != "train" or len(steps) == 1 else None
                     axes.plot(*shown[-1], color=color, label=words, marker=dots, markersize=2.5)
             if shown:
                 axes.set_ylim(*limits(shown))
@@ -64,12 +71,15 @@ def curves(run: Run) -> Figure:
                 axes.set_yticks([])
             if shown and key == controlled and target is not None:
                 axes.axhline(target, color=MARK, linewidth=0.8, linestyle="--", label="target")
+            if shown and best is not None:
+                axes.axvline(best, color=FAINT, linewidth=0.8, linestyle=":", label="the step that is reported")
             axes.set_ylabel(label)
             step_axis(axes, label=axes in grid[2:])
         letters(grid)
         legend_above(figure, grid)
 
-    missing = "" if len(lines["elbo", "test"][0]) else " The run recorded no test lines."
+    unseen = len(lines["elbo", "test"][0]) or len(lines["elbo", "validation"][0])
+    missing = "" if unseen else " The run recorded no test lines."
     caption = (
         "Training curves, nats per example: (a) rate, (b) distortion, (c) the negative ELBO at beta = 1, "
         "whatever was trained, (d) the loss as it was minimised, with its weight. The axes are set by what "

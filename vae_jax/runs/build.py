@@ -154,7 +154,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
         forecast=forecast,
         spectrum=spectrum,
         spread=spread or _spread(settings, dataset),
-        warnings=[*warnings, *notes, *choice.warnings],
+        warnings=[*warnings, *notes, *choice.warnings, *_of_no_validation(settings, dataset)],
         **decided,
     )
 
@@ -218,6 +218,12 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False) -> 
     rest = (theta_shape, s.latent_dim, s.hidden, s.beta_range, batched_kernels)
     own = (s.cell, s.embedding) if s.model == "recurrent" else ()
     return table_columns.with_features(s, lambda event: s.names.models[s.model](event, *rest, *own))
+
+
+def _of_no_validation(s: Settings, dataset: Dataset) -> list[str]:
+    if s.patience is None or dataset.validation is not None:
+        return []
+    return [f"--patience={s.patience} does nothing: there is no validation split to be patient about"]
 
 
 def _check_kind(config, dataset: Dataset) -> None:

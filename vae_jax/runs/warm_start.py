@@ -15,6 +15,7 @@ from vae_jax.runs.settings import Config
 from vae_jax.runs.workdir import local_folder
 from vae_jax.runtime import restore, tensors
 from vae_jax.runtime.config import read_config
+from vae_jax.runtime.files import read_object
 from vae_jax.types import TrainState, UserError
 
 LISTED = 5  # names in a message
@@ -81,7 +82,7 @@ def extended(config: Config) -> tuple[Config, bool]:
     The flags that were not given are the run's own, those among them that its first length had decided.
 
     Raises:
-      UserError: a schedule of the run is not defined past its end.
+      UserError: a schedule of the run is not defined past its end, or its patience has ended it.
     """
     path = None if config.workdir is None else local_folder(config.workdir) / "config.json"
     if path is None or not path.is_file():
@@ -92,6 +93,12 @@ def extended(config: Config) -> tuple[Config, bool]:
         return config, False
     if config.num_steps <= before.num_steps:
         return config, False
+    results = path.with_name("results.json")
+    if results.is_file() and read_object(results, "remove it").get("stopped_early"):
+        raise UserError(
+            f"--num_steps={config.num_steps}: the run in {config.workdir} was stopped early by --patience="
+            f"{before.patience} and is finished; go on in a new --workdir with --init_from={config.workdir}"
+        )
     default = type(config)()
     names = [f.name for f in dataclasses.fields(Config) if f.metadata["identity"] and f.name != "num_steps"]
     own = {name: getattr(before, name) for name in names if getattr(config, name) == getattr(default, name)}

@@ -52,5 +52,7 @@ def summary_lines(results: Numbers, config: Numbers | None = None, metrics: Sequ
     The run's own warnings were printed when it began.
     """
     elbo, rate, distortion = (number(results.get(key)) for key in ("elbo", "rate", "distortion"))
-    first = f"  ELBO {elbo}, rate {rate}, distortion {distortion} nats per example (test split, beta = 1)"
+    step, done = results.get("step"), results.get("steps_done", results.get("step"))
+    of = "" if step == done else f", of step {step} of {done}: the best bound on the validation split"
+    first = f"  ELBO {elbo}, rate {rate}, distortion {distortion} nats per example (test split, beta = 1){of}"
     return [first, *as_lines(read({**results, "warnings": []}, config, metrics))]

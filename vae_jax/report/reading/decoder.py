@@ -51,7 +51,9 @@ def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, direc
         return Finding("Decoder", False, f"Listens to z: {text}.")
     text += f", and the code costs {number(rate)}."
     if direction == "rises":
-        return Finding("Decoder", False, f"Uses little of z so far: {text} The test ELBO still rises: train on.")
+        return Finding(
+            "Decoder", False, f"Uses little of z so far: {text} The unseen data's ELBO still rises: train on."
+        )
     return Finding("Decoder", True, f"Ignores most of z: {text} Weaken the decoder, or warm the weight up.")
 
 

@@ -57,16 +57,22 @@ def examples_of(results: Numbers) -> int | None:
 
 
 class Trend(NamedTuple):
-    """Where the test ELBO goes at a run's end: it "rises", "stays", or "falls" from its best, ``elbo`` at ``step``."""
+    """Where the ELBO goes at a run's end: it "rises", "stays", or "falls" from its best, ``elbo`` at ``step``.
+
+    It is that of the ``split`` that the run was watched on: validation, or test where there is none.
+    """
 
     direction: str
     step: int
     elbo: float
+    split: str
 
 
 def trend_of(metrics: Sequence[Numbers], rate: float | None) -> Trend | None:
-    """Returns the trend of the test lines; None of fewer than two."""
-    lines = [(m["step"], m["elbo"]) for m in metrics if m["split"] == "test" and m.get("elbo") is not None]
+    """Returns the trend of the lines of the split that the run was watched on; None of fewer than two."""
+    split = next((m["split"] for m in metrics if m["split"] == "validation"), "test")
+    found = [(m["step"], m.get("recalibrated_elbo", m.get("elbo"))) for m in metrics if m["split"] == split]
+    lines = [(step, elbo) for step, elbo in found if elbo is not None]
     if len(lines) < 2:
         return None
     slight = max(0.5, 0.1 * (rate or 0.0))
@@ -74,18 +80,22 @@ def trend_of(metrics: Sequence[Numbers], rate: float | None) -> Trend | None:
     before = [elbo for at, elbo in lines[:-1] if at <= 0.8 * end] or [lines[0][1]]
     rises = last >= best - slight and last > before[-1] + slight
     direction = "falls" if last < best - slight else "rises" if rises else "stays"
-    return Trend(direction, int(step), best)
+    return Trend(direction, int(step), best, split)
 
 
 def facts(results: Numbers, config: Numbers, metrics: Sequence[Numbers]) -> dict[str, Any]:
     """Returns all numbers and flags of a run under one name each, and what follows from several of them.
 
-    The training split's numbers are ``train_elbo`` and so on, the parts of the rate stand by their own names;
-    ``trend`` and its ``direction`` are the test ELBO's, ``collapsed`` as ``is_collapsed``, ``unfinished`` where the
-    run ended inside the warm-up of its weight, ``numbers`` all of this.
+    The training split's numbers are ``train_elbo`` and so on, the validation split's likewise, and the parts of the
+    rate stand by their own names;
+    ``trend`` and its ``direction`` are the ELBO's while it was trained, ``steps`` how many it was trained for,
+    ``collapsed`` as ``is_collapsed``, ``unfinished`` where the run ended inside the warm-up of its weight, ``numbers``
+    all of this.
     """
     numbers = {k: v for k, v in config.items() if k not in _MEASURED} | dict(results)
-    numbers |= {f"train_{k}": v for k, v in (results.get("train") or {}).items()}
+    for split in ("train", "validation"):
+        numbers |= {f"{split}_{k}": v for k, v in (results.get(split) or {}).items()}
+    steps = results.get("steps_done", results.get("step"))
     parts = results.get("rate_parts") or {}
     numbers |= {k: part.get("value") if isinstance(part, dict) else part for k, part in parts.items()}
     ramped = config.get("weighting") in ("linear", "sigmoid", "cosine", "cyclical", "capacity")
@@ -97,7 +107,8 @@ def facts(results: Numbers, config: Numbers, metrics: Sequence[Numbers]) -> dict
         "trend": trend,
         "direction": trend and trend.direction,
         "collapsed": is_collapsed(results),
-        "unfinished": ramped and (results.get("step") or 0) < (config.get("warmup_steps") or 0),
+        "steps": steps,
+        "unfinished": ramped and (steps or 0) < (config.get("warmup_steps") or 0),
     }
     return numbers | {"numbers": numbers}
 

@@ -30,13 +30,13 @@ def remedy(lambda_max: float | None) -> str:
     return "lower the learning rate, or clip the gradient"
 
 
-def skipped_updates(skipped, step=0, lambda_max=None) -> Finding | None:
+def skipped_updates(skipped, steps=0, lambda_max=None) -> Finding | None:
     """Tells of updates that were not made, because their loss or gradient was not finite."""
     if not skipped:
         return None
-    share = f" ({number(100.0 * skipped / step, 2)}%)" if step else ""
-    text = f"{skipped} of {step} updates{share} were skipped, because their loss or gradient was not finite"
-    if 2 * skipped > step:
+    share = f" ({number(100.0 * skipped / steps, 2)}%)" if steps else ""
+    text = f"{skipped} of {steps} updates{share} were skipped, because their loss or gradient was not finite"
+    if 2 * skipped > steps:
         text += f": more than half, so most of the data had no say: {remedy(lambda_max)}."
     else:
         text += (
@@ -84,7 +84,9 @@ def latents(
     return Finding("Latents", unsettled, text)
 
 
-def generalisation(elbo, rate, train_elbo, examples=FEW, unknown_words=0, trend=None, direction=None) -> Finding:
+def generalisation(
+    elbo, rate, train_elbo, examples=FEW, unknown_words=0, trend=None, direction=None, best_step=None
+) -> Finding:
     """Reports the gap between the training and the test ELBO, measured against the rate."""
     gap = train_elbo - elbo
     text = (
@@ -98,17 +100,20 @@ def generalisation(elbo, rate, train_elbo, examples=FEW, unknown_words=0, trend=
         share = f", {number(100.0 * gap / rate, 2)}% of what the code carries"
         share = ", more than all that the code carries" if gap > rate else share
     if gap > max(1.0, 0.1 * rate) and direction == "rises":
-        return Finding("Generalisation", False, f"{text}{share}; the test ELBO still rises, so training helps both.")
+        return Finding(
+            "Generalisation", False, f"{text}{share}; the {trend.split} ELBO still rises, so training helps both."
+        )
     if gap > max(1.0, 0.25 * rate) and unknown_words and direction != "falls":
         text += f"{share}; part of it is the {unknown_words} words of the test text that training never saw."
         return Finding("Generalisation", False, text)
     if gap > max(1.0, 0.25 * rate):
         text += f"{share}: overfitting. "
         if direction == "falls":
-            text += (
-                f"The test ELBO was highest at step {trend.step}, {number(trend.elbo)} nats. More data, a smaller "
-                "network or an earlier stop would close it."
-            )
+            text += f"The {trend.split} ELBO was highest at step {trend.step}, {number(trend.elbo)} nats"
+            reported = best_step is not None and best_step <= trend.step
+            text += ", which is reported. " if reported else ". "
+            stop = "or a smaller network" if reported else "a smaller network or an earlier stop"
+            text += f"More data{' ' if reported else ', '}{stop} would close it."
         else:
             text += "More data or a smaller network would close it."
         return Finding("Generalisation", True, text)

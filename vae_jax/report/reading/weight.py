@@ -13,6 +13,7 @@ from vae_jax.report.formatting import number, program, setting
 from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
 
 CALIBRATED, NEARLY = 0.02, 0.05  # how far SSE / (D sigma^2) may be from 1
+UNSEEN = 0.9, 1.15  # the same, between two splits that training does not see
 WORSE = 1.1  # from this multiple of the training ratio on, the test ratio tells of overfitting
 SATURATED = 0.5  # the share of the run's second half at a bound of beta
 AT_BOUND = 1.05  # a sigma within this factor of its lower bound is held by it
@@ -76,7 +77,7 @@ def _why_collapsed(numbers, level: str) -> str:
                 "nats to a linear model. Lower beta or sigma."
             )
     if numbers["direction"] == "rises":
-        return "The test ELBO still rises: train on before reading more into it."
+        return "The unseen data's ELBO still rises: train on before reading more into it."
     if None not in (water, largest):
         return f"The weight does not ask for it: {level}. {_FAILURE}"
     variance = _LARGEST_VARIANCE.get(numbers.get("likelihood"))
@@ -126,8 +127,11 @@ def calibration(
     min_sigma=0.0,
     examples=FEW,
     direction=None,
+    validation_calibration_before=None,
 ) -> Finding | None:
     """Tells whether the noise that the decoder assumes is the error it makes."""
+    if None not in (validation_calibration_before, calibration):
+        return _recalibrated(numbers, calibration, validation_calibration_before)
     ratio, split = (calibration, "test") if train_calibration is None else (train_calibration, "training")
     if not ratio:
         return None
@@ -156,6 +160,19 @@ def calibration(
             text += " A learned sigma ends at 1: train longer, or give it a higher learning rate."
         text += " Unseen data is reconstructed worse." if overfit else ""
     return Finding("Calibration", off > NEARLY or overfit, text)
+
+
+def _recalibrated(numbers, ratio: float, before: float) -> Finding:
+    """Tells how well a sigma that was recalibrated on the validation split fits other unseen data."""
+    train, trained, sigma = (numbers.get(k) for k in ("train_calibration", "trained_sigma", "sigma"))
+    fits = UNSEEN[0] <= ratio <= UNSEEN[1] or (numbers.get("examples") or FEW) < FEW
+    text = f"SSE / (D sigma^2) is {number(ratio)} on the test split"
+    text += "" if train is None else f" and {number(train)} on the training split"
+    text += f". On the validation split it was {number(before)} at the sigma that training left"
+    text += "" if None in (trained, sigma) else f", so sigma was brought from {number(trained)} to {number(sigma)}"
+    if fits:
+        return Finding("Calibration", False, f"Calibrated on unseen data: {text}.")
+    return Finding("Calibration", True, f"Not calibrated: {text}: the test split is unlike the validation split.")
 
 
 def _would_be_calibrated(numbers, ratio: float, sigma: float) -> str:
