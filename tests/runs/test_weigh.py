@@ -178,9 +178,12 @@ def test_digits_from_flags_to_files(tmp_path, capsys):
 
 
 def test_a_sigma_below_the_bound_of_training_is_said(tmp_path, capsys):
-    rows = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    # Two directions and noise: a table is in standard units, so that its own scale does not matter.
+    rng = np.random.default_rng(0)
+    signal, noise = rng.normal(size=(40, 2)) @ rng.normal(size=(2, 4)), rng.normal(size=(40, 4))
     for scale in (1.0, 1e-5):
-        np.savez(tmp_path / "rows.npz", train=scale * rows, test=scale * rows)
+        rows = (signal + scale * noise).astype(np.float32)
+        np.savez(tmp_path / "rows.npz", train=rows, test=rows)
         weigh.main(weigh.Config(workdir=str(tmp_path), dataset=str(tmp_path / "rows.npz"), latent_dim=2))
         assert ("is below where train stops" in capsys.readouterr().out) == (scale < 1)
 
