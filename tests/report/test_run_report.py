@@ -13,8 +13,8 @@ import pytest
 from helpers.made_runs import FIGURES, M, Page, all_pictures, code_pictures, config, curve, metrics, results, write_run
 
 from experiments.papers.figures import comparison, table_lines
-from vae_jax.report import Run, latent_figures, load, read, write_report
-from vae_jax.report.figure import MOST_CLASSES, class_style
+from vae_jax.report import Run, latent_figures, load, read, row_figures, write_report
+from vae_jax.report.class_colours import MOST, class_style
 from vae_jax.report.image_grids import interpolations, reconstructions, samples, tempered, traversals
 from vae_jax.report.latent_figures import THRESHOLD, embedding, kl_per_latent
 from vae_jax.report.page import typeset
@@ -231,7 +231,7 @@ def test_classes_have_their_names_in_a_legend_and_a_look_of_their_own(count, nam
     pictures |= {"class_names": np.array([f"kind {i}" for i in range(names)])} if names else {}
     embedding(NOTHING._replace(pictures=pictures))
     drawn[0](canvas := Canvas(layout="constrained"))
-    if count > MOST_CLASSES:
+    if count > MOST:
         assert not canvas.legends
         return
     written = [text.get_text() for text in canvas.legends[0].get_texts()]
@@ -242,6 +242,24 @@ def test_classes_have_their_names_in_a_legend_and_a_look_of_their_own(count, nam
         assert tuple(dots.get_facecolor()[0][:3]) == to_rgba(class_style(i)["color"])[:3]
         looks.add((tuple(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes()))
     assert len(looks) == count
+
+
+def test_rows_of_a_table_have_the_colours_of_their_classes(monkeypatch):
+    from matplotlib.colors import to_rgba
+    from matplotlib.figure import Figure as Canvas
+
+    drawn, rng = [], np.random.default_rng(0)
+    monkeypatch.setattr(row_figures, "draw", lambda paint, **size: drawn.append(paint) or b"")
+    x, labels = rng.normal(size=(12, 4)), np.arange(12) % 3 + 1
+    pictures = {"inputs": x, "reconstructions": x + 1, "factors": np.r_[labels, labels][:, None]}
+    pictures |= {"factor_names": np.array(["label"]), "class_names": np.array(["none", "a", "b", "c"])}
+    figure = reconstructions(NOTHING._replace(pictures=pictures))
+    assert figure.caption.endswith("Colours and markers are the classes.")
+    drawn[0](canvas := Canvas(layout="constrained"))
+    assert [text.get_text() for text in canvas.legends[0].get_texts()] == ["a", "b", "c"]
+    for kind, dots in zip((1, 2, 3), canvas.axes[0].collections):
+        np.testing.assert_array_equal(dots.get_offsets(), np.stack([x[:, 0], x[:, 0] + 1], 1)[labels == kind])
+        assert tuple(dots.get_facecolor()[0][:3]) == to_rgba(class_style(kind)["color"])[:3]
 
 
 def test_the_reliability_curve():

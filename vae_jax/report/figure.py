@@ -13,10 +13,6 @@ from vae_jax.types import one_line
 
 # Okabe and Ito's palette (2008).
 TRAIN, TEST, MARK, FAINT = "#0072B2", "#D55E00", "#000000", "#999999"
-# Of classes, as far from each other as the eye can tell; the palette's yellow is too light on white, so it is darker.
-CLASSES = (TRAIN, TEST, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", MARK, "#B5A400")
-MARKERS = ("o", "^", "s", "x", "D")
-MOST_CLASSES = len(CLASSES) * len(MARKERS)
 WIDTH = 6.4  # inches, about the text width of a page
 DPI = 180
 
@@ -59,14 +55,6 @@ def label_of(name: str, most: int = 40) -> str:
     """Returns a name that somebody gave as a figure shows it: one short line, no dollar that would start a formula."""
     name = one_line(name, max(len(name), 1))
     return (name if len(name) <= most else f"{name[: most - 3]}...").replace("$", r"\$")
-
-
-def class_style(code: int) -> dict[str, str]:
-    """Returns the colour and the marker of a class: in every figure the same; after eight classes the marker changes.
-
-    More than about eight colours cannot be told apart (Okabe and Ito 2008), and fewer by some.
-    """
-    return {"color": CLASSES[code % len(CLASSES)], "marker": MARKERS[code // len(CLASSES) % len(MARKERS)]}
 
 
 def letters(panels) -> None:

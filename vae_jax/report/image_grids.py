@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vae_jax.report.class_colours import labels_of
 from vae_jax.report.figure import DPI, TEST, TRAIN, WIDTH, Figure, draw
 from vae_jax.report.row_figures import against, lines
 from vae_jax.report.run_files import Run
@@ -30,7 +31,8 @@ def reconstructions(run: Run) -> Figure:
         png = lines([list(zip(pair, styles)) for pair in zip(inputs, outputs)])
         return Figure(name, f"{what}: rows of the test split (solid) and E[x|z] (dashed).", png)
     if kind == "table":
-        return against(name, what, inputs, outputs, run.config.get("columns"))
+        labels = labels_of(run.pictures, len(inputs))
+        return against(name, what, inputs, outputs, run.config.get("columns"), labels)
     if kind != "pictures":
         return Figure(name, f"{what}: {kind}.", None)
     columns = min(COLUMNS, len(inputs))

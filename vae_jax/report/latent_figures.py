@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import (
-    FAINT,
-    MOST_CLASSES,
-    TEST,
-    TRAIN,
-    WIDTH,
-    Figure,
-    class_style,
-    draw,
-    label_of,
-    legend_columns,
-    level,
-)
+from vae_jax.report.class_colours import FEW, classes_of, scatter_classes
+from vae_jax.report.figure import FAINT, TEST, TRAIN, WIDTH, Figure, draw, label_of, legend_columns, level
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import used_latents
 from vae_jax.report.run_files import Run
@@ -24,7 +13,6 @@ from vae_jax.report.run_files import Run
 # What Burda's variance of 0.01 of the posterior mean (2016, 1509.00519) is worth in a linear latent of scale 1.
 THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
-_CLASSES = 12  # values of a single factor up to which each has its name, and above which there is a scale
 _SHORT = 10  # letters of a name that is written among the points
 _ROWS = 16  # of a legend beside the map; a longer one lies below it
 _PANELS = 6
@@ -79,19 +67,6 @@ def kl_per_latent(run: Run) -> Figure:
     return Figure(name, caption, draw(paint, height=2.6))
 
 
-def _classes(values, title: str, class_names, alone: bool) -> dict[float, str] | None:
-    """Value -> name of a factor that is shown as classes; None of one that is shown on a scale.
-
-    Classes are a label, and where it is the only factor one of few values; at most as many as can be told apart.
-    """
-    kinds = np.unique(values)
-    named = title == "label" and bool((kinds == np.rint(kinds)).all()) and kinds.min() >= 0
-    if named and kinds.max() < min(len(class_names), MOST_CLASSES):
-        return {kind: label_of(str(class_names[int(kind)]), 24) for kind in kinds}
-    most = MOST_CLASSES if title == "label" else _CLASSES
-    return {kind: f"{kind:g}" for kind in kinds} if (alone or title == "label") and len(kinds) <= most else None
-
-
 def _scatter(figure, axes, points, values, title: str, classes: dict[float, str] | None) -> None:
     """Points coloured by ``values``: None for no colour, of ``classes`` each its own, else a scale."""
     from matplotlib.ticker import MaxNLocator
@@ -102,11 +77,7 @@ def _scatter(figure, axes, points, values, title: str, classes: dict[float, str]
         axes.scatter(*points.T, color=TRAIN, linewidths=0, **style)
         return
     if classes:
-        for place, (kind, name) in enumerate(classes.items()):
-            # The style goes with the class's number, so that classes that are not there take none.
-            look = class_style(int(kind) if kind == int(kind) and kind >= 0 else place)
-            line = 0.6 if look["marker"] == "x" else 0.0
-            axes.scatter(*points[values == kind].T, label=name, linewidths=line, **look, **style)
+        scatter_classes(axes, points, values, classes, **style)
         return
     drawn = axes.scatter(*points.T, c=values, cmap="viridis", linewidths=0, **style)
     bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
@@ -120,7 +91,7 @@ def _name_classes(axes, points, values, classes: dict[float, str]) -> None:
     """Writes the name of each class in the middle of its points, where they are few and short."""
     from matplotlib.patheffects import withStroke
 
-    if len(classes) > _CLASSES or max(map(len, classes.values())) > _SHORT:
+    if len(classes) > FEW or max(map(len, classes.values())) > _SHORT:
         return
     free = room(axes)
     style = {"weight": "bold", "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
@@ -150,7 +121,7 @@ def embedding(run: Run) -> Figure:
         panels = varied[:_PANELS] or panels
     several = len(panels) > 1
     class_names = run.pictures.get("class_names", ())
-    classes = [None if v is None else _classes(v, title, class_names, not several) for v, title in panels]
+    classes = [None if v is None else classes_of(v, title, class_names, not several) for v, title in panels]
     named = next(([*part.values()] for part in classes if part), [])
     beside_it = 0 < len(named) <= _ROWS and not several
     columns = min(3, len(panels))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, TRAIN, Figure, draw
+from vae_jax.report.class_colours import scatter_classes
+from vae_jax.report.figure import FAINT, TRAIN, Figure, draw, legend_above
 
 PANELS = 6
 _COUNTED = ("categorical", "bernoulli")  # families whose values are names: a mean of them is of no use
@@ -44,8 +45,11 @@ def lines(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[
     return draw(paint, height=3.4)
 
 
-def against(name: str, what: str, inputs, outputs, families: str | None) -> Figure:
-    """Draws E[x|z] against x for the columns of a table whose family, in ``--columns``, is of numbers; a panel each."""
+def against(name: str, what: str, inputs, outputs, families: str | None, labels=None) -> Figure:
+    """Draws E[x|z] against x for the columns of a table whose family, in ``--columns``, is of numbers; a panel each.
+
+    ``labels``: the class of each row and the names of the classes (``class_colours.labels_of``), to colour them by.
+    """
     columns = _numeric(families, inputs.shape[1])
     shown = [c for c in columns if np.isfinite(inputs[:, c]).any()][:PANELS]
     if not shown:
@@ -55,16 +59,22 @@ def against(name: str, what: str, inputs, outputs, families: str | None) -> Figu
         for axes, column in zip(_panels(figure, len(shown)), shown):
             there = inputs[np.isfinite(inputs[:, column]), column][0]
             axes.axline((there, there), slope=1.0, color=FAINT, linewidth=0.8)
-            axes.plot(inputs[:, column], outputs[:, column], "o", color=TRAIN, markersize=3, alpha=0.7)
+            points = np.stack([inputs[:, column], outputs[:, column]], axis=1)
+            values, classes = labels or (np.zeros(len(points)), {})
+            scatter_classes(axes, points, values, classes, s=9, alpha=0.7)
+            if not classes:
+                axes.plot(*points.T, "o", color=TRAIN, markersize=3, alpha=0.7)
             axes.set_title(f"column {column + 1}", fontsize=8.5)
             axes.margins(0.1)
         figure.supxlabel("x", fontsize=9)
         figure.supylabel("E[x|z]", fontsize=9)
+        legend_above(figure, figure.axes[:1])
 
     rest = f" (the first {len(shown)} of {len(columns)})" if len(columns) > len(shown) else ""
     left = len(inputs[0]) - len(columns)
     names = f" {left} columns of categories are left out: their codes have no mean." if left else ""
     caption = f"{what}: E[x|z] against x, test rows, for each column of numbers{rest}; the line: equal.{names}"
+    caption += " Colours and markers are the classes." if labels else ""
     return Figure(name, caption, draw(paint, height=2.0 + 1.7 * (len(shown) > 3)))
 
 
