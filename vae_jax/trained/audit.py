@@ -1,0 +1,125 @@
+"""The audit of a trained VAE: of a file of outputs from anywhere, or of one of our own runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_jax.data.outputs import open_outputs
+from vae_jax.report import audit_page
+from vae_jax.runs.audit import measure
+from vae_jax.runs.audit_reading import Asked
+from vae_jax.runtime.config import check_values, option
+from vae_jax.runtime.files import read_object
+from vae_jax.types import UserError
+
+COMPARED = ("water_level", "rate", "elbo")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every flag."""
+
+    outputs: str | None = option(None, "FILE.npz: x, x_mean, x_sample, mean, logvar or std, and best z as well")
+    workdir: str | None = option(
+        None, "a run of train, audited itself; with --outputs where the answer goes (default: audit_FILE beside FILE)"
+    )
+    loss: str | None = option(None, 'the loss that was used, as written: "mse + 1e-6*kl"')
+    pixel_range: str | None = option(None, "lowest,highest value of x: 0,1 or -1,1 or 0,255 (default: as x shows)")
+    channel_axis: str = option("auto", "of latents [n, a, b, c]", ("auto", "first", "last"))
+    target_rate: float | None = option(None, "which weight would bring the rate here, nats per example", above=0)
+    target_channels: int | None = option(None, "which weight would keep so many channels or latents", least=0)
+    batch_size: int | None = option(None, "of --loss, where it is summed over the batch", least=1)
+    input: str = option("test", "of a run: train, validation or test, the examples to audit")
+    draws: int = option(4, "of a run: draws of z for each example", least=1, most=64)
+    seed: int = option(0, "of a run's draws", least=0, most=2**32 - 1)
+
+
+def main(config: Config) -> None:
+    """Prints the audit and writes ``audit.json`` and ``report.html``."""
+    check_values(config)
+    c = config
+    if not (c.outputs or c.workdir):
+        raise UserError("nothing to audit: give --outputs=FILE.npz, or --workdir=DIR of a run (see --help)")
+    asked = Asked(c.loss, _range(c.pixel_range), c.channel_axis, c.target_rate, c.target_channels, c.batch_size)
+    if c.outputs:
+        answer, folder = measure(open_outputs(c.outputs), asked), Path(c.workdir or _beside(c.outputs))
+    else:
+        folder = Path(c.workdir) / "audit"
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "outputs.npz"
+            results = export(c, path)
+            answer = measure(open_outputs(str(path)), asked)
+        answer["outputs"] = f"{c.workdir}, {c.input}"
+        answer["results"] = compare(answer, results)
+    print(audit_page.text(answer))
+    print("\nwritten: " + ", ".join(map(str, audit_page.write(folder, answer))))
+
+
+def export(c: Config, path: Path) -> dict[str, Any]:
+    """Writes the outputs of a run of ours, as another framework would, and returns its results."""
+    import jax
+    import jax.numpy as jnp
+
+    from vae_jax.trained.encoding import open_run
+    from vae_jax.trained.examples import own_units
+    from vae_jax.trained.sources import SPLITS, open_source
+
+    model = open_run(c.workdir, None, None, None)
+    if c.input not in SPLITS:
+        raise UserError(f"--input={c.input}: an audit of a run takes one of {', '.join(SPLITS)}")
+    if model.data.words:
+        raise UserError("a text has no squared error: an audit takes images, rows and tables")
+    levels, units = model.data.levels, own_units(model.config.pixels, model.data.levels)
+    generator, parts = np.random.default_rng(c.seed), []
+    for part in open_source(model, c.input).parts(0, 16 * model.batch_size):
+        first = part.ids[0]
+        mean, std = model.encode(part.examples, first=first)
+        z = mean + std * generator.standard_normal((c.draws, *mean.shape)).astype(np.float32)
+        keys = np.arange(first, first + len(mean))
+        raw = model.read(part.examples).raw
+        seen = jax.vmap(lambda row, one: model._x(model.own_key, row, one))(jnp.asarray(keys), jnp.asarray(raw))
+        x_sample = np.stack([model.decode(draw) for draw in z])
+        parts.append((np.asarray(units(seen)), model.decode(mean), x_sample, mean, std, z))
+    names = ("x", "x_mean", "x_sample", "mean", "std", "z")
+    axes = (0, 0, 1, 0, 0, 1)
+    arrays = {name: np.concatenate(some, axis) for name, some, axis in zip(names, zip(*parts), axes)}
+    if levels is not None:
+        arrays["pixel_range"] = np.array([0.0, levels - 1.0])
+    np.savez(path, **arrays)
+    found = Path(c.workdir) / "results.json"
+    return read_object(found, "train the run to its end") if found.exists() else {}
+
+
+def compare(answer: dict[str, Any], results: dict[str, Any]) -> dict[str, list[float | None]]:
+    """Sets what the audit tells of a run beside its own results: name -> [results.json, audit]."""
+    own = {"water_level": answer["water_level"], "rate": answer["rate"], "elbo": answer["calibrated_elbo"]}
+    dim = answer["pixels"]["data_dim"]
+    own["mse"] = answer["pixels"]["squared_error"] / dim
+    pairs = {name: [results.get(name), value] for name, value in own.items() if results.get(name) is not None}
+    shown = ", ".join(f"{name} {a:.5g} / {b:.5g}" for name, (a, b) in pairs.items() if b is not None)
+    if shown:
+        answer["findings"].append(
+            {"topic": "results", "sentence": f"results.json / this audit: {shown}.", "attention": False}
+        )
+    return pairs
+
+
+def _beside(path: str) -> Path:
+    return Path(path).parent / f"audit_{Path(path).stem[:80]}"
+
+
+def _range(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.strip("[]()").split(","))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise UserError(f"--pixel_range={text}: expected the lowest and the highest value, such as 0,1 or -1,1")
+    return low, high
