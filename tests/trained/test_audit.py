@@ -127,7 +127,8 @@ def grid(n=400, seed=0):
     mix = np.array([[1.0, 0, 0, 0.5], [0, 0.8, 0, 0], [0, 0, 0.6, 0]]) * 0.1
     made = [0.5 + np.array([0.2, 0.0, -0.2])[:, None, None] + np.einsum("dc,...chw->...dhw", mix, v) for v in (mean, z)]
     x = made[0] + 0.02 * generator.standard_normal(made[0].shape)
-    return {"x": x, "x_mean": made[0], "x_sample": made[1], "mean": mean, "logvar": np.full_like(mean, np.log(0.1)), "z": z}
+    pixels = {"x": x, "x_mean": made[0], "x_sample": made[1]}
+    return pixels | {"mean": mean, "logvar": np.full_like(mean, np.log(0.1)), "z": z}
 
 
 def test_layouts_and_swapped_channels(tmp_path):
@@ -167,7 +168,8 @@ def test_stated_loss_and_targets(tmp_path):
 
 
 def test_absolute_error_weight_is_exact_for_a_linear_decoder(tmp_path):
-    # With x = xhat(mu) + Laplace noise of scale b, E sign(delta - noise) delta = E delta (1 - exp(-|delta| / b)) sign delta.
+    # With x = xhat(mu) + Laplace noise of scale b, the mean of sign(delta - noise) delta over the
+    # noise is |delta| (1 - exp(-|delta| / b)).
     generator, b, tau2 = np.random.default_rng(0), 0.1, 0.04
     mean = generator.standard_normal((20000, 1)) * np.sqrt(1 - tau2)
     z = mean + np.sqrt(tau2) * generator.standard_normal((1, 20000, 1))
