@@ -42,9 +42,7 @@ def test_linear_closed_form(tmp_path, with_z):
     assert answer["beta_norm"] == pytest.approx(answer["water_level"] * 5 / 12, rel=1e-9)
     assert answer["sigma_at_beta_1"] ** 2 == pytest.approx(answer["water_level"], rel=1e-9)
     error = answer["pixels"]["squared_error"] / 12
-    assert answer["calibrated_elbo"] == pytest.approx(
-        -6 * (1 + np.log(2 * np.pi * error)) - answer["rate"], rel=1e-9
-    )
+    assert answer["calibrated_elbo"] == pytest.approx(-6 * (1 + np.log(2 * np.pi * error)) - answer["rate"], rel=1e-9)
     assert answer["identity_residual"] < 0.05 and not answer["suspicions"]
     assert "This model weighs" in out and (tmp_path / "audit_outputs" / "report.html").exists()
     if with_z:
@@ -83,9 +81,9 @@ def test_wrong_spread_is_seen_without_draws(tmp_path, wrong):
     del arrays["z"]
     answer, _ = audit(tmp_path, arrays | {"logvar": wrong(arrays["logvar"])})
     assert about(answer, "logvar", "unconverged", "channels"), answer["findings"]
-    assert answer["water_level"] is None or any(
-        f["attention"] for f in answer["findings"] if f["topic"] != "code"
-    ), answer["findings"]
+    assert answer["water_level"] is None or any(f["attention"] for f in answer["findings"] if f["topic"] != "code"), (
+        answer["findings"]
+    )
 
 
 def test_unconverged_encoder_is_named(tmp_path):
