@@ -81,24 +81,39 @@ def iwae(t: Terms, weight=1.0) -> Array:
 SEPARABLE = (elbo, iwae)
 
 
-def free_bits(floor: float, all_mean: Callable = lambda value: value) -> Objective:
+def free_bits(
+    floor: float, all_mean: Callable = lambda value: value, over: str = "each", inside: str = "batch"
+) -> Objective:
     """Makes free bits (Kingma 2016, 1606.04934, eq. 15): -(distortion + weight * sum_d max(floor, KL_d)).
 
-    Of the three variants in use this is the paper's: KL_d is the mean over the batch, the floor holds for each latent
-    dimension. (Taking the maximum per example, or of the whole rate, are other objectives.) Below the floor a latent
-    gets no gradient from its KL. The loss is not a bound.
+    Below the floor a KL gets no gradient. The loss is not a bound. The four variants in use, each another objective:
+
+    * over each, inside the batch: KL_d is a mean over the batch and the floor is each latent's. The paper's, of groups
+      of latents (openai/iaf: a feature map is a group), and that of Trajectron++.
+    * over each, inside an example: the floor is that of each latent of each example (Optimus, by its gradient).
+    * over their sum, inside an example: DreamerV3 (1 nat), World Models (16), MusicVAE (48 bits).
+    * over their sum, inside the batch: DreamerV2 where its ``free_avg`` is set.
 
     Args:
-      floor: nats per latent, >= 0; 0 is the ELBO.
+      floor: nats, >= 0; 0 is the ELBO.
       all_mean: the mean over devices, where each sees only its share of the batch.
+      over: what has the floor, "each" latent or their "sum".
+      inside: what is compared with it, the mean over the "batch" or each "example".
     """
     if given(floor) and not floor >= 0:
         raise ValueError(f"the floor of free bits must not be negative, not {floor}")
+    if over not in ("each", "sum") or inside not in ("batch", "example"):
+        raise ValueError(
+            f"free bits are over each or sum, inside batch or example, not over {over!r} inside {inside!r}"
+        )
 
     def objective(t: Terms, weight=1.0):
-        kl = _batch_mean(t.q.kl(), all_mean)  # [d]
+        kl = t.q.kl()  # [b, d]
+        kl = jnp.sum(kl, axis=-1, keepdims=True) if over == "sum" else kl
+        kl = _batch_mean(kl, all_mean) if inside == "batch" else kl
         # ``where`` and not ``maximum``, whose gradient at a tie is shared: at the floor a latent gets none.
-        return -(jnp.mean(distortion(t)) + weight * jnp.sum(jnp.where(kl > floor, kl, floor)))
+        charged = jnp.sum(jnp.where(kl > floor, kl, floor), axis=-1)
+        return -(jnp.mean(distortion(t)) + weight * jnp.mean(charged))
 
     return objective
 

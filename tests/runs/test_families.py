@@ -30,6 +30,7 @@ class Flags:
     squeeze: float | None = None
     components: int = 1
     df: float = 4.0
+    delta: float = 1.345
     columns: str | None = None
 
 

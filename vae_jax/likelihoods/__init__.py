@@ -4,6 +4,7 @@ from vae_jax.likelihoods.bernoulli import bernoulli
 from vae_jax.likelihoods.beta import beta, beta_log_prob
 from vae_jax.likelihoods.blocks import blocks
 from vae_jax.likelihoods.categorical import categorical, categorical_log_prob
+from vae_jax.likelihoods.charbonnier import charbonnier, charbonnier_log_prob
 from vae_jax.likelihoods.continuous_bernoulli import (
     continuous_bernoulli,
     continuous_bernoulli_inverse_mean,
@@ -18,12 +19,15 @@ from vae_jax.likelihoods.counts import (
     poisson_log_prob,
 )
 from vae_jax.likelihoods.discretized_logistic import discretized_logistic, discretized_logistic_log_prob
+from vae_jax.likelihoods.features import on_features, product
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian
+from vae_jax.likelihoods.huber import huber, huber_log_prob
 from vae_jax.likelihoods.location_scale import laplace, laplace_log_prob, student_t, student_t_log_prob
 from vae_jax.likelihoods.log_normal import log_normal, log_normal_log_prob
 from vae_jax.likelihoods.own_units import in_own_units
 from vae_jax.likelihoods.partial import partial
 from vae_jax.likelihoods.shared import Grid, is_discrete
+from vae_jax.likelihoods.spectra import log_spectrum, mel_filters
 from vae_jax.likelihoods.tokens import tokens
 
 __all__ = [
@@ -35,6 +39,8 @@ __all__ = [
     "blocks",
     "categorical",
     "categorical_log_prob",
+    "charbonnier",
+    "charbonnier_log_prob",
     "continuous_bernoulli",
     "continuous_bernoulli_inverse_mean",
     "continuous_bernoulli_log_normalizer",
@@ -43,17 +49,23 @@ __all__ = [
     "discretized_logistic",
     "discretized_logistic_log_prob",
     "gaussian",
+    "huber",
+    "huber_log_prob",
     "in_own_units",
     "is_discrete",
     "laplace",
     "laplace_log_prob",
     "log_normal",
     "log_normal_log_prob",
+    "log_spectrum",
+    "mel_filters",
     "negative_binomial",
     "negative_binomial_log_prob",
+    "on_features",
     "partial",
     "poisson",
     "poisson_log_prob",
+    "product",
     "student_t",
     "student_t_log_prob",
     "tokens",

@@ -13,7 +13,8 @@ from vae_jax.report.formatting import aligned, number, setting
 
 def text(answer: dict[str, Any]) -> str:
     """Returns all that ``answer`` holds, its parts apart by an empty line; the words are in templates/weigh.txt."""
-    values = {"loss": None, "known": None, "data": None, "finite": None, "patches": None, "warnings": []} | answer
+    parts = ("loss", "written", "known", "data", "finite", "patches")
+    values = dict.fromkeys(parts) | {"warnings": []} | answer
     if values["loss"]:
         rows = [[e["text"], setting(e["weight"])] for e in answer["loss"]["equivalents"]]
         values["equivalents"] = aligned(["SE squared error, per example", "w"], rows)

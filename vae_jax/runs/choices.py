@@ -4,6 +4,8 @@ LIKELIHOODS = (
     "gaussian",
     "student_t",
     "laplace",
+    "huber",
+    "charbonnier",
     "poisson",
     "negative_binomial",
     "log_normal",

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_jax import likelihoods
 from vae_jax.data import column_words
+from vae_jax.likelihoods.charbonnier import charbonnier_std
+from vae_jax.likelihoods.huber import huber_std
 from vae_jax.types import UserError
 
 if TYPE_CHECKING:
     from vae_jax.data.units import Table
 
 # --sigma and --min_sigma are standard deviations whatever the family: these are those of noise of scale 1.
-DEVIATION = {"student_t": lambda c: math.sqrt(c.df / (c.df - 2)), "laplace": lambda c: math.sqrt(2)}
+DEVIATION = {
+    "student_t": lambda c: math.sqrt(c.df / (c.df - 2)),
+    "laplace": lambda c: math.sqrt(2),
+    "huber": lambda c: huber_std(c.delta),
+    "charbonnier": lambda c: charbonnier_std(c.delta),
+}
 
 
 def _scale(c, name: str) -> dict[str, Any]:
@@ -30,6 +37,8 @@ ONE_FOR_ALL = {
     "gaussian": lambda c, levels: likelihoods.gaussian(c.precision, c.sigma, c.min_sigma),
     "student_t": lambda c, levels: likelihoods.student_t(c.df, **_scale(c, "student_t")),
     "laplace": lambda c, levels: likelihoods.laplace(**_scale(c, "laplace")),
+    "huber": lambda c, levels: likelihoods.huber(c.delta, **_scale(c, "huber")),
+    "charbonnier": lambda c, levels: likelihoods.charbonnier(c.delta, **_scale(c, "charbonnier")),
     "poisson": lambda c, levels: likelihoods.poisson(),
     "negative_binomial": lambda c, levels: likelihoods.negative_binomial(),
     "log_normal": lambda c, levels: likelihoods.log_normal(min_sigma=c.min_sigma),

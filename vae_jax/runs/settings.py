@@ -78,18 +78,24 @@ class Config:
     )
     components: int = option(1, "components of the discretized_logistic mixture", least=1)
     df: float = option(4.0, "degrees of freedom of the student_t, above 2", above=2)
+    delta: float = option(
+        1.345,
+        "where huber and charbonnier turn from a squared to an absolute error, in units of their scale",
+        least=1e-3,
+        most=100,
+    )
     columns: str | None = option(None, "a table's families from the left: gaussian:3,bernoulli:2,categorical(4):1")
     constants: str | None = option(None, "dimensions that are one value, and left out: 0-11=0.0,60=0.25", flag=False)
     missing: str | None = option(None, "the columns with missing values, where a table has any: 0,3", flag=False)
     precision: str = option(
         "learned",
-        "where a Gaussian's sigma comes from; student_t and laplace: learned or fixed",
+        "where a Gaussian's sigma comes from; student_t, laplace, huber and charbonnier: learned or fixed",
         choices.PRECISIONS,
     )
     sigma: float | None = option(
         None,
-        "the fixed (default 0.1) or initial standard deviation of a Gaussian, student_t or laplace, in [0, 1] pixel "
-        "units (default: that of the data, the noise of a decoder that knows only the mean image)",
+        "the fixed (default 0.1) or initial standard deviation of a Gaussian, student_t, laplace and the like, in "
+        "[0, 1] pixel units (default: that of the data, the noise of a decoder that knows only the mean image)",
         above=0,
     )
     min_sigma: float = option(1e-3, "the lower bound of every sigma that is not fixed", above=0)

@@ -20,7 +20,9 @@ from vae_jax.runs.parsing import Constants
 from vae_jax.types import VAE, Likelihood, UserError
 
 _OWN_SIGMA = ("per_dimension", "predicted")
-_KINDS = dict.fromkeys(("gaussian", "student_t", "laplace"), "real") | {"log_normal": "positive"}
+_KINDS = dict.fromkeys(("gaussian", "student_t", "laplace", "huber", "charbonnier"), "real") | {
+    "log_normal": "positive"
+}
 _KINDS |= dict.fromkeys(("poisson", "negative_binomial"), "count")
 _LOGARITHMS = {"positive": np.log, "count": np.log1p}
 

@@ -12,6 +12,7 @@ from vae_jax.linear_vae import predict
 from vae_jax.report.weigh_figure import figure
 from vae_jax.report.weigh_text import text
 from vae_jax.runs.weigh_flags import RECON, Config
+from vae_jax.runs.weigh_loss import weigh_written
 from vae_jax.runtime.config import check_values
 from vae_jax.runtime.files import write_atomic, write_json
 from vae_jax.theory import fields, finite_data, prospects
@@ -31,17 +32,21 @@ def check(c: Config) -> Config:
       UserError: naming the flags.
     """
     check_values(c)
-    if not (c.recon or c.known or c.dataset):
-        raise UserError("nothing to weigh: give a loss (--recon=...), --known or --dataset=NAME (see --help)")
+    if not (c.loss or c.recon or c.known or c.dataset):
+        raise UserError("nothing to weigh: give a loss (--loss=... or --recon=...), --known or --dataset=NAME")
     given = [name for name in WRITTEN if getattr(c, name) is not None]
-    if given and not c.recon:
-        raise UserError(f"--{given[0]} belongs to a loss as written; add --recon={'|'.join(RECON)}")
+    if given and not (c.recon or c.loss):
+        raise UserError(f"--{given[0]} belongs to a loss as written; add --loss=... or --recon={'|'.join(RECON)}")
+    twice = [n for n in ("recon", "recon_reduction", "kl_reduction", "recon_weight") if getattr(c, n) is not None]
+    if c.loss and twice:
+        raise UserError(f"--loss={c.loss} and --{twice[0]} both say what the loss is; give one of them")
     for name in ("recon_reduction", "kl_reduction"):
         if c.recon and getattr(c, name) is None:
             raise UserError(f"--recon={c.recon} needs --{name}: sum or mean, it makes all the difference")
     for name in ("data_dim", "latent_dim"):
-        if c.recon and not c.dataset and getattr(c, name) is None:
-            raise UserError(f"--recon={c.recon} needs --{name} (or --dataset, which gives its own data_dim)")
+        if (c.recon or c.loss) and not c.dataset and getattr(c, name) is None:
+            flag = "recon" if c.recon else "loss"
+            raise UserError(f"--{flag}={c.recon or c.loss} needs --{name} (or --dataset, which gives its own data_dim)")
     batched = [bool(r and "batch_sum" in r) for r in (c.recon_reduction, c.kl_reduction)]
     if c.recon and batched[0] != batched[1] and c.batch_size is None:
         raise UserError("one term is summed over the batch and the other averaged: add --batch_size, it is a weight")
@@ -53,6 +58,25 @@ def check(c: Config) -> Config:
     if (c.patch is None) != (c.channels is None) or (c.patch and not c.dataset):
         raise UserError("--patch and --channels say what a spatial autoencoder codes: give both, and --dataset=NAME")
     return dataclasses.replace(c, latent_dim=c.latent_dim or 20)
+
+
+def weigh_loss(c: Config, data_dim: int, answer: dict[str, Any], table: bool = True) -> Convention | None:
+    """Adds to ``answer`` what the loss of the flags weighs; returns its convention where it has one.
+
+    That of ``--loss`` has one where it is a squared error or a BCE and nothing else.
+    """
+    if not c.loss:
+        convention, answer["loss"] = written_loss(c, data_dim)
+        return convention
+    found, answer["written"] = weigh_written(c, data_dim, table)
+    kinds = [error.kind for error in found.errors]
+    if kinds not in (["squared_error"], ["bce"]):
+        return None
+    named = {"recon": kinds[0], "recon_reduction": "sum", "kl_reduction": "sum", "weight": found.kl_weight}
+    named |= {"recon_weight": found.errors[0].weight, "pixel_scale": None, "batch_size": None}
+    convention, answer["loss"] = written_loss(dataclasses.replace(c, **named), data_dim)
+    answer["loss"] |= {"text": c.loss, "weight": answer["written"]["written_weight"]}
+    return convention
 
 
 def written_loss(c: Config, data_dim: int) -> tuple[Convention, dict[str, Any]]:
@@ -104,9 +128,9 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     if values[0] <= 0:
         raise UserError(f"--dataset={c.dataset}: all training examples are equal, so there is nothing to encode")
     named, convention = {}, None
-    if c.recon:
-        convention, answer["loss"] = written_loss(c, dim)
-        named["your loss"] = convention.water_level
+    if c.recon or c.loss:
+        convention = weigh_loss(c, dim, answer, dataset.levels is None)
+        named["your loss"] = convention and convention.water_level
     named["your weight"] = own_weight(c, values)
     if c.sigma is not None and c.precision != "fixed":
         answer["warnings"].append(f"--sigma={c.sigma:g} is only where a learned sigma starts: add --precision=fixed")
@@ -179,8 +203,8 @@ def main(config: Config) -> None:
         ]
     if c.dataset:
         weigh_data(c, answer)
-    elif c.recon:
-        answer["loss"] = written_loss(c, c.data_dim)[1]
+    elif c.recon or c.loss:
+        weigh_loss(c, c.data_dim, answer)
     print(text(answer))
     if c.workdir or c.dataset:
         folder = Path(c.workdir or f"runs/weigh_{Path(c.dataset).stem[:80]}")

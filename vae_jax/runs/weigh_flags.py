@@ -13,7 +13,7 @@ from vae_jax.runtime.fields import Words
 RECON = ("squared_error", "half_squared_error", "bce")
 REDUCTIONS = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
 _GROUPS = {
-    "a loss as written": "recon recon_reduction kl_reduction weight recon_weight batch_size pixel_scale data_dim "
+    "a loss as written": "loss recon recon_reduction kl_reduction weight recon_weight batch_size pixel_scale data_dim "
     "latent_dim",
     "data": "dataset pixels patch channels data_dir plugin seed",
     "the weight to mark": "beta beta_norm sigma precision target_kl tolerance",
@@ -23,7 +23,7 @@ _KL = "--weight is the factor before the KL of a loss as written, --beta a weigh
 _INSTEAD = dict.fromkeys((name for name, flag in ALIASES.items() if flag == "beta"), _KL)
 WORDS = Words(
     {heading: tuple(flags.split()) for heading, flags in _GROUPS.items()},
-    {name: flag for name, flag in ALIASES.items() if flag != "beta"} | {"loss": "recon", "kl_reduce": "kl_reduction"},
+    {name: flag for name, flag in ALIASES.items() if flag != "beta"} | {"kl_reduce": "kl_reduction"},
     _INSTEAD,
 )
 
@@ -38,6 +38,9 @@ class Config:
         None, "where weigh.json and the figure go (default: runs/weigh_DATASET with --dataset)"
     )
     known: bool = option(False, "the table of known implementations")
+    loss: str | None = option(
+        None, "a loss as code has it: mean_se + 0.00025*sum_kl, l1*sum + 1e-6*kl.sum (see vae_jax/theory/README.md)"
+    )
     recon: str | None = option(None, "a loss as written: its error term", RECON)
     recon_reduction: str | None = option(None, "over an example's values; +batch_sum: the batch is summed", REDUCTIONS)
     kl_reduction: str | None = option(None, "the same over the latents", REDUCTIONS)

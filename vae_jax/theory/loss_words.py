@@ -83,19 +83,23 @@ REDUCTIONS = ("sum", "mean")
 SYMBOLS = {"D": "D", "M": "M", "B": "B", "N": "B", "batch_size": "B", "data_dim": "D", "latent_dim": "M"}
 _ALL = re.compile(r"(sum|mean)_(?=\w)|_(sum|mean)$")
 
-_X = r"[A-Za-z_]\w*(?:\([A-Za-z_]\w*\))?"
+_NAME = r"[A-Za-z_][\w.]*"
+_X = rf"{_NAME}(?:\({_NAME}\))?"
 _DIFFERENCE = rf"{_X}\s*-\s*{_X}"
 _TWO = r"\s*(?:\^|\*\*)\s*2(?![\d.])"
-_SQUARE_OF = rf"(?:[A-Za-z_]\w*(?:\.pow\(2\)|{_TWO})|(?:\w+\.)?(?:square|pow)\([A-Za-z_]\w*(?:\s*,\s*2)?\))"
-_EXP_OF = r"(?:[A-Za-z_]\w*\.exp\(\)|(?:\w+\.)?exp\([A-Za-z_]\w*\))"
+_SQUARE_OF = rf"(?:{_NAME}(?:\.pow\(2\)|{_TWO})|(?:\w+\.)?(?:square|pow)\({_NAME}(?:\s*,\s*2)?\))"
+_EXP_OF = rf"(?:{_NAME}\.exp\(\)|(?:\w+\.)?exp\({_NAME}\))"
 # Formulas that are one thing, each with the kind, the factor and the reduction that it stands for.
 FORMULAS: tuple[tuple[str, str, float, str | None], ...] = (
     (rf"\|\|\s*{_DIFFERENCE}\s*\|\|(?:_2)?{_TWO}", "squared_error", 1.0, "sum"),
     (rf"\|\|\s*{_DIFFERENCE}\s*\|\|_1", "absolute_error", 1.0, "sum"),
     (rf"\|\s*{_DIFFERENCE}\s*\|", "absolute_error", 1.0, None),
     (rf"\(\s*{_DIFFERENCE}\s*\)(?:{_TWO}|\.pow\(2\)|\.square\(\))", "squared_error", 1.0, None),
+    (rf"(?:\w+\.)?(?:square|pow)\(\s*{_DIFFERENCE}(?:\s*,\s*2)?\s*\)", "squared_error", 1.0, None),
+    (rf"(?:\w+\.)?abs\(\s*{_DIFFERENCE}\s*\)", "absolute_error", 1.0, None),
     (rf"\(\s*{_DIFFERENCE}\s*\)\.abs\(\)", "absolute_error", 1.0, None),
-    (rf"1(?:\.0?)?\s*\+\s*[A-Za-z_]\w*\s*-\s*{_SQUARE_OF}\s*-\s*{_EXP_OF}", "kl", -2.0, None),
+    (rf"1(?:\.0?)?\s*\+\s*{_NAME}\s*-\s*{_SQUARE_OF}\s*-\s*{_EXP_OF}", "kl", -2.0, None),
+    (rf"{_SQUARE_OF}\s*\+\s*{_EXP_OF}\s*-\s*{_NAME}\s*-\s*1(?:\.0?)?(?![\d.])", "kl", 2.0, None),
 )
 
 

@@ -10,7 +10,13 @@ from vae_jax.report.reading.finding import COLLAPSED_RATE, FEW, Finding
 # How far E[mu^2 + tau^2] may be from 1, its value at any stationary point of a network that can rescale its
 # code; short runs of small networks stay within 0.08. Of few examples it is known less well.
 MOMENT = 0.15
-_SCALED = ("gaussian", "student_t", "laplace")  # families whose noise can shrink until a density says anything
+_SCALED = (
+    "gaussian",
+    "student_t",
+    "laplace",
+    "huber",
+    "charbonnier",
+)  # families whose noise can shrink until a density says anything
 _WIDE = 1e3  # the largest variance of data for which the defaults are made is about 1
 
 
