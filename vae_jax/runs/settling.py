@@ -43,6 +43,7 @@ _LATER = {
     "standardise": "none",
     "weight_decay": 0.0,
     "ema": None,
+    "delta": 1.345,
     "keep": "last",
     "patience": None,
     "constants": None,
