@@ -19,6 +19,7 @@ from vae_jax.runtime.files import read_object, write_json
 from vae_jax.types import Event, UserError
 
 FILE = "data.json"
+WORDS = ("words", "column_names", "factor_names", "class_names", "notes")  # what are texts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +131,7 @@ def from_object(value: Any, where: str) -> KnownData:
         wrong = f"levels is {known.levels}"
     elif known.words and len(known.words) != known.levels:
         wrong = f"{len(known.words)} words for {known.levels} token ids"
-    elif not all(isinstance(word, str) for part in (known.words, known.column_names, known.notes) for word in part):
+    elif not all(isinstance(word, str) for name in WORDS for word in getattr(known, name)):
         wrong = "a word is no text"
     elif known.levels is None:
         try:
