@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vae_jax.conventions import canonical
+from vae_jax.theory.loss_weights import weigh
 from vae_jax.theory.losses import parse_loss
 from vae_jax.types import UserError
 
@@ -93,3 +95,41 @@ def test_any_text_is_read_or_refused_in_one_line(text):
         assert parse_loss(text).errors
     except UserError as error:
         assert "\n" not in str(error)
+
+
+# ---------------------------------------------------------------- weights
+
+WAYS = {"sum": "", "mean": "", "sum+batch_sum": ".batch_sum", "mean+batch_sum": ".batch_sum"}
+
+
+@pytest.mark.parametrize("recon", ["squared_error", "half_squared_error", "bce"])
+def test_the_grammar_agrees_with_canonical(recon):
+    name = {"squared_error": "se", "half_squared_error": "0.5*se", "bce": "bce"}[recon]
+    for over, error_batch in WAYS.items():
+        for latents, kl_batch in WAYS.items():
+            error = f"1.7*{name}.{over[:4].rstrip('+')}{error_batch or '.batch_mean'}"
+            kl = f"0.3*kl.{latents[:4].rstrip('+')}{kl_batch or '.batch_mean'}"
+            c = 1.0 if recon == "bce" else 2.0
+            found = weigh(parse_loss(f"{error} + {kl}"), 48, 6, 32, c)
+            expected = canonical(recon, over, latents, 0.3, 48, 6, 1.7, 32, c)
+            assert found.temperature == pytest.approx(expected.beta * (1 if recon == "bce" else 2), rel=1e-12)
+            level = expected.water_level
+            assert (found.water_level is None) if level is None else found.water_level == pytest.approx(level)
+
+
+def test_units_of_x_and_terms_of_one_kind():
+    def terms(text, scale=1.0):
+        return [(e.kind, round(e.weight, 12), e.width) for e in weigh(parse_loss(text), 10, 4, None, scale).errors]
+
+    assert terms("mse.sum + mse.mean + kl") == [("squared_error", 1.1, 0.0)]
+    assert terms("l1.sum + kl", 255.0) == [("absolute_error", 255.0, 0.0)]
+    assert terms("huber(delta=4).sum + kl", 2.0) == [("huber", 4.0, 2.0)]
+    assert terms("smooth_l1(beta=0.5).sum + kl") == [("huber", 2.0, 0.5)]
+    assert terms("pseudo_huber(delta=0.5).sum + kl") == [("charbonnier", 0.5, 0.5)]
+    assert terms("charbonnier(eps=4).sum + kl", 2.0) == [("charbonnier", 2.0, 2.0)]
+    # A floor under the mean over the latents is M times that under their sum.
+    assert weigh(parse_loss("mse.sum + kl.mean(1).clamp(min=0.5).mean()"), 10, 4).floor == (2.0, "sum", "example")
+    assert weigh(parse_loss("mse.sum"), 10, 4).flags == "--likelihood=gaussian --precision=fixed --sigma=0.1 --beta=0"
+    assert weigh(parse_loss("l1.sum + 3*kl_balance(0.8)"), 10, 4).kl_weight == pytest.approx(0.6)
+    both = weigh(parse_loss("mse.sum + 0.1*focal.sum + gan + kl"), 10, 4)
+    assert len(both.cannot) == 2 and both.water_level is None and both.temperature == 1.0

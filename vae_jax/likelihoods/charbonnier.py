@@ -19,7 +19,7 @@ def _bessel(order: int, a: float) -> float:
 
     By the trapezoidal rule, which converges geometrically for an integrand that falls like exp(-exp t).
     """
-    end = math.acosh(1.0 + 750.0 / a) + 1.0
+    end = math.acosh(1.0 + 750.0 / a)
     t = np.linspace(0.0, end, 2001)
     # In one exponential: for a small a the cosh alone would overflow.
     log_cosh = np.logaddexp(order * t, -order * t) - math.log(2.0)

@@ -81,8 +81,8 @@ class Config:
     delta: float = option(
         1.345,
         "where huber and charbonnier turn from a squared to an absolute error, in units of their scale",
-        least=1e-3,
-        most=100,
+        least=1e-4,
+        most=1e4,
     )
     columns: str | None = option(None, "a table's families from the left: gaussian:3,bernoulli:2,categorical(4):1")
     constants: str | None = option(None, "dimensions that are one value, and left out: 0-11=0.0,60=0.25", flag=False)

@@ -92,6 +92,9 @@ def weigh(
             raise UserError(
                 f"--loss={loss.text}: the weight of {name} is {weight:g}, and what is minimised must be positive"
             )
+    smallest = min(error.weight for error in errors)
+    if not 1e-30 < smallest < 1e30 or not (kl_weight == 0 or 1e-30 < kl_weight < 1e30):
+        raise UserError(f"--loss={loss.text}: its weights are beyond what a float32 holds; divide it by a constant")
     known = [error for error in errors if error.kind in LIKELIHOODS]
     temperature = kl_weight / known[0].weight if len(known) == 1 else None
     flags, remarks, cannot = None, _readings(loss, unsaid, mixed), _cannot(errors, known)
