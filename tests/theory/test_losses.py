@@ -133,3 +133,15 @@ def test_units_of_x_and_terms_of_one_kind():
     assert weigh(parse_loss("l1.sum + 3*kl_balance(0.8)"), 10, 4).kl_weight == pytest.approx(0.6)
     both = weigh(parse_loss("mse.sum + 0.1*focal.sum + gan + kl"), 10, 4)
     assert len(both.cannot) == 2 and both.water_level is None and both.temperature == 1.0
+
+
+def test_the_batch_is_a_weight_only_where_terms_differ():
+    def temperature(text, batch_size=None):
+        return weigh(parse_loss(text), 10, 4, batch_size).temperature
+
+    assert temperature("((x - y)**2).sum()/B + kl.sum()/B") == 1.0
+    assert temperature("F.mse_loss(x, y, reduction='sum') + kl") == 1.0
+    assert temperature("((x - y)**2).sum()/B + kl.sum(1).mean()") == 1.0
+    assert temperature("((x - y)**2).sum()/B + kl") == 1.0
+    assert temperature("((x - y)**2).sum() + kl.sum(1).mean()", 5) == 0.2
+    assert temperature("se.sum + kl.sum()", 5) == 1.0 and temperature("se.sum(1).mean() + kl.sum()", 5) == 5.0

@@ -52,7 +52,7 @@ INSTEAD = {
     **dict.fromkeys(
         ("loss", "recon_loss", "reconstruction_loss", "recon"),
         "--likelihood names p(x|z), and its negative log is the loss: gaussian for squared errors, laplace for "
-        "absolute ones, bernoulli for binary cross-entropy of binary x",
+        "absolute ones, bernoulli for binary cross-entropy of binary x; weigh --loss=... says the flags of any loss",
     ),
     **dict.fromkeys(("optimizer", "optimiser", "opt"), "Adam is what there is; --weight_decay above 0 makes it AdamW"),
     **dict.fromkeys(("momentum", "adam_beta1", "adam_beta2"), "Adam's own numbers are fixed; --learning_rate is not"),

@@ -73,14 +73,11 @@ def weigh(
         with the error.
     """
     sizes = {"D": data_dim, "M": latent_dim, "B": batch_size}
-    said = {term.batch for term in loss.terms if term.batch}
-    # Where it is not said of a term what is done over the batch, it is what is done with the others.
-    unsaid = next(iter(said)) if len(said) == 1 else "mean"
-    mixed = len({term.batch or unsaid for term in loss.terms}) == 2
+    powers, unsaid = _powers_of_batch(loss)
     totals: dict[tuple[str, float], float] = {}
     kl_weight = 0.0
-    for term in loss.terms:
-        factor = _factor(term, sizes, mixed and (term.batch or unsaid) == "sum", loss.text)
+    for term, power in zip(loss.terms, powers):
+        factor = _factor(term, sizes, power, loss.text)
         if term.kind == "kl":
             kl_weight += factor
         else:
@@ -97,7 +94,7 @@ def weigh(
         raise UserError(f"--loss={loss.text}: its weights are beyond what a float32 holds; divide it by a constant")
     known = [error for error in errors if error.kind in LIKELIHOODS]
     temperature = kl_weight / known[0].weight if len(known) == 1 else None
-    flags, remarks, cannot = None, _readings(loss, unsaid, mixed), _cannot(errors, known)
+    flags, remarks, cannot = None, _readings(loss, unsaid, any(powers)), _cannot(errors, known)
     if temperature is not None:
         flags, more = _flags(known[0], temperature)
         remarks += more
@@ -116,14 +113,26 @@ def weigh(
     return Weighed(kl_weight, errors, floor, temperature, level, flags, tuple(cannot), tuple(remarks))
 
 
-def _factor(term: Term, sizes: dict[str, int | None], batch_sum: bool, text: str) -> float:
-    """Returns the factor of a term as a sum over one example and a mean over the batch."""
-    powers = dict(term.powers)
+def _powers_of_batch(loss: Loss) -> tuple[list[int], str]:
+    """Returns the power of B in the weight of each term, and what is read where no reduction over it is said.
+
+    A sum over the batch is B times a mean, and ``.sum() / B`` a mean. What all terms have in common is left out: it is
+    a factor of the loss. Where it is not said of a term what is done over the batch, it is what is done with the
+    others.
+    """
+    said = {(term.batch == "sum") + term.powers.get("B", 0) for term in loss.terms if term.batch}
+    unsaid = said.pop() if len(said) == 1 else 0
+    powers = [((term.batch == "sum") if term.batch else unsaid) + term.powers.get("B", 0) for term in loss.terms]
+    least = min(powers)
+    return [power - least for power in powers], "sum" if unsaid else "mean"
+
+
+def _factor(term: Term, sizes: dict[str, int | None], batch: int, text: str) -> float:
+    """Returns the factor of a term as a sum over one example and a mean over the batch, times B to ``batch``."""
+    powers = {**term.powers, "B": batch}
     if term.over == "mean":
         size = "M" if term.kind == "kl" else "D"
         powers[size] = powers.get(size, 0) - 1
-    if batch_sum:
-        powers["B"] = powers.get("B", 0) + 1
     factor = term.factor * (1.0 - term.arguments.get("balance", 0.0)) / term.arguments.get("count", 1.0)
     for name, power in powers.items():
         if power and sizes[name] is None:
