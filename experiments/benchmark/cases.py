@@ -19,6 +19,7 @@ from vae_jax.runs.names import MODELS
 from vae_jax.runs.sweep import plan, training
 
 from .. import text
+from ..papers.arms import AS_PUBLISHED
 from .timing import Timer, seconds_of
 
 BERNOULLI = {"likelihood": "bernoulli", "batch_size": 128}
@@ -64,7 +65,7 @@ def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: in
       devices: how many are used.
     """
     flags, own, length = CASES[name]
-    config = (settings if own else text).Config(**flags | (changes or {}) | {"workdir": "unused"})
+    config = (settings if own else text).Config(**AS_PUBLISHED | flags | (changes or {}) | {"workdir": "unused"})
     spread = parallel("jit", config.batch_size, jax.devices()[:devices])
     return Case(name, build(config, _noise(shape or own, count) if own else None, spread), length)
 

@@ -9,11 +9,20 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vae_jax import data
+from vae_jax.data.held_out import choose
 from vae_jax.types import UserError
 
 FEW = settings(derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck), max_examples=40)
 IMAGES = np.arange(10 * 4 * 4, dtype=np.uint8).reshape(10, 4, 4)
 ROWS = np.linspace(0, 1, 30, dtype=np.float32).reshape(10, 3)
+
+PLAIN = data.Reading(validation=0)  # where the validation split is not the point
+
+
+def halves(images) -> list[np.ndarray]:
+    """The indices of train and of the test split that is held out of images ``[n, h, w]``."""
+    return [*choose("images", images[..., None], PLAIN)[0].values()]
 
 
 def refused(function, *args, **kwargs) -> str:

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from data_inputs import IMAGES, ROWS, refused
+from data_inputs import IMAGES, PLAIN, ROWS, refused
 
 from vae_jax import data
 from vae_jax.data import dataset
@@ -118,7 +118,7 @@ def test_held_out_is_a_fixed_partition():
 def test_digits():
     from sklearn.datasets import load_digits
 
-    d = data.load("digits")
+    d = data.load("digits", PLAIN)
     assert (d.train.dtype, d.levels, d.train.max(), d.event) == (np.uint8, 17, 16, (8, 8, 1))
     original = load_digits()
     kept, others = held_out(1797, 360)
@@ -129,7 +129,7 @@ def test_digits():
 
 
 def test_sprites_are_a_full_factorial_of_distinct_whole_shapes():
-    d = data.load("sprites")
+    d = data.load("sprites", PLAIN)
     assert d.train.shape == (5530, 64, 64, 1) and d.test.shape == (614, 64, 64, 1)
     assert (d.levels, d.train.dtype, d.factor_names) == (2, np.uint8, ("shape", "scale", "orientation", "x", "y"))
     images = np.concatenate([d.train, d.test])[..., 0]

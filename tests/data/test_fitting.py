@@ -116,8 +116,8 @@ def test_arrays_are_brought_to_a_size_as_files_are(tmp_path):
     np.savez(file, train=wide, test=wide[:1])
     d = data.load(str(file), data.Reading(image_size="4"))
     np.testing.assert_array_equal(d.train, [fitted(x, (4, 4), "crop") for x in wide])
-    assert d.notes[-1].startswith("--image_size=4: 3 of 3 images are resized, 3 of another shape cut")
-    assert data.load(str(file), data.Reading(image_size="8x6")).notes == ()
+    assert d.notes[0].startswith("--image_size=4: 3 of 3 images are resized, 3 of another shape cut")
+    assert data.load(str(file), data.Reading(image_size="8x6", validation=0)).notes == ()
     black_and_white = np.indices((2, 8, 8)).sum(0) % 2
     np.savez(file, train=black_and_white, test=black_and_white)
     d = data.load(str(file), data.Reading(image_size="4"))
@@ -208,7 +208,6 @@ def test_a_photograph_is_turned_upright_before_it_is_fitted(tmp_path, keep):
         exif = image.getexif()
         exif[0x0112] = orientation
         image.save(tmp_path / f"{orientation}.png", exif=exif)
-    assert data.load(str(tmp_path)).event == (6, 4, 1)
     d = data.load(str(tmp_path), data.Reading(image_size="2x3", most_held=keep, whole=True))
     expected = fitted(seen[..., None], (2, 3), "crop")
     np.testing.assert_array_equal(d.train[:], [expected] * 4)

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 import pytest
-from data_inputs import FEW, IMAGES, png, refused, save_image
+from data_inputs import FEW, IMAGES, PLAIN, halves, png, refused, save_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +19,6 @@ from vae_jax import data
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.image_files import counted
-from vae_jax.data.rows import held_out
 from vae_jax.types import UserError
 
 
@@ -66,8 +65,8 @@ def folder(tmp_path):
 
 def test_folder_of_grey_images(folder):
     (folder / "notes.txt").write_text("not an image")
-    d = data.load(str(folder))
-    for split, chosen in zip((d.train, d.test), held_out(10, 1)):
+    d = data.load(str(folder), PLAIN)
+    for split, chosen in zip((d.train, d.test), halves(IMAGES)):
         np.testing.assert_array_equal(split[..., 0], IMAGES[chosen])
     assert (d.event, d.levels) == ((4, 4, 1), 256)
 
@@ -77,7 +76,7 @@ def test_folder_with_splits_kinds_and_colour(tmp_path):
     save_image(tmp_path / "train" / "cats" / "a.bmp", grey)
     save_image(tmp_path / "train" / "dogs" / "b.PNG", colour)
     save_image(tmp_path / "test" / "c.webp", colour, lossless=True)
-    d = data.load(str(tmp_path))
+    d = data.load(str(tmp_path), PLAIN)
     np.testing.assert_array_equal(d.train, [np.repeat(grey[..., None], 3, -1), colour])
     np.testing.assert_array_equal(d.test, [colour])
 
@@ -91,9 +90,9 @@ def test_grey_gif_jpeg_and_palettes_have_one_channel_and_a_palette_of_colours_ha
         image = Image.fromarray(IMAGES[1]).convert("P")
         image.putpalette([value for k in range(256) for value in (k, k, k * scale)])
         image.save(tmp_path / f"{name}.png")
-    assert data.load(str(tmp_path)).event == (4, 4, 3)
+    assert data.load(str(tmp_path), PLAIN).event == (4, 4, 3)
     (tmp_path / "colour.png").unlink()
-    assert data.load(str(tmp_path)).event == (4, 4, 1)
+    assert data.load(str(tmp_path), PLAIN).event == (4, 4, 1)
 
 
 def test_folders_that_are_refused(tmp_path):
@@ -116,13 +115,13 @@ def test_what_cannot_be_used_is_left_out(folder, content, why, recwarn):
     if content == b"":  # the hand-written image is one, or every file would be refused for being written here
         (folder / "0.png").write_bytes(GOOD)
     (folder / "5b.png").write_bytes(content)
-    d = data.load(str(folder))
+    d = data.load(str(folder), PLAIN)
     assert d.notes[0] == f"1 of 11 images are left out: 1 {why} (5b.png)" and len(d.notes) == 2
-    for split, chosen in zip((d.train, d.test), held_out(10, 1)):  # the split is one of the others
+    for split, chosen in zip((d.train, d.test), halves(IMAGES)):  # the split is one of the others
         np.testing.assert_array_equal(split[..., 0], IMAGES[chosen])
     assert not recwarn.list
     if why != "truncated or damaged":  # read lazily that is met when its turn comes: test_rows.py
-        lazy = data.load(str(folder), data.Reading(most_held=0))
+        lazy = data.load(str(folder), PLAIN._replace(most_held=0))
         assert lazy.notes[0] == d.notes[0]
         np.testing.assert_array_equal(lazy.train[:], d.train)
 
@@ -131,7 +130,7 @@ def test_a_truncated_image_in_a_split_of_its_own(tmp_path):
     for i in range(6):
         save_image(tmp_path / ("test" if i < 2 else "train") / f"{i}.png", IMAGES[i])
     (tmp_path / "test" / "0.png").write_bytes(GOOD[:-25])
-    d = data.load(str(tmp_path))
+    d = data.load(str(tmp_path), PLAIN)
     np.testing.assert_array_equal(d.test[..., 0], IMAGES[1:2])
     np.testing.assert_array_equal(d.train[..., 0], IMAGES[2:6])
     assert d.notes == ("1 of 6 images are left out: 1 truncated or damaged (test/0.png)",)
@@ -140,8 +139,8 @@ def test_a_truncated_image_in_a_split_of_its_own(tmp_path):
 
 
 def test_the_held_out_images_may_all_be_broken(folder):
-    (folder / f"{held_out(10, 1)[1][0]}.png").write_bytes(GOOD[:-25])
-    d = data.load(str(folder))
+    (folder / f"{halves(IMAGES)[1][0]}.png").write_bytes(GOOD[:-25])
+    d = data.load(str(folder), PLAIN)
     assert (len(d.train), len(d.test)) == (8, 1) and "1 of 10" in d.notes[0]
 
 
@@ -157,7 +156,7 @@ def test_what_is_no_regular_file_is_never_opened_and_a_link_to_an_image_is_one(f
     os.rename(folder / "3.png", folder / "3.data")
     os.symlink("3.data", folder / "3.png")
     os.remove(folder / "0.png")
-    d = data.load(str(folder))
+    d = data.load(str(folder), PLAIN)
     assert d.notes[:-1] == (
         "6 of 15 images are left out: 3 links that lead nowhere (00.png, dangling.png, loop.png), 3 no regular files "
         "(pipe.png, socket.jpg, zero.png)",
@@ -184,7 +183,7 @@ def test_what_may_not_be_read(folder, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", closed)
     monkeypatch.setattr(images, "header", locked)
-    assert data.load(str(folder)).notes[:-1] == (
+    assert data.load(str(folder), PLAIN).notes[:-1] == (
         "2 of 11 images are left out: 1 in folders that cannot be read (secret), 1 not readable (4.png)",
     )
 
@@ -193,11 +192,11 @@ def test_a_file_is_read_as_what_it_holds_and_hidden_ones_are_not(folder):
     (folder / ".thumbnails").mkdir()
     for name in (".hidden.png", ".thumbnails/a.png", ".hidden"):
         (folder / name).write_bytes(b"")
-    clean = data.load(str(folder))
+    clean = data.load(str(folder), PLAIN)
     os.rename(folder / "0.png", folder / "0.jpg")
     save_image(folder / "1.bmp", IMAGES[1])
     os.replace(folder / "1.bmp", folder / "1.png")
-    d = data.load(str(folder))
+    d = data.load(str(folder), PLAIN)
     assert d.notes == clean.notes and len(d.notes) == 1 and np.array_equal(d.train, clean.train)
 
 
@@ -207,7 +206,7 @@ def test_many_kinds_are_counted_and_the_first_few_named_until_more_are_broken_th
         (folder / f"e{i}.png").write_bytes(b"")
     (folder / "sub").mkdir()
     (folder / "sub" / "t.gif").write_bytes(b"GIF89a")
-    note, _ = data.load(str(folder)).notes
+    note, _ = data.load(str(folder), PLAIN).notes
     assert note.startswith("10 of 20 images are left out: 9 of zero bytes (e0.png, e1.png, e2.png, ...), 1 ")
     assert note.endswith("(sub/t.gif)")
     (folder / "last.png").write_bytes(b"no image")
@@ -235,7 +234,7 @@ def test_names_that_cannot_be_printed(folder):
     for name in (b"line\nbreak.png", b"\xff\xfe.png", b"long" * 50 + b".png"):
         with open(os.fsencode(folder) + b"/" + name, "wb"):
             pass
-    note, _ = data.load(str(folder)).notes
+    note, _ = data.load(str(folder), PLAIN).notes
     assert note.isprintable() and note.encode() and "line break.png" in note and len(note) < 300
     for i in range(10):
         (folder / f"{i}.png").unlink()
@@ -259,7 +258,7 @@ def test_a_folder_with_a_broken_image_is_refused_or_read(tmp_path_factory, at, f
     broken = {"flip": bytes(raw), "cut": GOOD[:at], "replace": bytes([flip]) * at}[how]
     (folder / f"broken{suffix}").write_bytes(broken)
     try:
-        d = data.load(str(folder))
+        d = data.load(str(folder), PLAIN)
     except UserError as error:
         assert str(folder) in str(error) and "\n" not in str(error)
     else:
@@ -280,13 +279,13 @@ def icon(mode, alpha, level=0):
 def test_what_is_transparent_is_laid_on_white_and_it_is_said(tmp_path, mode):
     for i, alpha in enumerate((255, 255, 128)):
         icon(mode, alpha).save(tmp_path / f"{i}.png", optimize=i == 0)
-    d = data.load(str(tmp_path))
-    lazy = data.load(str(tmp_path), data.Reading(most_held=0))
+    d = data.load(str(tmp_path), PLAIN)
+    lazy = data.load(str(tmp_path), PLAIN._replace(most_held=0))
     assert "3 with transparent pixels, laid on white (0.png, 1.png, 2.png)" in d.notes
     train = d.train * (255 if d.levels == 2 else 1)
     assert np.array_equal(lazy.train[:], train) and train[0, 0, 0, 0] == 255 and train[0, 4, 4, 0] == 0
     icon(mode, 255, 255).save(tmp_path / "3.png")
-    assert "those that are light themselves cannot be seen" in data.load(str(tmp_path)).notes[0]
+    assert "those that are light themselves cannot be seen" in data.load(str(tmp_path), PLAIN).notes[0]
     assert images.decode(str(tmp_path / "0.png"), 4)[0, 0, 3] == 0  # with an alpha of their own they keep it
 
 

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from data_inputs import FEW, IMAGES, ROWS, npy, npy_of, npz, refused, zipped
+from data_inputs import FEW, IMAGES, PLAIN, ROWS, npy, npy_of, npz, refused, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,7 @@ FACTORS = {"train": ROWS, "test": ROWS, "train_factors": np.zeros((10, 2), int)}
 def read(path, content: bytes):
     path = path / "mine.npz"
     path.write_bytes(content)
-    return data.load(str(path))
+    return data.load(str(path), PLAIN)
 
 
 def test_npz(tmp_path):
@@ -59,8 +59,9 @@ REFUSED = {
     "an .npy": (npy("<f4", (10, 3), ROWS.tobytes()), "no .npz"),
     "a half": (WHOLE[: len(WHOLE) // 2], "truncated, or no .npz"),
     "an empty zip": (zipped(), "it holds nothing"),
-    "no test": (npz(train=IMAGES, labels=np.arange(10)), "no array `test` (it holds labels, train)"),
-    "other names": (npz(x_train=IMAGES, x_test=IMAGES), "no array `train` and no array `test`"),
+    "no train": (npz(test=IMAGES, labels=np.arange(10)), "no array `train` (it holds labels, test)"),
+    "other names": (npz(x_train=IMAGES, x_test=IMAGES), "no array `train` (it holds x_test, x_train)"),
+    "a split by another name": (npz(train=IMAGES, val=IMAGES), "`val` stands for the validation split; save it as"),
     "strings": (npz(train=np.array([["a", "b"]]), test=np.array([["a", "b"]])), "dtype <U1; it must hold numbers"),
     "dates": (npz(train=ROWS.astype("M8[s]"), test=ROWS), "it must hold numbers"),
     "a scalar": (npz(train=np.float32(1), test=np.float32(1)), "shape ()"),

@@ -7,7 +7,7 @@ import threading
 import jax
 import numpy as np
 import pytest
-from data_inputs import refused, save_image
+from data_inputs import PLAIN, refused, save_image
 
 from vae_jax import data
 from vae_jax.data import images, rows, spectrum
@@ -159,20 +159,22 @@ def test_a_run_knows_every_split_again_that_it_uses():
 
 @pytest.mark.parametrize("kind", ["bmp", "png", "tiff"])
 def test_streamed_images_that_are_changed_in_place_are_other_data(tmp_path, kind):
-    for i in range(60):
-        save_image(tmp_path / f"{i:02}.{kind}", IMAGES[i % 10, ..., 0] + np.uint8(i))
-    before = data.load(str(tmp_path), data.Reading(most_held=0)).fingerprints
+    for i in range(54):
+        save_image(tmp_path / "train" / f"{i}.{kind}", IMAGES[i % 10, ..., 0] + np.uint8(i))
+    for i in range(54, 60):
+        save_image(tmp_path / "test" / f"{i}.{kind}", IMAGES[i % 10, ..., 0] + np.uint8(i))
+    reading = PLAIN._replace(most_held=0)
+    before = data.load(str(tmp_path), reading).fingerprints
     identifying = {*held_out(54, rows.IDENTIFYING)[1].tolist()}
-    train, test = held_out(60, 6)
-    for i in (train[next(i for i in range(54) if i not in identifying)], test[0]):
-        path = tmp_path / f"{i:02}.{kind}"
+    for i in (next(i for i in sorted(range(54), key=str) if i not in identifying), 54):
+        path = tmp_path / ("test" if i == 54 else "train") / f"{i}.{kind}"
         size, image = path.stat().st_size, IMAGES[i % 10, ..., 0] + np.uint8(i)
         for flip in range(1, 256):  # some other image whose file has the same size
             save_image(path, image ^ np.uint8(flip))
             if path.stat().st_size == size:
                 break
         assert path.stat().st_size == size
-        after = data.load(str(tmp_path), data.Reading(most_held=0)).fingerprints
+        after = data.load(str(tmp_path), reading).fingerprints
         assert after.keys() == before.keys() and after != before and after["data"] == before["data"]
         before = after
 
@@ -234,39 +236,37 @@ def test_large_examples_come_in_smaller_batches():
 
 def test_a_folder_that_is_too_large_is_not_decoded(tmp_path, monkeypatch):
     for i in range(20):
-        save_image(tmp_path / f"{i:02}.png", IMAGES[i, ..., 0])
-    held = data.load(str(tmp_path))
+        save_image(tmp_path / ("test" if i < 2 else "train") / f"{i:02}.png", IMAGES[i, ..., 0])
+    held = data.load(str(tmp_path), PLAIN)
     decoded = []
     monkeypatch.setattr(images, "decode", lambda *a, _decode=images.decode: decoded.append(a[0]) or _decode(*a))
-    everything = data.load(str(tmp_path), data.Reading(most_held=0))
-    assert decoded == [] and everything.levels == 256 and len(everything.notes) == 3
+    everything = data.load(str(tmp_path), PLAIN._replace(most_held=0))
+    assert decoded == [] and everything.levels == 256 and len(everything.notes) == 2
     for split in ("train", "test"):
         lazy, array = getattr(everything, split), getattr(held, split)
         assert isinstance(lazy, Rows) and isinstance(array, np.ndarray)
         np.testing.assert_array_equal(lazy[:], array)
-    part = data.load(str(tmp_path), data.Reading(most_held=2 * 12))  # 18 images of 12 bytes, and 2
+    part = data.load(str(tmp_path), PLAIN._replace(most_held=2 * 12))  # 18 images of 12 bytes, and 2
     assert isinstance(part.train, Rows) and isinstance(part.test, np.ndarray)
     np.testing.assert_array_equal(part.test, held.test)
-    assert isinstance(data.load(str(tmp_path), data.Reading(most_held=18 * 12)).train, np.ndarray)
+    assert isinstance(data.load(str(tmp_path), PLAIN._replace(most_held=18 * 12)).train, np.ndarray)
     prints = everything.fingerprints
     assert all(prints[key] == value for key, value in part.fingerprints.items() if key in prints)
     assert held.fingerprints["data"] == part.fingerprints["data"] == prints["data"]
-    save_image(tmp_path / "00.png", IMAGES[50, ..., 0])
-    (tmp_path / "01.png").rename(tmp_path / "01_.png")
-    assert data.load(str(tmp_path), data.Reading(most_held=0)).fingerprints != everything.fingerprints
+    save_image(tmp_path / "test" / "00.png", IMAGES[50, ..., 0])
+    (tmp_path / "test" / "01.png").rename(tmp_path / "test" / "01_.png")
+    assert data.load(str(tmp_path), PLAIN._replace(most_held=0)).fingerprints != everything.fingerprints
 
 
 def test_a_file_that_breaks_or_changes_after_it_was_found(tmp_path):
     for i in range(8):
-        save_image(tmp_path / f"{i}.png", IMAGES[i, ..., 0])
-    whole = (tmp_path / "3.png").read_bytes()
-    (tmp_path / "3.png").write_bytes(whole[:-25])  # its header is that of an image
-    train = data.load(str(tmp_path), data.Reading(most_held=0)).train
-    names = [i for i in range(8) if i != held_out(8, 1)[1][0]]
-    at = names.index(3)
-    assert f"{tmp_path}/3.png: cannot be used" in refused(lambda: train[:])
+        save_image(tmp_path / ("train" if i else "test") / f"{i}.png", IMAGES[i, ..., 0])
+    path, names, at = tmp_path / "train" / "3.png", [*range(1, 8)], 2
+    path.write_bytes(path.read_bytes()[:-25])  # its header is that of an image
+    train = data.load(str(tmp_path), PLAIN._replace(most_held=0)).train
+    assert f"{path}: cannot be used" in refused(lambda: train[:])
     np.testing.assert_array_equal(np.delete(IMAGES[names], at, 0), train[[i for i in range(7) if i != at]])
-    save_image(tmp_path / "3.png", IMAGES[3, :3, :, 0])
+    save_image(path, IMAGES[3, :3, :, 0])
     assert "3x3 in place of 3x4" in refused(lambda: train[at])
-    (tmp_path / "3.png").unlink()
+    path.unlink()
     assert "3.png: cannot be used, not readable" in refused(lambda: train[at])

@@ -7,10 +7,9 @@ import shutil
 
 import numpy as np
 import pytest
-from data_inputs import IMAGES, refused, save_image
+from data_inputs import IMAGES, PLAIN, halves, refused, save_image
 
 from vae_jax import data
-from vae_jax.data.rows import held_out
 from vae_jax.data.splits import by_split, split_of
 
 
@@ -40,16 +39,18 @@ def test_names_of_splits():
 @pytest.mark.parametrize("names", [("train", "test"), ("Training", "TEST"), ("training", "eval"), ("TRAIN", "testing")])
 def test_folders_of_splits_in_any_spelling(tmp_path, names):
     train, test = names
-    d = data.load(folder(tmp_path, **{f"{train}__a": 0, f"{train}__cats__b": 1, f"{test}__c": 2}))
+    d = data.load(folder(tmp_path, **{f"{train}__a": 0, f"{train}__cats__b": 1, f"{test}__c": 2}), PLAIN)
     assert (which(d.train), which(d.test), d.notes) == ([0, 1], [2], ())
 
 
-def test_validation_is_the_test_split_where_there_is_no_other_and_is_never_merged(tmp_path):
+def test_validation_is_the_test_split_where_nobody_wants_it_as_such_and_is_never_merged(tmp_path):
     path = folder(tmp_path, train__a=0, train__b=1, Val__c=2)
-    d = data.load(path)
+    d = data.load(path, PLAIN)
     assert (which(d.train), which(d.test)) == ([0, 1], [2]) and "validation is the test split" in d.notes[0]
-    d = data.load(folder(tmp_path, test__d=3, test__e=4))
-    assert (which(d.train), which(d.test)) == ([0, 1], [3, 4]) and "validation: 1 files, which are not used" in d.notes
+    assert d.validation is None
+    d = data.load(folder(tmp_path, test__d=3, test__e=4), PLAIN)
+    assert (which(d.train), which(d.test)) == ([0, 1], [3, 4])
+    assert d.notes == ("validation is not used: --validation=0",)
     shutil.rmtree(tmp_path / "train")
     assert "and no train" in refused(data.load, path)
     assert which(data.load(path, data.Reading(whole=True)).test) == [3, 4]  # enough for an evaluation
@@ -76,7 +77,8 @@ def test_a_split_that_is_made_is_said_and_an_evaluation_has_all(tmp_path):
     path = folder(tmp_path, **{f"train__{i}": i for i in range(10)})
     (tmp_path / "labels").mkdir()  # no images: no split
     d = data.load(path)
-    assert len(d.train) == 9 and "1 of 10 images, a fixed choice, are the test split" in d.notes[0]
+    assert len(d.train) == 9 and "1 of 10 training examples, a fixed choice by their content, are the" in d.notes[0]
+    assert d.validation is None and "too few for a validation split" in d.notes[1]
     for keep in (None, 0):
         whole = data.load(path, data.Reading(most_held=keep, whole=True))
         assert which(whole.train[:]) == which(whole.test[:]) == [*range(10)]
@@ -88,14 +90,15 @@ def test_a_split_that_is_made_is_said_and_an_evaluation_has_all(tmp_path):
 
 
 def test_equal_files_are_on_one_side(tmp_path):
-    chosen = int(held_out(10, 1)[1][0])
+    chosen = int(halves(IMAGES)[1][0])
     path = folder(tmp_path, **{str(i): i for i in range(10)})
     for other in ((chosen + 1) % 10, (chosen + 2) % 10):
         shutil.copy(tmp_path / f"{chosen}.png", tmp_path / f"{other}.png")
     d = data.load(path)
     assert (chosen in which(d.train)) != (chosen in which(d.test)) and len(d.train) + len(d.test) == 10
-    assert which(d.train).count(chosen) + which(d.test).count(chosen) == 3 and "2 equal another" in d.notes[0]
+    assert which(d.train).count(chosen) + which(d.test).count(chosen) == 3
+    assert "2 of 10 training examples equal another" in d.notes[1]
     for i in range(10):
         shutil.copy(tmp_path / f"{chosen}.png", tmp_path / f"{i}.new")
         os.replace(tmp_path / f"{i}.new", tmp_path / f"{i}.png")
-    assert "all 10 images are the same file" in refused(data.load, path)
+    assert "all 10 examples are equal" in refused(data.load, path)

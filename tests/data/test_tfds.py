@@ -58,16 +58,24 @@ def test_tfds_reads_what_was_prepared(prepare, monkeypatch):
     assert len(data.load("tiny_pairs").train) == 10
 
 
+BITS = np.random.RandomState(0).randint(2, size=IMAGES.shape).astype(np.uint8)
+
+
 def test_tfds_without_a_test_split(prepare):
     folder = prepare("TinyValidated", {"train": IMAGES, "validation": IMAGES[2:5]})
-    np.testing.assert_array_equal(data.load("tiny_validated", data.Reading(folder)).test[..., 0], IMAGES[2:5])
-    folder = prepare("TinyBits", {"train": np.concatenate([IMAGES, IMAGES[::-1]]) % 2})
+    d = data.load("tiny_validated", data.Reading(folder))
+    np.testing.assert_array_equal(d.validation[..., 0], IMAGES[2:5])
+    assert (len(d.train), len(d.test)) == (9, 1)
+    none = data.load("tiny_validated", data.Reading(folder, validation=0))
+    assert none.validation is None and len(none.train) == 10
+    np.testing.assert_array_equal(none.test[..., 0], IMAGES[2:5])
+    folder = prepare("TinyBits", {"train": np.concatenate([BITS, BITS[::-1]])})
     d = data.load("tiny_bits", data.Reading(folder))
-    assert "the last 2 of 20 images are the test split" in d.notes[0]
+    assert "2 of 20 training examples, a fixed choice by their content, are the test split" in d.notes[0]
     assert len(data.load("tiny_bits", data.Reading(folder, whole=True)).test) == 20
     assert (len(d.train), len(d.test), d.levels) == (18, 2, 2)
-    np.testing.assert_array_equal(d.test[..., 0], IMAGES[1::-1] % 2)
-    lazy = data.load("tiny_bits", data.Reading(folder, most_held=0))  # the same split, made without reading
+    assert np.array_equal(*d.test) and not (d.train == d.test[0]).all(axis=(1, 2, 3)).any()
+    lazy = data.load("tiny_bits", data.Reading(folder, most_held=0))  # the same split
     assert isinstance(lazy.train, Rows) and isinstance(lazy.test, Rows) and lazy.levels == 256
     np.testing.assert_array_equal(lazy.train[:], d.train)
     np.testing.assert_array_equal(lazy.test[:], d.test)
@@ -192,13 +200,13 @@ def test_prepared_mnist_equals_the_original_files(data_dir, mnist_train):
     """Its test split decoded whole, its training split as ``Rows``, of which a tenth is read."""
     if not (data_dir / "mnist").is_dir():
         pytest.skip(f"mnist is not prepared in {data_dir}: scripts/prepare_data.sh mnist")
-    d = data.load("mnist", data.Reading(str(data_dir), most_held=10_000 * 784))
+    d = data.load("mnist", data.Reading(str(data_dir), validation=0, most_held=10_000 * 784))
     assert isinstance(d.train, Rows) and d.train.shape == (60_000, 28, 28, 1)
     assert isinstance(d.test, np.ndarray) and d.test.shape == (10_000, 28, 28, 1) and d.levels == 256
     originals = {image.tobytes() for image in mnist_train}
     some = {image.tobytes() for image in d.train[::10]}
     assert len(some) == 6_000 and some <= originals and not originals & {image.tobytes() for image in d.test}
-    both = data.load("mnist", data.Reading(str(data_dir), most_held=0))
+    both = data.load("mnist", data.Reading(str(data_dir), validation=0, most_held=0))
     np.testing.assert_array_equal(both.test[::100], d.test[::100])
     assert both.fingerprints.items() - d.fingerprints.items() == {
         (key, value) for key, value in both.fingerprints.items() if key.startswith("all test ")

@@ -102,7 +102,7 @@ def test_the_plugin_trains_with_all_that_it_names():
     assert all(part.strip() in EXAMPLE.read_text() for part in function)
     with contextlib.chdir(ROOT):
         r = build(read(line)[1])
-    state, data = r.spread.begin(lambda: first_state(r)), r.spread.lay(r.dataset.train)
+    state, data = r.spread.begin(lambda: first_state(r)._replace(best=None)), r.spread.lay(r.dataset.train)
     state, metrics = r.spread.compile(training_chunk(r))(state, data, 2)
     assert int(state.step) == 2 and np.all(np.isfinite(metrics["loss"]))
     theta = r.vae.decode(state.params["model"], np.zeros(r.config.latent_dim))

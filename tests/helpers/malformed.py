@@ -87,7 +87,7 @@ NO_RUN = of_flags(
     }
 ) | {
     "--seed=4294967296": "at most 4294967295",
-    "--batch_size=100000": "larger than the 1437 training examples",
+    "--batch_size=100000": "larger than the 1294 training examples",
     "--sigma=1e-30": "--min_sigma",
     "--df=2 --likelihood=student_t": "--df=2.0",
     "--squeeze=0.5 --likelihood=beta": "--squeeze",

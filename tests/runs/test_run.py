@@ -168,7 +168,7 @@ WRONG_FLAGS = [
     (["--beta=1", "--beta_norm=1"], "--beta and --beta_norm"),
     (["--beta=-1"], "--beta=-1.0"),
     (["--num_steps=0"], "--num_steps=0"),
-    (["--batch_size=5000"], "--batch_size=5000 is larger than the 1437 training examples"),
+    (["--batch_size=5000"], "--batch_size=5000 is larger than the 1294 training examples"),
     (["--likelihood=bernoulli"], "--pixels=binary"),
     (["--sigma=0"], "--sigma=0.0"),
     (["--ratio=0", "--weighting=cyclical"], "--ratio=0.0"),

@@ -164,7 +164,6 @@ def test_samples_as_arrays_a_grid_and_a_folder(digits_run, model, tmp_path):
         ("encode", "--workdir=RUN --output=a.h5", ".npz or .csv"),
         ("encode", "--workdir=RUN --output=nowhere/a.npz", "folder"),
         ("encode", "--workdir=RUN --output=a.npz --input=nothing", "no such file"),
-        ("encode", "--workdir=RUN --output=a.npz --input=validation", "no such split"),
         ("encode", "--workdir=RUN --output=a.npz --input=TMP", "no images"),
         ("encode", "--workdir=RUN --output=a.npz --input=TMP/words.txt", "only a text"),
         ("encode", "--workdir=RUN --output=a.npz --input=TMP/torn.npz", "no .npz"),

@@ -12,6 +12,7 @@ from vae_jax.data import digits, sprites, tfds_source
 from vae_jax.data.dataset import Dataset, from_arrays, validate
 from vae_jax.data.fitting import Look
 from vae_jax.data.folder import read_folder
+from vae_jax.data.held_out import with_held_out
 from vae_jax.data.npz import read_npz
 from vae_jax.data.reading import Reading
 from vae_jax.data.resizing import resized
@@ -44,7 +45,8 @@ def load(
       datasets: the names that stand for functions, each of which returns a ``Dataset``.
 
     Returns:
-      A validated ``Dataset``, the floats of a file in the units of ``units.in_units``.
+      A validated ``Dataset``; the splits that the data do not bring are held out of train (``held_out``), and the floats
+      of a file are in the units of ``units.in_units``.
 
     Raises:
       UserError: with one line that says what is wrong and what to do.
@@ -53,11 +55,12 @@ def load(
       >>> load("digits").event
       (8, 8, 1)
     """
-    dataset = _read(name, reading, datasets)
+    dataset = with_held_out(_read(name, reading, datasets), reading)
     return dataset if name in datasets else in_units(dataset, reading)
 
 
 def _read(name: str, reading: Reading, datasets: Mapping[str, Callable[[], Dataset]]) -> Dataset:
+    """The data as they come: without a test or a validation split where they bring none."""
     look = Look.of(reading)
     if name in datasets:
         dataset = datasets[name]()

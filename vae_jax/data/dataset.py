@@ -1,4 +1,4 @@
-"""What every source of data returns: the arrays of two splits, and what their values mean."""
+"""What every source of data returns: the arrays of its splits, and what their values mean."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ BLOCK = 2**24  # bytes examined together, where nothing of the size of a split m
 
 
 class Dataset(NamedTuple):
-    """Two splits as raw arrays; ``pixels.preprocess`` turns one example of them into the x of a likelihood.
+    """Splits as raw arrays; ``pixels.preprocess`` turns one example of them into the x of a likelihood.
 
     Attributes:
       name: as asked for.
       train, test: ``[n, *event]``. uint8 images ``[n, h, w, c]`` of grey levels 0 to levels - 1 (or uint8
         rows ``[n, f]``), or float32 rows and arrays in the data's own units. Either may be ``Rows``, uint8 images
-        that are read when they are asked for.
+        that are read when they are asked for. A source that has no test split leaves it None, and ``data.load`` holds
+        one out.
       levels: how many grey levels the uint8 values have: 2 for 0/1 images, 17 for digits, else 256. None for
         floats.
       train_factors, test_factors: ``[n, f]``, known factors of variation or labels; None where there are
@@ -88,8 +89,8 @@ def _blocks(x: np.ndarray) -> Iterator[np.ndarray]:
     return (x[start : start + step] for start in range(0, len(x), step))
 
 
-def from_images(name: str, train, test, notes: Sequence[str] = ()) -> Dataset:
-    """A valid data set of uint8 images ``[n, h, w, c]``, either split an array or ``Rows``.
+def from_images(name: str, train, test, notes: Sequence[str] = (), validation=None) -> Dataset:
+    """A valid data set of uint8 images ``[n, h, w, c]``, each split an array or ``Rows``; None but for train.
 
     Arrays go the way of ``from_arrays``. With ``Rows`` among them nobody has looked at all values, so there are 256
     levels, and ``notes`` says so.
@@ -97,28 +98,38 @@ def from_images(name: str, train, test, notes: Sequence[str] = ()) -> Dataset:
     lazy = [
         f"{split}: {len(x):,} images, {x.nbytes / 1e6:,.6g} MB once decoded, are read while they are used, and their "
         "values taken for 256 grey levels without a look at all of them"
-        for split, x in (("train", train), ("test", test))
+        for split, x in (("train", train), ("validation", validation), ("test", test))
         if isinstance(x, Rows)
     ]
     if not lazy:
-        return from_arrays(name, train, test)._replace(notes=tuple(notes))
-    return validate(Dataset(name, train, test, 256, notes=(*notes, *lazy)))
+        return from_arrays(name, train, test, validation=validation)._replace(notes=tuple(notes))
+    return validate(Dataset(name, train, test, 256, notes=(*notes, *lazy), validation=validation))
 
 
 def from_arrays(
-    name: str, train, test, train_factors=None, test_factors=None, factor_names=(), exact: bool = False
+    name: str,
+    train,
+    test=None,
+    train_factors=None,
+    test_factors=None,
+    factor_names=(),
+    validation=None,
+    validation_factors=None,
+    class_names=(),
+    exact: bool = False,
 ) -> Dataset:
     """Brings arrays of any numeric dtype into the form that ``Dataset`` promises, and validates the result.
 
-    Bools and integers within 0..255 become uint8: 2 levels, 0 and 1, if no value of either split is above 1 or all are
+    Bools and integers within 0..255 become uint8: 2 levels, 0 and 1, if no value of any split is above 1 or all are
     0 or 255; else 256.
     Floats become float32. ``[n, h, w]`` gets a channel axis. Factors ``[n]`` become ``[n, 1]``.
 
     Args:
       name: for messages.
-      train, test: ``[n, f]``, ``[n, h, w]`` or ``[n, ...]``.
-      train_factors, test_factors: ``[n]`` or ``[n, f]``, numbers; optional.
+      train, test, validation: ``[n, f]``, ``[n, h, w]`` or ``[n, ...]``; what is None ``data.load`` holds out of train.
+      train_factors, test_factors, validation_factors: ``[n]`` or ``[n, f]``, numbers; optional.
       factor_names: ``f`` names; numbered where none are given.
+      class_names: as in ``Dataset``.
       exact: keeps float64, for what brings it to other units in its own precision (``units.in_units``).
 
     Returns:
@@ -128,19 +139,24 @@ def from_arrays(
       UserError: for arrays of other kinds, and for all that ``validate`` refuses.
     """
     lost = () if exact else lost_in_float32(train)
-    train, test = _numbers(name, "train", train, exact), _numbers(name, "test", test, exact)
-    if train.dtype.kind != test.dtype.kind:
-        kinds = ["0..255 integers" if x.dtype == np.uint8 else "floats" for x in (train, test)]
-        raise UserError(f"{name}: train holds {kinds[0]} and test {kinds[1]}; give both in the same units")
+    given = {"train": train, "test": test, "validation": validation}
+    parts = {split: _numbers(name, split, x, exact) for split, x in given.items() if x is not None}
+    for split, x in parts.items():
+        if x.dtype.kind != parts["train"].dtype.kind:
+            kinds = ["0..255 integers" if x.dtype == np.uint8 else "floats" for x in (parts["train"], x)]
+            raise UserError(f"{name}: train holds {kinds[0]} and {split} {kinds[1]}; give both in the same units")
     levels = None
-    if train.dtype == np.uint8:
-        if all(bool(((b == 0) | (b == 255)).all()) for x in (train, test) for b in _blocks(x)):  # as PNG files store it
-            train, test = train // 255, test // 255
-        levels = 2 if max(train.max(), test.max()) <= 1 else 256
-    train_factors, test_factors = _factors(train_factors), _factors(test_factors)
-    width = next((f.shape[1] for f in (train_factors, test_factors) if f is not None and f.ndim == 2), 0)
+    if parts["train"].dtype == np.uint8:
+        # As PNG files store black and white.
+        if all(bool(((b == 0) | (b == 255)).all()) for x in parts.values() for b in _blocks(x)):
+            parts = {split: x // 255 for split, x in parts.items()}
+        levels = 2 if max(x.max() for x in parts.values()) <= 1 else 256
+    factors = {"train": train_factors, "test": test_factors, "validation": validation_factors}
+    factors = {f"{split}_factors": _factors(f) for split, f in factors.items()}
+    width = next((f.shape[1] for f in factors.values() if f is not None and f.ndim == 2), 0)
     names = tuple(factor_names) or tuple(f"factor_{i}" for i in range(width))
-    return validate(Dataset(name, train, test, levels, train_factors, test_factors, names, notes=lost))
+    more = {"factor_names": names, "class_names": tuple(class_names), "notes": lost}
+    return validate(Dataset(name, **{"test": None} | parts, levels=levels, **factors, **more))
 
 
 def _numbers(name, split, x, exact=False):
@@ -213,10 +229,17 @@ def validate(dataset: Dataset) -> Dataset:
         infinite values (how many, where), splits of different event shapes, factors that do not match the
         examples.
     """
-    levels, events = dataset.levels, [x.shape[1:] for x in (dataset.train, dataset.test)]
-    for split in ("train", "test"):
+    levels = dataset.levels
+    for split in ("train", "test", "validation"):
         x, factors = getattr(dataset, split), getattr(dataset, f"{split}_factors")
+        if x is None:
+            continue
         what = f"{dataset.name}: {split}"
+        if x.shape[1:] != dataset.event:
+            raise UserError(
+                f"{dataset.name}: one train example has shape {dataset.event} and one {split} example {x.shape[1:]}; "
+                "they must be equal"
+            )
         if x.dtype.kind != "f" and x.dtype != np.uint8:
             raise UserError(f"{what} has dtype {x.dtype}; it must be uint8 grey levels or floats")
         if x.size == 0:
@@ -241,9 +264,4 @@ def validate(dataset: Dataset) -> Dataset:
             )
         if not np.isfinite(factors).all():
             raise UserError(f"{what}_factors holds NaN or infinite values")
-    if events[0] != events[1]:
-        raise UserError(
-            f"{dataset.name}: one train example has shape {events[0]} and one test example {events[1]}; they must be "
-            "equal"
-        )
     return dataset

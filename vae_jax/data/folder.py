@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from vae_jax.data.dataset import Dataset, from_images
@@ -27,17 +25,15 @@ from vae_jax.data.image_index import Index
 from vae_jax.data.image_labels import find_labels
 from vae_jax.data.image_set import check_opaque, make_image_set
 from vae_jax.data.reading import Reading
-from vae_jax.data.rows import held_out
-from vae_jax.data.splits import WHOLE, by_split, evaluated_split, split_of
+from vae_jax.data.splits import by_split, roles, split_of
 from vae_jax.types import UserError
 
 
 def read_folder(path: str, reading: Reading) -> Dataset:
     """Reads a folder of images, subfolders included.
 
-    Its subfolders that are named as splits (``splits.SPLITS``) are the splits, validation in the place of a test split
-    that is not there. Otherwise a fixed choice of a tenth of the images, in the order of their names, is the test
-    split, byte-equal ones on one side. If every image is grey the result has one channel, else three; transparent
+    Its subfolders that are named as splits (``splits.SPLITS``) are the splits; otherwise all images are train. If
+    every image is grey the result has one channel, else three; transparent
     pixels are laid on --alpha; photographs are turned upright; --image_size brings them to one size. Grey images of
     more than 8 bits, where most are, become float32 (``images.decode_deep``).
 
@@ -48,10 +44,10 @@ def read_folder(path: str, reading: Reading) -> Dataset:
 
     Args:
       path: the folder.
-      reading: how; ``whole``: both splits are all of the images, where no folder is named as a split for tests.
+      reading: how.
 
     Returns:
-      A ``Dataset`` of images, named as the path.
+      A ``Dataset`` of images, named as the path, with the splits that the folder has.
 
     Raises:
       UserError: no such folder, no images, one image only, more unusable files than usable ones, sizes that differ (a
@@ -66,40 +62,30 @@ def read_folder(path: str, reading: Reading) -> Dataset:
 
 def _read_folder(path: str, reading: Reading, look: Look) -> Dataset:
     left_out: LeftOut = {}
-    whole = reading.whole
     parts = _candidates(path, left_out)
-    test = evaluated_split(path, parts, whole)
-    used = {split: parts[split] for split in ("train", test) if split in parts}
-    notes = [f"{split} is the test split: there is no other" for split in [test] if split == "validation"]
-    notes += [f"{split}: {len(files)} files, which are not used" for split, files in parts.items() if split not in used]
+    named, notes = roles(path, parts, reading)
+    used = {split: parts[split] for split in dict.fromkeys(named.values())}
     index = Index(path)
     used = {split: with_headers(files, path, left_out, index) for split, files in used.items()}
     index.save()
     sound, depth = of_one_depth([file for part in used.values() for file in part], left_out)
     used = {split: [file for file in part if file.header.deep == depth] for split, part in used.items()}
     check_opaque(path, sound, look)
-    # The split is one of the files that can be used, so it is made again when decoding finds another broken one.
+    # What can be used is known once all is decoded, and what it has in common only then.
     while True:
         _check_enough(path, used, left_out)
         files = [file for part in used.values() for file in part]
         image_set = make_image_set(path, files, depth, look, reading.most_held)
-        splits, of_split = [*used.values()], []
-        if len(splits) == 1 and whole:
-            splits, of_split = [files], [WHOLE]
-        elif len(splits) == 1:
-            splits, of_split = _hold_out(path, files, index)
-            index.save()
         broken: dict[str, str] = {}
-        arrays = [image_set.read(part, broken) for part in splits]
+        arrays = {split: image_set.read(part, broken) for split, part in used.items()}
         if not broken:
             labels = find_labels(path, files, left_out)
-            notes = [*_notes(left_out, len(files)), *image_set.notes(files, arrays), *notes, *of_split]
-            return from_images(path, arrays[0], arrays[-1], [*notes, *labels.notes])._replace(
-                train_factors=labels.of(splits[0]),
-                test_factors=labels.of(splits[-1]),
-                factor_names=labels.names,
-                class_names=labels.class_names,
-            )
+            notes = [*_notes(left_out, len(files)), *image_set.notes(files, [*arrays.values()]), *notes, *labels.notes]
+            # An evaluation takes what there is for train as well.
+            splits = {"train": next(iter(used)), **named}
+            made = from_images(path, notes=notes, **{"test": None} | {role: arrays[s] for role, s in splits.items()})
+            factors = {f"{role}_factors": labels.of(used[split]) for role, split in splits.items()}
+            return made._replace(**factors, factor_names=labels.names, class_names=labels.class_names)
         del arrays
         for name, reason in sorted(broken.items()):
             left_out.setdefault(reason, []).append(name)
@@ -134,39 +120,6 @@ def _candidates(path: str, left_out: LeftOut) -> dict[str, list[File]]:
                         "come first, those of classes within them"
                     )
     return parts
-
-
-def _hold_out(path: str, files: Sequence[File], index: Index) -> tuple[list[list[File]], list[str]]:
-    """A fixed choice of a tenth of the files as the test split, equal ones on one side, and what is said of it.
-
-    Raises:
-      UserError: all are equal.
-    """
-    size, first = Counter(file.bytes for file in files), {}
-    alike = [i for i, file in enumerate(files) if size[file.bytes] > 1]
-    contents = dict(zip(alike, index.map("sha256", _digest, [files[i] for i in alike])))
-    twin_of = [first.setdefault(contents.get(i) or file.path, i) for i, file in enumerate(files)]
-    if len(first) < 2:
-        raise UserError(f"{path}: all {len(files)} images are the same file; there is nothing to model")
-    chosen = {*held_out(len(files), max(1, len(files) // 10))[1].tolist()}
-    # A group of equal files goes where the first of them is, and one group at least to either side.
-    test = {i for i, twin in enumerate(twin_of) if twin in chosen}
-    if not 0 < len(test) < len(files):
-        test = {i for i, twin in enumerate(twin_of) if twin == twin_of[-1]}
-    splits = [[file for i, file in enumerate(files) if (i in test) == side] for side in (False, True)]
-    twins = len(files) - len(first)
-    return splits, [
-        f"{len(splits[1])} of {len(files)} images, a fixed choice, are the test split, as no folders are named train "
-        "and test" + (f"; {twins} equal another byte by byte and are on its side" if twins else "")
-    ]
-
-
-def _digest(file: File) -> str | None:
-    try:
-        with open(file.path, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError:  # it is left out when it is decoded
-        return None
 
 
 def _check_enough(path: str, usable: Mapping[str, Sequence[File]], left_out: LeftOut) -> None:

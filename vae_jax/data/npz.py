@@ -10,11 +10,13 @@ from typing import IO
 import numpy as np
 
 from vae_jax.data.dataset import Dataset, channels_last, from_arrays
+from vae_jax.data.splits import SPLITS, split_of
 from vae_jax.devices import memory
 from vae_jax.types import UserError, one_line
 
-KEYS = ("train", "test", "train_factors", "test_factors", "factor_names")
-WORDS = ("factor_names", "class_names")  # what may be strings
+WORDS = ("factor_names", "class_names")  # what may be strings, as labels may
+LABELS = tuple(f"{split}_labels" for split in SPLITS)
+KEYS = (*SPLITS, *(f"{split}_factors" for split in SPLITS), *LABELS, *WORDS)
 LONGEST_HEADER = 10_000  # bytes; numpy's own limit for what it evaluates
 ENCRYPTED = 0x1  # a bit of a member's flags
 # Version 3 of the format is for names of fields beyond ASCII, which numbers do not have.
@@ -25,9 +27,10 @@ def read_npz(path: str, layout: str = "hwc") -> Dataset:
     """Reads FILE.npz.
 
     Args:
-      path: a file with arrays ``train`` and ``test``: uint8 images ``[n, h, w]`` or ``[n, h, w, c]``, or
-        float rows ``[n, f]``; optionally ``train_factors`` and ``test_factors``, ``[n]`` or ``[n, f]``, and
-        ``factor_names``, ``f`` strings.
+      path: a file with an array ``train`` and where they are ``validation`` and ``test``: uint8 images ``[n, h, w]``
+        or ``[n, h, w, c]``, or float rows ``[n, f]``; optionally of each SPLIT ``SPLIT_factors``, ``[n]`` or
+        ``[n, f]``, with ``factor_names``, ``f`` strings, and ``SPLIT_labels``, ``[n]`` integers or strings, which
+        become the first factor, ``label``, with ``class_names``.
       layout: ``chw`` where an image is ``[c, h, w]``.
 
     Returns:
@@ -54,11 +57,14 @@ def read_npz(path: str, layout: str = "hwc") -> Dataset:
         raise
     except Exception as error:  # of a zip file, its compression and numpy's format: errors of many kinds
         raise UserError(f"{path}: cannot be read, it is damaged or not accessible ({error})") from error
-    names = np.atleast_1d(arrays.pop("factor_names", np.array([], str)))
-    if names.dtype.kind != "U" or names.ndim != 1:
-        raise UserError(f"{path}: factor_names has dtype {names.dtype} and shape {names.shape}; it must be strings [f]")
-    arrays |= {key: channels_last(path, key, x, layout) for key, x in arrays.items()}
-    dataset = from_arrays(path, **arrays, factor_names=[one_line(str(name), 100) for name in names], exact=True)
+    words = {key: np.atleast_1d(arrays.pop(key, np.array([], str))) for key in WORDS}
+    for key, names in words.items():
+        if names.dtype.kind != "U" or names.ndim != 1:
+            raise UserError(f"{path}: {key} has dtype {names.dtype} and shape {names.shape}; it must be strings [f]")
+    words = {key: tuple(one_line(str(name), 100) for name in names) for key, names in words.items()}
+    arrays = _with_labels(path, arrays, words)
+    arrays = {key: channels_last(path, key, x, layout) for key, x in arrays.items()}
+    dataset = from_arrays(path, **arrays, **words, exact=True)
     shown = ", ".join(one_line(name, 60) for name in unread[:5]) + ", ..." * (len(unread) > 5)
     return dataset._replace(notes=(*dataset.notes, *[f"arrays that are not read: {shown}"] * (len(unread) > 0)))
 
@@ -66,12 +72,14 @@ def read_npz(path: str, layout: str = "hwc") -> Dataset:
 def _load(path: str, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
     """The arrays of ``KEYS``, once it is known that they are there, are what they say, and fit into memory."""
     there = sorted(archive.files)
-    missing = [key for key in ("train", "test") if key not in there]
-    if missing:
+    if "train" not in there:
         raise UserError(
-            f"{path}: no array `{'` and no array `'.join(missing)}` (it holds {', '.join(there) or 'nothing'}); save "
-            "both, numpy.savez(file, train=..., test=...), with examples in test that train lacks"
+            f"{path}: no array `train` (it holds {', '.join(there) or 'nothing'}); save one, numpy.savez(file, "
+            "train=..., test=...); validation and test are held out of it where there are none"
         )
+    other = next((name for name in there if name not in KEYS and split_of(name)), None)
+    if other:
+        raise UserError(f"{path}: `{other}` stands for the {split_of(other)} split; save it as `{split_of(other)}`")
     keys = [key for key in KEYS if key in there]
     total, free = sum(_bytes(path, archive.zip, key) for key in keys), memory.host_available()
     if total > free:
@@ -80,6 +88,41 @@ def _load(path: str, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
             "smaller examples, or images as a folder of files, which are read while they are used"
         )
     return {key: archive[key] for key in keys}
+
+
+def _with_labels(path: str, arrays: dict[str, np.ndarray], words: dict[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+    """The arrays with the labels as the first of the factors; ``words`` get their names.
+
+    Raises:
+      UserError: labels that are neither integers nor strings ``[n]``, or not one for each example.
+    """
+    labels = {key.removesuffix("_labels"): arrays[key] for key in LABELS if key in arrays}
+    for split, own in labels.items():
+        if own.ndim != 1 or own.dtype.kind not in "biuUS" or len(own) != len(arrays.get(split, ())):
+            raise UserError(
+                f"{path}: {split}_labels has dtype {own.dtype} and shape {own.shape}; it must be integers or strings "
+                f"[n], one for each of the {len(arrays.get(split, ())):,} examples of {split}"
+            )
+    arrays = {key: x for key, x in arrays.items() if key not in LABELS}
+    if not labels:
+        return arrays
+    labels = {
+        split: own.astype(str) if own.dtype.kind in "US" else own.astype(np.int64) for split, own in labels.items()
+    }
+    if len({own.dtype.kind for own in labels.values()}) > 1:
+        raise UserError(f"{path}: the labels of one split are strings and those of another integers; give all alike")
+    values, names = np.unique(np.concatenate([*labels.values()])), words["class_names"]
+    if values.dtype.kind == "U" or not (0 <= values[0] and values[-1] < max(len(names), 1000)):
+        labels = {split: np.searchsorted(values, own) for split, own in labels.items()}
+        words["class_names"] = tuple(one_line(str(value), 100) for value in values)
+    given = next((arrays[f"{split}_factors"] for split in labels if f"{split}_factors" in arrays), None)
+    width = 0 if given is None else 1 if given.ndim < 2 else given.shape[1]
+    names = words["factor_names"] or tuple(f"factor_{i}" for i in range(width))
+    words["factor_names"] = ("label", *names[:width])
+    for split, own in labels.items():
+        factors = [own[:, None]] + ([arrays[f"{split}_factors"].reshape(len(own), -1)] if width else [])
+        arrays[f"{split}_factors"] = np.concatenate(factors, axis=1)
+    return arrays
 
 
 def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
@@ -110,7 +153,7 @@ def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
         raise refusal(f"{'is not an array' if 'magic' in str(error) else 'is damaged'} ({error})") from error
     if dtype.hasobject:
         raise refusal("holds pickled Python objects, which are never loaded")
-    if dtype.kind not in "buif" and key not in WORDS:
+    if dtype.kind not in "buif" and not (key in (*WORDS, *LABELS) and dtype.kind in "US"):
         raise refusal(f"has dtype {dtype}; it must hold numbers")
     size = math.prod(shape) * dtype.itemsize  # of Python's integers, which do not overflow
     if min(shape, default=1) < 0 or start + size != member.file_size:

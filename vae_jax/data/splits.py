@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from vae_jax.data.reading import Reading
 from vae_jax.types import UserError
 
 SPLITS = {
@@ -45,13 +46,25 @@ def by_split(where: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def evaluated_split(where: str, names: Iterable[str], whole: bool = False) -> str | None:
-    """Which of the splits that are there serves as the test split: ``test``, else ``validation``, else None.
+def roles(where: str, names: Iterable[str], reading: Reading) -> tuple[dict[str, str], list[str]]:
+    """Which of the splits that are there serve as which: each as itself.
+
+    Validation takes the place of a test split that is not there where nobody wants it as such (--validation=0), and
+    where data are only evaluated.
+
+    Returns:
+      ``role -> split``, train first, and what is done, a sentence each.
 
     Raises:
       UserError: there is none to train on, unless for an evaluation the ``whole`` is asked for.
     """
-    names = list(names)
-    if "train" not in names and not whole:
+    names = [split for split in SPLITS if split in {*names}]
+    if "train" not in names and not reading.whole:
         raise UserError(f"{where}: there is {' and '.join(names) or 'no split'}, and no train; training needs one")
-    return next((split for split in ("test", "validation") if split in names), None)
+    found, notes = {name: name for name in names}, []
+    if "validation" in names and "test" not in names and (reading.whole or reading.validation == 0):
+        found["test"] = "validation"
+        notes.append("validation is the test split: there is no other")
+    if reading.validation == 0 and found.pop("validation", None) and "test" in names:
+        notes.append("validation is not used: --validation=0")
+    return found, notes

@@ -11,13 +11,13 @@ import numpy as np
 from vae_jax.data.column_kinds import DROP, OTHER, Kind, as_asked, as_numbers, infer, stray_text
 from vae_jax.data.column_words import named, positional
 from vae_jax.data.dataset import Dataset
+from vae_jax.data.held_out import FEWEST
 from vae_jax.data.reading import Reading
 from vae_jax.data.splits import WHOLE, by_split
 from vae_jax.data.table_files import Column, Frame, Text, ending, read_frame
 from vae_jax.data.units import AFFINE, Table
 from vae_jax.types import UserError, one_line
 
-LEAST_HELD_OUT = 50  # rows, below which a validation split that nobody asked for says nothing
 NAMED = 20  # columns of a message
 
 
@@ -65,10 +65,11 @@ def read_table(path: str, reading: Reading) -> Dataset:
     for split, frame in frames.items():
         rows[split], said = in_rows(f"{path} {split}" if len(frames) > 1 else path, frame, table)
         notes += [note for note in said if note not in notes]
-    if "test" not in rows:
+    # As ``splits.roles`` has it.
+    if "test" not in rows and (reading.whole or reading.validation == 0 or "train" not in rows):
         rows["test"] = rows[first] if reading.whole or "validation" not in rows else rows.pop("validation")
-    train = rows.get("train", rows["test"])
-    return Dataset(path, train, rows["test"], notes=tuple(notes), validation=rows.get("validation"), table=table)
+    train = rows["train"] if "train" in rows else rows["test"]
+    return Dataset(path, train, rows.get("test"), notes=tuple(notes), validation=rows.get("validation"), table=table)
 
 
 def in_rows(path: str, frame: Frame, table: Table) -> tuple[np.ndarray, list[str]]:
@@ -165,7 +166,7 @@ def _cut(path: str, frame: Frame, reading: Reading) -> tuple[dict[str, Frame], l
     place = _places(frame)
     share = {"test": 0.1 if reading.test is None else reading.test, "validation": reading.validation}
     if share["validation"] is None:
-        share["validation"] = 0.1 if 0.1 * frame.length >= LEAST_HELD_OUT else 0.0
+        share["validation"] = 0.1 if frame.length // 10 >= FEWEST else 0.0
     chosen, rest = {}, np.ones(frame.length, bool)
     for split, part in share.items():
         if part and rest.any():
@@ -178,8 +179,7 @@ def _cut(path: str, frame: Frame, reading: Reading) -> tuple[dict[str, Frame], l
         raise UserError(f"{path}: {frame.length} rows cannot be cut into training and test rows that differ")
     taken = {split: _taken(frame, rows) for split, rows in chosen.items() if len(rows)}
     sizes = ", ".join(f"{len(chosen[split]):,} {split}" for split in ("train", "validation", "test") if split in taken)
-    few = " (too few rows for a validation split)" if reading.validation is None and "validation" not in taken else ""
-    return taken, [f"one file: its rows were cut by their content, equal rows on one side: {sizes}{few}"]
+    return taken, [f"one file: its rows were cut by their content, equal rows on one side: {sizes}"]
 
 
 def _taken(frame: Frame, rows: np.ndarray) -> Frame:

@@ -21,7 +21,7 @@ from vae_jax.data.dataset import Dataset, from_images
 from vae_jax.data.fitting import Look, named, of_shape
 from vae_jax.data.reading import Reading
 from vae_jax.data.rows import Rows, hold
-from vae_jax.data.splits import WHOLE, by_split, evaluated_split
+from vae_jax.data.splits import by_split, roles
 from vae_jax.types import UserError
 
 
@@ -59,12 +59,11 @@ def unknown(name: str, built_in: Iterable[str]) -> UserError:
 def read(name: str, reading: Reading) -> Dataset:
     """Reads a prepared image set.
 
-    Splits: train, and test if there is one, else validation, else the last tenth of train is held out (TFDS
-    shuffles when it prepares, so that tenth is a fair sample).
+    Its splits named as such (``splits.SPLITS``) are the splits.
 
     Args:
       name: a name for which ``known`` holds.
-      reading: how; ``whole``: both splits are all of train, where there is no other.
+      reading: how.
 
     Returns:
       A ``Dataset`` of uint8 images.
@@ -75,7 +74,7 @@ def read(name: str, reading: Reading) -> Dataset:
     """
     import tensorflow_datasets as tfds
 
-    data_dir, keep, whole, look = reading.data_dir, reading.most_held, reading.whole, Look.of(reading)
+    data_dir, look = reading.data_dir, Look.of(reading)
     folder, resized = root(data_dir), Resized()
     with _quiet(), _own_features_only():
         try:
@@ -92,20 +91,12 @@ def read(name: str, reading: Reading) -> Dataset:
                 f"run {prefix}scripts/prepare_data.sh {name}"
             )
         there = by_split(f"--dataset={name}", names)
-        test_split = evaluated_split(f"--dataset={name}", there)
+        named, notes = roles(f"--dataset={name}", there, reading)
         key, channels = _image_feature(builder.info.features, name)
-        train, notes = _rows(builder, there["train"], key, channels, look, resized), []
-        if test_split:
-            test = _rows(builder, there[test_split], key, channels, look, resized)
-            notes += [f"{there[test_split]} is the test split: there is no other"] if test_split != "test" else []
-        elif whole:
-            test, notes = train, [WHOLE]
-        else:
-            kept = len(train) - max(1, len(train) // 10)
-            train, test = train.select(range(kept)), train.select(range(kept, len(train)))
-            notes = [f"the last {len(test)} of {kept + len(test)} images are the test split, as the set has no other"]
-        splits = [hold(rows, keep, f"{builder.name} ({split})") for rows, split in ((train, "train"), (test, "test"))]
-        return from_images(name, *splits, [*notes, *resized.notes(look, splits)])
+        rows = {s: _rows(builder, there[s], key, channels, look, resized) for s in dict.fromkeys(named.values())}
+        arrays = {split: hold(some, reading.most_held, f"{builder.name} ({split})") for split, some in rows.items()}
+        splits = {"test": None} | {role: arrays[split] for role, split in named.items()}
+        return from_images(name, notes=[*notes, *resized.notes(look, [*arrays.values()])], **splits)
 
 
 class Resized:

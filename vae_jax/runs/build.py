@@ -104,7 +104,9 @@ def material(config: Config, known: Dataset | None = None, keep: int | None = No
     names = names_of(config)
     if config.dataset not in names.datasets and is_text(config.dataset):
         limits = config.max_length, config.max_words, config.data_dir, config.rare_words
-        return Material(known or load_text(config.dataset, *limits), None)
+        text = known or load_text(config.dataset, *limits)
+        # Before there was the flag, training looked at the test split of a text.
+        return Material(text._replace(validation=None) if config.validation == 0 else text, None)
     dataset = known or load_dataset(names, config.dataset, Reading.of(config, keep))
     view = preprocess(config.pixels, dataset.levels)
     key, scale = jax.random.key(config.seed), table_columns.spectrum_view(config, dataset)

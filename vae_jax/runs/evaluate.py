@@ -159,12 +159,13 @@ def choose_split(r: Run, config: Config) -> Split:
     """Returns the examples that the flags name.
 
     Raises:
-      UserError: they are other data, which the model cannot score.
+      UserError: they are other data, which the model cannot score, or there is no such split.
     """
     dataset = r.dataset if config.dataset is None else _other_data(r, config.dataset, config.data_dir)
-    test = config.split == "test"
-    rows = first(dataset.test if test else dataset.train, config.limit)
-    factors = dataset.test_factors if test else dataset.train_factors
+    if getattr(dataset, config.split) is None:
+        raise UserError(f"--split={config.split}: {dataset.name} has none here; evaluate train or test")
+    rows = first(getattr(dataset, config.split), config.limit)
+    factors = getattr(dataset, f"{config.split}_factors")
     part = "all of it" if WHOLE in dataset.notes else f"{config.split} split"
     return Split(dataset, rows, factors, f"{dataset.name}, {part}, {len(rows)} examples")
 

@@ -30,7 +30,7 @@ class Config:
     data_dir: str | None = option(None, "where prepared TFDS data sets are")
     plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
     beta: float | None = option(None, "where to read a network for all beta (default: as it was trained to be read)")
-    split: str = option("test", "which split", ("test", "train"))
+    split: str = option("test", "which split", ("test", "validation", "train"))
     limit: int | None = option(None, "only the first so many examples of it (default: all)", least=2)
     iw_samples: int = option(5000, "importance samples of iw_nll; memory does not grow with them", least=1, most=10**7)
     active_threshold: float = option(

@@ -37,7 +37,7 @@ class KnownData:
       factor_names: of the known factors.
       class_names: of the values of the factor ``label``.
       spectrum: the eigenvalues of the covariance of x; none of a text.
-      examples: how many training and test examples there were.
+      examples: how many training and test examples there were, and validation ones where there were some.
       notes: as in ``Dataset``.
       table: as in ``Dataset``.
     """
@@ -76,7 +76,7 @@ def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
         factor_names=tuple(dataset.factor_names),
         class_names=tuple(dataset.class_names),
         spectrum=() if spectrum is None else tuple(float(value) for value in spectrum),
-        examples=(len(dataset.train), len(dataset.test)),
+        examples=tuple(len(x) for x in (dataset.train, dataset.test, dataset.validation) if x is not None),
         notes=dataset.notes,
         table=dataset.table,
     )

@@ -15,7 +15,7 @@ REDUCTIONS = ("sum", "mean", "sum+batch_sum", "mean+batch_sum")
 _GROUPS = {
     "a loss as written": "loss recon recon_reduction kl_reduction weight recon_weight batch_size pixel_scale data_dim "
     "latent_dim",
-    "data": "dataset pixels patch channels data_dir plugin seed",
+    "data": "dataset pixels patch channels validation test data_dir plugin seed",
     "the weight to mark": "beta beta_norm sigma precision target_kl tolerance",
     "run": "workdir known",
 }
@@ -52,6 +52,10 @@ class Config:
     pixel_scale: float | None = option(None, "the loss saw this times [0, 1] pixels: 255, or 2 for [-1, 1] (default 1)")
     data_dim: int | None = option(None, "D, channels counted; with --dataset it is known", least=1)
     dataset: str | None = option(None, "what train takes: digits, sprites, a TFDS name, FILE.npz, a folder of images")
+    validation: float | None = option(
+        None, "the share held out of train for validation, as train's: what is left is looked at", least=0, below=1
+    )
+    test: float | None = option(None, "the share held out as the test split, as train's", above=0, below=1)
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
     plugin: str | None = option(None, "FILE.py of one's own that names data sets")
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))

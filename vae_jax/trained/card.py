@@ -40,6 +40,11 @@ _UNITS = {
 }
 
 
+def _counted(examples: tuple[int, ...]) -> str | None:
+    named = [f"{n:,} {split}" for n, split in zip(examples, ("training", "test", "validation"))]
+    return " and ".join([", ".join(named[:-1]), named[-1]]) + " examples" if len(named) > 1 else None
+
+
 def card(model: TrainedVAE, kind: str) -> str:
     """Returns the card in Markdown; numbers that there are not are left out."""
     c, results, data = model.config, model.results or {}, model.data
@@ -50,7 +55,7 @@ def card(model: TrainedVAE, kind: str) -> str:
     sigma = model.sigma
     facts = {
         "data": f"{one_line(data.name, 200)}, examples of {shape}, {values}; pixels {c.pixels}",
-        "examples": " training and ".join(f"{n:,}" for n in data.examples) + " test ones" if data.examples else None,
+        "examples": _counted(data.examples),
         "likelihood": c.likelihood + (f", precision {c.precision}" if c.likelihood == "gaussian" else ""),
         "sigma": None if sigma is None else f"{sigma:.6g}",
         "weight": f"{c.weighting}, beta {_number(results.get('beta', c.beta))}, objective {c.objective}",

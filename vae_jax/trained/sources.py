@@ -105,7 +105,7 @@ def _identity(path: str) -> str:
 def _split(model: TrainedVAE, name: str) -> Source:
     c = model.config
     if model.data.words and is_text(c.dataset):
-        dataset = load_text(c.dataset, c.max_length, c.max_words, c.data_dir)
+        dataset = load_text(c.dataset, c.max_length, c.max_words, c.data_dir, c.rare_words)
     else:
         dataset = load_dataset(names_of(c), c.dataset, Reading.of(c, placement.bytes_held()))
     rows = getattr(dataset, name)

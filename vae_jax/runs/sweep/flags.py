@@ -13,6 +13,14 @@ from vae_jax.runtime.config import option
 SHARED = (
     "dataset",
     "data_dir",
+    # The data are read once for all runs.
+    "validation",
+    "test",
+    "image_size",
+    "fit",
+    "alpha",
+    "layout",
+    "standardise",
     "plugin",
     "soft_targets",
     "columns",
