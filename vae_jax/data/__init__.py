@@ -45,8 +45,8 @@ def load(
       datasets: the names that stand for functions, each of which returns a ``Dataset``.
 
     Returns:
-      A validated ``Dataset``; the splits that the data do not bring are held out of train (``held_out``), and the floats
-      of a file are in the units of ``units.in_units``.
+      A validated ``Dataset``; the splits that the data do not bring are held out of train (``held_out``), and the
+      floats of a file are in the units of ``units.in_units``.
 
     Raises:
       UserError: with one line that says what is wrong and what to do.
