@@ -219,3 +219,23 @@ def test_other_images_are_brought_to_the_size_that_the_run_was_asked_for(tmp_pat
     small = {"iw_samples": 4, "rate_samples": 8, "gap_examples": 0}
     answer = evaluate.evaluate(evaluate.Config(workdir=str(run), dataset=str(tmp_path / "folder"), **small))
     assert "4 examples" in answer["protocol"]
+
+
+def test_a_model_of_deep_images_reads_such_and_one_of_bytes_reads_bytes(tmp_path):
+    from helpers.malformed import refusal
+    from helpers.trained_models import IMAGES, untrained
+
+    from vae_jax.runs.known_data import KnownData
+    from vae_jax.trained.sources import open_source
+
+    deep = (np.arange(3 * 24, dtype=np.uint16) * 900).reshape(3, 4, 6)
+    for i, (levels, grey) in enumerate(zip(deep, deep // 257)):
+        for folder, pixels in (("deep", levels), ("bytes", grey.astype(np.uint8))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
+    floats, grey = untrained(KnownData("deep", (4, 6, 1), None, 0.0, 1.0)), untrained(IMAGES)
+    for model, folder, expected in ((floats, "deep", deep / 65535), (grey, "bytes", deep // 257)):
+        (part,) = open_source(model, str(tmp_path / folder)).parts(0, 10)
+        np.testing.assert_array_equal(part.examples[..., 0], expected.astype(part.examples.dtype))
+    assert "holds images of 8 bits a channel" in refusal(lambda: open_source(floats, str(tmp_path / "bytes")))
+    assert "holds 16-bit grey images" in refusal(lambda: open_source(grey, str(tmp_path / "deep")))
