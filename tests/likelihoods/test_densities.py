@@ -455,6 +455,19 @@ def test_counts_sum_to_one_with_their_mean_and_variance(likelihood, x64):
     assert np.sum(p * np.exp(special.gammaln(np.minimum(x, 100.0) + 1.0))) > 2.0
 
 
+@pytest.mark.parametrize("make", [poisson, lambda start: negative_binomial(start=start)])
+def test_counts_begin_at_the_mean_that_is_asked_for(make):
+    means = np.array([1e-3, 1.0, 20.0, 3e5, 1e9])
+    likelihood = make(means)
+    own = likelihood.init((5,))
+    np.testing.assert_allclose(likelihood.mean(own, jnp.zeros(5)), means, rtol=2e-5)
+    slope = jax.jacobian(lambda theta: jnp.log(likelihood.mean(own, theta)))(jnp.zeros(5))
+    np.testing.assert_allclose(np.diag(slope), 1.0, rtol=1e-3)  # and goes on from there, as a logarithm does
+    for bad in (0.0, 1e11, np.array([1.0, -1.0])):
+        with pytest.raises(ValueError, match="mean of counts"):
+            make(bad)
+
+
 COUNTS = np.array([0, 1, 3, 40, 1e3, 1e6, 1e9])
 
 

@@ -22,6 +22,12 @@ def test_each_column_on_its_own_scale():
     assert width == len(expected) and features(ROW).dtype == ROW.dtype
 
 
+def test_counts_lie_about_zero():
+    _, features = row_features((("count", 2),), means={0: np.e**12 - 1})
+    np.testing.assert_allclose(features(jnp.asarray([np.e**13 - 1, 0.0])), [1.0, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(features(jnp.asarray([jnp.nan, jnp.nan])), 0.0)
+
+
 def test_what_is_missing_is_zero_and_told():
     width, features = row_features(COLUMNS, missing=(0, 5))
     assert width == 14

@@ -81,6 +81,7 @@ def test_a_table_of_all_kinds_with_missing_values(tmp_path):
     assert [v is None for v in numbers["accuracy_per_column"]] == [True, True, True, False, True, True]
     assert any("1 of 6 columns are constant" in line for line in numbers["warnings"])
     assert any("% of the training values are missing, in 3 of 6 columns" in line for line in numbers["warnings"])
+    assert dict(build(config, material(config, data)).config.count_means)[2] == pytest.approx(2000, rel=0.1)
     assert not any("leave them out" in line for line in numbers["warnings"])
     # Its model is used where the data are not: NaN is a value that is missing, the constant column is what it is.
     model = vae_jax.load(workdir)

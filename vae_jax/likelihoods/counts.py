@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import betainc, gammaincc
 
 from vae_jax.gaussian import LOG_2PI, at_least_float32
@@ -63,8 +64,17 @@ def negative_binomial_log_prob(x, log_mean, log_r):
     return jnp.where(x < 0, -jnp.inf, jnp.where(positive, above, -r * jnp.log1p(mean / r)))
 
 
-def _log_mean(theta):
-    return between(at_least_float32(theta), math.log(LOWEST), math.log(HIGHEST), 0.0)
+def _means(mean) -> Callable[[Array], Array]:
+    """Returns ``theta -> log means``, bounded, which are log ``mean`` at 0; ``mean`` is a number or ``[event]``."""
+    if not np.all((np.asarray(mean) > LOWEST) & (np.asarray(mean) < HIGHEST)):
+        raise ValueError(f"a mean of counts must be between {LOWEST} and {HIGHEST:g}, not {mean}")
+    low, high = math.log(LOWEST), math.log(HIGHEST)
+    # Where the bounded logarithm, which is 0 at 0, has reached that of each mean, and how flat it is there.
+    width, share = high - low, (np.log(mean) - low) / (high - low)
+    tangent = np.tan(math.pi * (share - 0.5))
+    shift = np.asarray(width / math.pi * (tangent - math.tan(math.pi * (-low / width - 0.5))), np.float32)
+    steeper = np.asarray(1.0 + tangent**2, np.float32)  # so that each logarithm begins with a slope of 1
+    return lambda theta: between(at_least_float32(theta) * steeper + shift, low, high, 0.0)
 
 
 def _draw(key, rate):
@@ -78,20 +88,28 @@ def _steps(at_most: Callable[[Array], Array], x):
     return below, jnp.where(x < 0, 0.0, at_most(jnp.maximum(x, 0.0)))
 
 
-def poisson() -> Likelihood:
+def poisson(start: float | np.ndarray = 1.0) -> Likelihood:
     """Makes independent Poisson counts, theta the raw log means ``[event]``.
 
-    The mean at theta = 0 is 1; its logarithm is bounded smoothly, as the mean is by 1e-8 and 1e10.
+    The logarithm of the mean is bounded smoothly, as the mean is by 1e-8 and 1e10.
+
+    Args:
+      start: the mean at theta = 0, a number or ``[event]``: that of the data, or a decoder has a long way to a million.
 
     Returns:
       A ``Likelihood`` with support "count".
+
+    Raises:
+      ValueError: for a start outside of the bounds.
     """
 
+    log_mean = _means(start)
+
     def terms(own, theta, x):
-        return poisson_log_prob(x, _log_mean(theta))
+        return poisson_log_prob(x, log_mean(theta))
 
     def mean(own, theta):
-        return jnp.exp(_log_mean(theta))
+        return jnp.exp(log_mean(theta))
 
     return Likelihood(
         init=lambda event: {},
@@ -106,7 +124,7 @@ def poisson() -> Likelihood:
     )
 
 
-def negative_binomial(r: float = 1.0) -> Likelihood:
+def negative_binomial(r: float = 1.0, start: float | np.ndarray = 1.0) -> Likelihood:
     """Makes independent negative binomial counts: theta the raw log means, and a dispersion of each dimension's own.
 
     The mean is the decoder's, the dispersion one learned number for each column, which is the default of scVI (Lopez
@@ -115,24 +133,27 @@ def negative_binomial(r: float = 1.0) -> Likelihood:
 
     Args:
       r: the first inverse dispersion; the variance is m + m^2 / r. It stays within 1e-4 and 1e8, smoothly.
+      start: as for ``poisson``.
 
     Returns:
       A ``Likelihood`` with support "count"; ``own`` is ``{"u": [event]}``.
 
     Raises:
-      ValueError: for an r outside of its bounds.
+      ValueError: for an r or a start outside of its bounds.
     """
     if not LEAST_R < r < MOST_R:
         raise ValueError(f"the inverse dispersion must be between {LEAST_R} and {MOST_R:g}, not {r}")
+
+    log_mean = _means(start)
 
     def log_r(own):
         return between(own["u"], math.log(LEAST_R), math.log(MOST_R), math.log(r))
 
     def terms(own, theta, x):
-        return negative_binomial_log_prob(x, _log_mean(theta), log_r(own))
+        return negative_binomial_log_prob(x, log_mean(theta), log_r(own))
 
     def mean(own, theta):
-        return jnp.exp(_log_mean(theta))
+        return jnp.exp(log_mean(theta))
 
     def at_most(own, theta, k):
         of_r = jnp.exp(log_r(own))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.likelihoods.shared import Grid
 from vae_jax.types import VAE, Array
 
 
 def row_features(
-    columns: Sequence[tuple[str | Grid, int]], missing: Sequence[int] = (), as_it_is: bool = False
+    columns: Sequence[tuple[str | Grid, int]],
+    missing: Sequence[int] = (),
+    as_it_is: bool = False,
+    means: Mapping[int, float] | None = None,
 ) -> tuple[int, Callable[[Array], Array]]:
     """Makes ``x[f] -> features[g]``, and returns g with it.
 
@@ -25,19 +29,25 @@ def row_features(
         of step 1 is of classes.
       missing: the columns, counted from 0, that miss a value somewhere in the training data.
       as_it_is: leaves out all but what missing values need.
+      means: of columns of counts, by their number: log(1 + mean) is taken off, or an encoder begins far from 0.
     """
     columns = tuple(columns) if not as_it_is else (("real", sum(width for _, width in columns)),)
     sizes = [width * (kind.count if is_class(kind) else 1) for kind, width in columns]
 
+    centres = np.zeros(sum(width for _, width in columns), np.float32)
+    for index, mean in (means or {}).items():
+        centres[index] = np.log1p(mean)
+
     def features(x):
         seen, start, parts = ~jnp.isnan(x), 0, []
         for kind, width in columns:
-            part, there = x[start : start + width], seen[start : start + width]
+            part, there, centre = (v[start : start + width] for v in (x, seen, centres))
             part, start = jnp.where(there, part, 1.0 if kind == "positive" else 0.0), start + width
             if is_class(kind):
                 classes = jax.nn.one_hot(jnp.rint(part).astype(jnp.int32), kind.count, dtype=part.dtype)
                 part = jnp.ravel(jnp.where(there[:, None], classes, 0.0))
-            parts.append(_SCALES[kind](part) if kind in _SCALES else part)
+            part = _SCALES[kind](part) if kind in _SCALES else part
+            parts.append(jnp.where(there, part - centre, 0.0) if kind == "count" and means else part)
         return jnp.concatenate([*parts, ~seen[jnp.asarray(missing, int)]]).astype(x.dtype)
 
     return sum(sizes) + len(missing), features

@@ -9,6 +9,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from vae_jax import likelihoods
 from vae_jax.data import column_words
 from vae_jax.likelihoods.charbonnier import charbonnier_std
@@ -32,6 +34,24 @@ def _scale(c, name: str) -> dict[str, Any]:
     return {"scale": c.sigma / std, "learn_scale": c.precision != "fixed", "min_scale": c.min_sigma / std}
 
 
+def _first_means(c, start: int, stop: int | None) -> np.ndarray | float:
+    """Returns the means of counts that a decoder begins with, those of the data where they are known."""
+    known = getattr(c, "count_means", ())
+    return np.array([mean for index, mean in known if start <= index < (stop or math.inf)]) if known else 1.0
+
+
+def _blocks(c):
+    """Yields the family of each block of columns and how many it has."""
+    start = 0
+    for column in c.columns:
+        stop = start + column.count
+        if column.family in COUNTS:
+            yield COUNTS[column.family](_first_means(c, start, stop)), column.count
+        else:
+            yield COLUMN_FAMILIES[column.family](c, column.values), column.count
+        start = stop
+
+
 # name -> (configuration, number of grey levels) -> Likelihood
 ONE_FOR_ALL = {
     "gaussian": lambda c, levels: likelihoods.gaussian(c.precision, c.sigma, c.min_sigma),
@@ -39,8 +59,8 @@ ONE_FOR_ALL = {
     "laplace": lambda c, levels: likelihoods.laplace(**_scale(c, "laplace")),
     "huber": lambda c, levels: likelihoods.huber(c.delta, **_scale(c, "huber")),
     "charbonnier": lambda c, levels: likelihoods.charbonnier(c.delta, **_scale(c, "charbonnier")),
-    "poisson": lambda c, levels: likelihoods.poisson(),
-    "negative_binomial": lambda c, levels: likelihoods.negative_binomial(),
+    "poisson": lambda c, levels: likelihoods.poisson(_first_means(c, 0, None)),
+    "negative_binomial": lambda c, levels: likelihoods.negative_binomial(start=_first_means(c, 0, None)),
     "log_normal": lambda c, levels: likelihoods.log_normal(min_sigma=c.min_sigma),
     "bernoulli": lambda c, levels: likelihoods.bernoulli(),
     "continuous_bernoulli": lambda c, levels: likelihoods.continuous_bernoulli(),
@@ -52,9 +72,11 @@ ONE_FOR_ALL = {
 COLUMN_FAMILIES = ONE_FOR_ALL | {"categorical": lambda c, classes: likelihoods.categorical(classes, scale=1.0)}
 LIKELIHOODS = ONE_FOR_ALL | {
     "tokens": lambda c, levels: likelihoods.tokens(levels),  # of a text, whose levels are the words
-    "columns": lambda c, levels: likelihoods.blocks(
-        [(COLUMN_FAMILIES[column.family](c, column.values), column.count) for column in c.columns]
-    ),
+    "columns": lambda c, levels: likelihoods.blocks([*_blocks(c)]),
+}
+COUNTS = {
+    "poisson": likelihoods.poisson,
+    "negative_binomial": lambda start: likelihoods.negative_binomial(start=start),
 }
 LONGEST_COUNT = 7  # digits: no table has more columns, and no column more classes
 COUNTED = ("categorical", "discretized_logistic")  # in --columns these say how many values they have

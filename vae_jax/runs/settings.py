@@ -86,6 +86,7 @@ class Config:
     )
     columns: str | None = option(None, "a table's families from the left: gaussian:3,bernoulli:2,categorical(4):1")
     constants: str | None = option(None, "dimensions that are one value, and left out: 0-11=0.0,60=0.25", flag=False)
+    count_means: str | None = option(None, "the means of columns of counts: 2=20.0,5=3e5", flag=False)
     missing: str | None = option(None, "the columns with missing values, where a table has any: 0,3", flag=False)
     precision: str = option(
         "learned",
@@ -222,7 +223,7 @@ class Settings(Config):
     Its numbers may be traced, one value for each run of a sweep; names and shapes may not.
 
     Attributes:
-      hidden, beta_range, columns, constants, missing: as in ``Config``, parsed.
+      hidden, beta_range, columns, constants, count_means, missing: as in ``Config``, parsed.
       flags: the settled configuration as flags, which config.json holds.
       names: the tables of names, those of --plugin among them.
       event: the shape of one x; of a sentence its targets and what the decoder reads.
@@ -235,6 +236,7 @@ class Settings(Config):
     beta_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     constants: Constants = ()
+    count_means: Constants = ()
     missing: tuple[int, ...] | None = None
     flags: Config | None = dataclasses.field(default=None, repr=False)
     names: Names | None = dataclasses.field(default=None, repr=False, hash=False)
@@ -255,6 +257,7 @@ def parsed_settings(
         "beta_range": parse_beta_range(flags.beta_range),
         "columns": columns_of(flags, table),
         "constants": parse_constants(flags.constants),
+        "count_means": parse_constants(flags.count_means),
         "missing": parse_missing(flags.missing),
     }
     known = {"event": event, "levels": levels, "data_dim": dim, "table": table}

@@ -47,6 +47,7 @@ _LATER = {
     "keep": "last",
     "patience": None,
     "constants": None,
+    "count_means": None,
     "missing": None,
 }
 

@@ -24,6 +24,7 @@ _KINDS = dict.fromkeys(("gaussian", "student_t", "laplace", "huber", "charbonnie
     "log_normal": "positive"
 }
 _KINDS |= dict.fromkeys(("poisson", "negative_binomial"), "count")
+_MEANS = 1e-3, 1e9  # of counts, to begin with
 _LOGARITHMS = {"positive": np.log, "count": np.log1p}
 
 
@@ -64,7 +65,7 @@ def standardisation(dataset: Dataset) -> dict[str, dict]:
 
 
 def find(s, dataset: Dataset) -> dict[str, str | None]:
-    """Returns the flags ``constants`` and ``missing`` of settings in which they are open.
+    """Returns the flags ``constants``, ``count_means`` and ``missing`` of settings in which they are open.
 
     Dimensions that are constant in the training split are left out where the family has a standard deviation for each
     of them, which would sink to its bound there and rule the ELBO; and in a table with --columns, where they are real
@@ -85,6 +86,8 @@ def find(s, dataset: Dataset) -> dict[str, str | None]:
         flags["missing"] = ",".join(map(str, missing_columns(dataset.train)))
     if s.flags.constants is None and s.standardise == "auto":
         flags["constants"] = _written(_constants(s, dataset))
+        if len(s.event) == 1 and dataset.levels is None:
+            flags["count_means"] = _written(_count_means(s, dataset.train))
     return flags
 
 
@@ -103,6 +106,18 @@ def _constants(s, dataset: Dataset) -> Constants:
     first = np.where(chosen, values, 0).astype(dataset.train.dtype).reshape(dataset.event)
     seen = np.ravel(np.asarray(preprocess(s.pixels, dataset.levels)(None, first), np.float32))
     return tuple((int(i), float(seen[i])) for i in np.flatnonzero(chosen))
+
+
+def _count_means(s, train: np.ndarray) -> Constants:
+    """Returns the mean of what is observed in each column of counts, to three digits: where a decoder begins."""
+    found = []
+    for start, stop, kind in _spans(_kinds(s, s.data_dim)):
+        if kind == "count":
+            there = ~np.isnan(train[:, start:stop])
+            totals = np.where(there, train[:, start:stop], 0.0).sum(axis=0, dtype=np.float64)
+            means = np.clip(totals / np.maximum(there.sum(axis=0), 1), *_MEANS)
+            found += [(start + i, float(f"{mean:.3g}")) for i, mean in enumerate(means)]
+    return tuple(found)
 
 
 def _written(constants: Constants) -> str:
@@ -178,7 +193,7 @@ def with_features(s, make: Callable[[tuple[int, ...]], VAE]) -> VAE:
     plain = s.standardise == "none" or not any(_is_changed(kind) for kind, _ in kinds)
     if plain and s.missing is None:
         return make(s.event)
-    width, features = row_features(kinds, s.missing or (), plain)
+    width, features = row_features(kinds, s.missing or (), plain, dict(s.count_means))
     return seeing(make((width,)), features)
 
 

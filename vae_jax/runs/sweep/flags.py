@@ -47,6 +47,7 @@ LEFT_OUT = (
     "tracker",
     "plugin_sha256",
     "constants",
+    "count_means",
     "missing",
 )
 METHODS = ("separate", "multi_rate", "both")
