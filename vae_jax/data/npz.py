@@ -81,7 +81,7 @@ def _load(path: str, archive: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
     if other:
         raise UserError(f"{path}: `{other}` stands for the {split_of(other)} split; save it as `{split_of(other)}`")
     keys = [key for key in KEYS if key in there]
-    total, free = sum(_bytes(path, archive.zip, key) for key in keys), memory.host_available()
+    total, free = sum(checked_bytes(path, archive.zip, key) for key in keys), memory.host_available()
     if total > free:
         raise UserError(
             f"{path}: its arrays take {total / 1e9:.3g} GB, and {free / 1e9:.3g} GB of memory are free; save fewer or "
@@ -125,7 +125,7 @@ def _with_labels(path: str, arrays: dict[str, np.ndarray], words: dict[str, tupl
     return arrays
 
 
-def _bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
+def checked_bytes(path: str, archive: zipfile.ZipFile, key: str) -> int:
     """The bytes of an array, once its header is known to be true; nothing is allocated.
 
     Raises:
@@ -167,7 +167,7 @@ def open_array(path: str, archive: zipfile.ZipFile, key: str) -> tuple[tuple[int
     Raises:
       UserError: as for ``read_npz``; and for an array in Fortran's order, whose rows do not follow each other.
     """
-    _bytes(path, archive, key)
+    checked_bytes(path, archive, key)
     file = archive.open(f"{key}.npy")
     shape, fortran, dtype = HEADERS[np.lib.format.read_magic(file)](file, max_header_size=LONGEST_HEADER)
     if fortran and len(shape) > 1:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vae_jax.data.npz import open_array
+from vae_jax.data.npz import checked_bytes, open_array
 from vae_jax.devices import memory
 from vae_jax.types import UserError
 
@@ -93,13 +93,14 @@ def open_outputs(path: str) -> Outputs:
 
 
 def _whole(path: str, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    shape, dtype, file = open_array(path, archive, name)
-    size, free = math.prod(shape) * 8, memory.host_available()
+    # Not by ``open_array``: what PyTorch expands is saved in Fortran's order, which a whole array may have.
+    size, free = 2 * checked_bytes(path, archive, name), memory.host_available()
     if 4 * size > free:
         raise UserError(
             f"{path}: `{name}` needs {4 * size / 1e9:.3g} GB, {free / 1e9:.3g} are free; save fewer examples"
         )
-    values = np.frombuffer(file.read(), dtype).reshape(shape).astype(np.float64)
+    with archive.open(f"{name}.npy") as file:
+        values = np.lib.format.read_array(file, allow_pickle=False).astype(np.float64)
     if not np.isfinite(values).all():
         raise UserError(f"{path}: `{name}` holds values that are not finite: there is nothing to weigh")
     return values

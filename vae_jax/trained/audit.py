@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from vae_jax.runs.audit_reading import Asked
 from vae_jax.runtime.config import check_values, option
 from vae_jax.runtime.files import read_object
 from vae_jax.types import UserError
-
-COMPARED = ("water_level", "rate", "elbo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,10 +96,13 @@ def export(c: Config, path: Path) -> dict[str, Any]:
 
 def compare(answer: dict[str, Any], results: dict[str, Any]) -> dict[str, list[float | None]]:
     """Sets what the audit tells of a run beside its own results: name -> [results.json, audit]."""
-    own = {"water_level": answer["water_level"], "rate": answer["rate"], "elbo": answer["calibrated_elbo"]}
-    dim = answer["pixels"]["data_dim"]
-    own["mse"] = answer["pixels"]["squared_error"] / dim
-    pairs = {name: [results.get(name), value] for name, value in own.items() if results.get(name) is not None}
+    pixels, sigma = answer["pixels"], results.get("sigma")
+    dim, error = pixels["data_dim"], pixels["squared_error"]
+    own = {"water_level": answer["water_level"], "rate": answer["rate"], "mse": error / dim}
+    if isinstance(sigma, float) and results.get("water_level"):
+        # The bound at the run's own sigma, where the audit's is at that of the error made.
+        own["elbo"] = -0.5 * (error / sigma**2 + dim * math.log(2.0 * math.pi * sigma**2)) - answer["rate"]
+    pairs = {name: [results[name], value] for name, value in own.items() if results.get(name) is not None}
     shown = ", ".join(f"{name} {a:.5g} / {b:.5g}" for name, (a, b) in pairs.items() if b is not None)
     if shown:
         answer["findings"].append(
