@@ -76,8 +76,8 @@ class Levels(NamedTuple):
     """The weight as the outputs tell it.
 
     Attributes:
-      water_level: s of the variances: half the weight of the squared error, or by |xhat(z) - xhat(mu)|^2 where that has a
-        standard error above 3%; not finite, or below 0, where the variances are those of no optimum.
+      water_level: s of the variances: half the weight of the squared error, or by
+        |xhat(z) - xhat(mu)|^2 where that has a standard error above 3%; not finite, or below 0, where the variances are those of no optimum.
       weights: kind of loss -> the weight w of ``sum rho + w sum KL`` that the variances tell.
       unlinearised: the same by Stein's lemma; empty without the draws, or with one of each example.
       weights_of_means: the same as the means tell it; empty without the draws.
@@ -162,8 +162,8 @@ def levels(pixels: Pixels, latents: Latents) -> Levels:
     columns = np.stack([below, pixels.noise.mean(0), *(pixels.pulls[kind].mean(0) for kind in kinds)], 1)
     first, *weights = bootstrap(columns, lambda means: means[1:] / means[0])
     named = dict(zip(kinds, weights))
-    # The derivative of the error itself is off by a tenth of what |xhat(z) - xhat(mu)|^2 is where a decoder bends (0.1%
-    # and 4% on networks of known weight), but is all chance where x differs from xhat by much more than the noise moves.
+    # The derivative of the error itself is off by a tenth of what |xhat(z) - xhat(mu)|^2 is where a decoder bends
+    # (0.1% and 4% on networks of known weight), but is all chance where x differs from xhat by much more than the noise moves.
     whole = named["squared_error"]
     sure = whole.value > 0 and whole.error < SURE * whole.value
     level = Estimate(whole.value / 2.0, whole.error / 2.0) if sure else first
