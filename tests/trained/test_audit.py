@@ -9,6 +9,7 @@ import pytest
 
 from tests.helpers.binaries import call, refused
 from tests.helpers.linear_outputs import outputs
+from tests.helpers.trained_models import train_digits
 from vae_jax.linear_vae import predict
 
 S = 0.02
@@ -195,3 +196,14 @@ def test_refusals(tmp_path, change, match):
     np.savez(tmp_path / "outputs.npz", **arrays)
     refused(f"--outputs={tmp_path}/outputs.npz", match=match, binary="audit")
     assert not (tmp_path / "audit_outputs").exists()
+
+
+def test_own_run_equals_its_results(tmp_path):
+    train_digits(tmp_path / "run", num_steps=60, latent_dim=3, precision="fixed", sigma=0.3)
+    out, _ = call(f"--workdir={tmp_path}/run", binary="audit")
+    pairs = json.loads((tmp_path / "run" / "audit" / "audit.json").read_text())["results"]
+    # The rate has no chance in it; the error has that of other draws of z.
+    assert pairs["rate"][1] == pytest.approx(pairs["rate"][0], rel=1e-5)
+    assert pairs["mse"][1] == pytest.approx(pairs["mse"][0], rel=0.05)
+    assert pairs["elbo"][1] == pytest.approx(pairs["elbo"][0], abs=1.0)
+    assert "results.json / this audit" in out

@@ -77,7 +77,8 @@ class Levels(NamedTuple):
 
     Attributes:
       water_level: s of the variances: half the weight of the squared error, or by
-        |xhat(z) - xhat(mu)|^2 where that has a standard error above 3%; not finite, or below 0, where the variances are those of no optimum.
+        |xhat(z) - xhat(mu)|^2 where that has a standard error above 3%; not finite, or below 0, where the
+        variances are those of no optimum.
       weights: kind of loss -> the weight w of ``sum rho + w sum KL`` that the variances tell.
       unlinearised: the same by Stein's lemma; empty without the draws, or with one of each example.
       weights_of_means: the same as the means tell it; empty without the draws.
@@ -163,7 +164,7 @@ def levels(pixels: Pixels, latents: Latents) -> Levels:
     first, *weights = bootstrap(columns, lambda means: means[1:] / means[0])
     named = dict(zip(kinds, weights))
     # The derivative of the error itself is off by a tenth of what |xhat(z) - xhat(mu)|^2 is where a decoder bends
-    # (0.1% and 4% on networks of known weight), but is all chance where x differs from xhat by much more than the noise moves.
+    # (0.1% and 4% on networks of known weight), but all chance where x is far from xhat and tau is small.
     whole = named["squared_error"]
     sure = whole.value > 0 and whole.error < SURE * whole.value
     level = Estimate(whole.value / 2.0, whole.error / 2.0) if sure else first
