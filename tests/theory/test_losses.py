@@ -131,6 +131,7 @@ def test_units_of_x_and_terms_of_one_kind():
     assert weigh(parse_loss("mse.sum + kl.mean(1).clamp(min=0.5).mean()"), 10, 4).floor == (2.0, "sum", "example")
     assert weigh(parse_loss("mse.sum"), 10, 4).flags == "--likelihood=gaussian --precision=fixed --sigma=0.1 --beta=0"
     assert weigh(parse_loss("l1.sum + 3*kl_balance(0.8)"), 10, 4).kl_weight == pytest.approx(0.6)
+    assert weigh(parse_loss("mse.sum + 0.3*lpips + kl"), 10, 4).errors[1].weight == 0.3  # one number, no mean over D
     both = weigh(parse_loss("mse.sum + 0.1*focal.sum + gan + kl"), 10, 4)
     assert len(both.cannot) == 2 and both.water_level is None and both.temperature == 1.0
 

@@ -73,6 +73,8 @@ def parse_loss(text: str, weight: float | None = None) -> Loss:
 
 def _settled(term: Term) -> Term:
     """Fills in the reduction over an example where none was written: PyTorch's default, a mean; of a KL the sum."""
+    if term.over is None and term.kind in ("spectrum", "features", "adversarial", "other"):
+        return term._replace(over="sum")  # one number, of more or fewer parts than x has
     if term.over is None:
         said = term.kind == "kl" or re.match(r"m[sa]e|mean", term.words.lower())
         return term._replace(over="sum" if term.kind == "kl" else "mean", assumed=not said)
