@@ -105,7 +105,7 @@ def test_a_run_of_a_sweep_ends_as_the_single_run_does(shared, tmp_path, monkeypa
     monkeypatch.setattr(finishing, "measure", lambda *_: ({"elbo": elbo}, None))
     monkeypatch.setattr(finishing, "additions", lambda *_: {})
     job = Job("one", {}, r)
-    finishing.finish(job, Ended(0, state, "done", None), None, None, None, 1.0)
+    finishing.finish(job, Ended(0, state, "done", None), None, None, 1.0)
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["status"] == status and found["diverged_at"] == (0 if status == "diverged" else None)
     assert ("elbo" in found) == (status == "done")

@@ -44,10 +44,12 @@ class Evaluation(NamedTuple):
 
 
 def nothing_yet(params: Params, weight_state: Any) -> Best:
-    """Returns the ``Best`` before the first evaluation, zeros in the shapes of the state's own."""
-    zeros, none = jax.tree.map(jnp.zeros_like, (params, weight_state)), jnp.full((), -1, jnp.int32)
-    one = jnp.ones((), jnp.float32)
-    return Best(*zeros, none, jnp.zeros((), jnp.float32), one, one, none, none)
+    """Returns the ``Best`` before the first evaluation, its parameters zeros in the shapes of the state's own."""
+    zeros = jax.tree.map(jnp.zeros_like, (params, weight_state))
+    # An array of its own for each: a chunk may consume them, and none twice.
+    numbers = {name: jnp.full((), -1, jnp.int32) for name in ("step", "misses", "stopped_at")}
+    numbers |= {name: jnp.ones((), jnp.float32) for name in ("elbo", "factor", "calibration")}
+    return Best(*zeros, **numbers)
 
 
 def considered(rule: Rule, state: TrainState, found: Evaluation) -> Best:

@@ -86,7 +86,7 @@ def make_train_step(recipe: Recipe) -> Callable[..., tuple[TrainState, dict[str,
         clipped = jnp.zeros(()) if recipe.clip_norm is None else (grad_norm > recipe.clip_norm).astype(jnp.float32)
         logged |= {"grad_norm": grad_norm, "clipped": clipped, "skipped": 1.0 - good.astype(jnp.float32)}
         logged |= {f"skipped_{name}": count.astype(jnp.float32) for name, count in skipped._asdict().items()}
-        return TrainState(state.step + 1, *after, state.key, skipped), {**metrics, **logged}
+        return TrainState(state.step + 1, *after, state.key, skipped, state.best), {**metrics, **logged}
 
     return step
 
