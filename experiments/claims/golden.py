@@ -90,7 +90,6 @@ def likelihoods_golden(settings: Settings, reduce: Callable = jnp.sum) -> Measur
         (3, 2.5, "-1.542887273606"),
         (1000, 1e-6, "-19727.63873745"),
         (1_000_000, 1e6, "-7.8266939"),
-        (1_000_000, 1.01e6, "-57.4958407"),
     ):
         pairs.append((likelihoods.poisson_log_prob(f(float(x)), jnp.log(mean)), value))
     for x, mean, r, value in (
@@ -99,7 +98,6 @@ def likelihoods_golden(settings: Settings, reduce: Callable = jnp.sum) -> Measur
         (5, 1e-6, 1e-3, "-43.05888546557"),
         (1, 1e6, 10.0, "-112.8267795562"),
         (1_000_000, 1e6, 2.0, "-14.4292172"),
-        (1_000_000, 9e5, 1e5, "-528.34351536"),
         (3, 2.5, 1e8, "-1.542887287"),
     ):
         pairs.append((likelihoods.negative_binomial_log_prob(f(float(x)), jnp.log(mean), jnp.log(r)), value))
