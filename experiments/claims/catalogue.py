@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from . import collapse, factors, fixed_points, golden, identities, images, normalising, samples, sequences, theory
+from . import (
+    codes,
+    collapse,
+    factors,
+    fixed_points,
+    golden,
+    identities,
+    images,
+    normalising,
+    samples,
+    sequences,
+    theory,
+)
 from .ledger import Claim
 
-FAMILIES = (normalising, golden, identities, theory, samples, fixed_points, images, collapse, sequences, factors)
+FAMILIES = (
+    *(normalising, golden, identities, theory, samples, codes),
+    *(fixed_points, images, collapse, sequences, factors),
+)
 CLAIMS: list[Claim] = [claim for family in FAMILIES for claim in family.CLAIMS]

@@ -15,6 +15,8 @@ import pytest
 from helpers.binaries import start
 
 from experiments.claims import (
+    bed,
+    codes,
     factors,
     fixed_points,
     golden,
@@ -271,6 +273,10 @@ EXACT = {
     "a sum over samples": (
         identities.iwae_rises_with_samples,
         {"bound": lambda t: objective.iwae_per_example(t) + jnp.log(t.log_px_z.shape[-1])},
+    ),
+    "a lost constant": (
+        codes.annealing_brackets_the_exact,
+        {"likelihood": bed.FIXED._replace(log_prob=lambda *a: bed.FIXED.log_prob(*a) + 0.5)},
     ),
     "beta left out": (theory.slope_of_the_frontier, {"theory": lambda v, b, s, m: predict(v, b, 0.5 * s, m)}),
     "an ELBO at weight 2": (theory.elbo_is_the_log_likelihood, {"weight": 2.0}),

@@ -124,7 +124,9 @@ def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callabl
             z, likely = move(params, x, z, after, jnp.exp(step), key)
         rate = jnp.mean(likely)
         step = step if log_step is not None else step + PACE * (rate - ACCEPTED)
-        return Chains(z, log_weight, step, chain.accepted + rate), trace
+        moved = Chains(z, log_weight, step, chain.accepted + rate)
+        # A likelihood may work in double precision; the chains keep their own.
+        return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, chain), trace
 
     def anneal(params, x, chains, key, first, before, after, log_step=None, backward=False):
         def body(chains, inputs):
