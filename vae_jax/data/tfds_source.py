@@ -12,7 +12,7 @@ import difflib
 import io
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -59,7 +59,8 @@ def unknown(name: str, built_in: Iterable[str]) -> UserError:
 def read(name: str, reading: Reading) -> Dataset:
     """Reads a prepared image set.
 
-    Its splits named as such (``splits.SPLITS``) are the splits.
+    Its splits named as such (``splits.SPLITS``) are the splits. The classes of a feature ``label`` are the factor of
+    that name, where all images are held.
 
     Args:
       name: a name for which ``known`` holds.
@@ -93,10 +94,41 @@ def read(name: str, reading: Reading) -> Dataset:
         there = by_split(f"--dataset={name}", names)
         named, notes = roles(f"--dataset={name}", there, reading)
         key, channels = _image_feature(builder.info.features, name)
-        rows = {s: _rows(builder, there[s], key, channels, look, resized) for s in dict.fromkeys(named.values())}
+        classes = Classes(builder.info.features)
+        rows = {
+            s: _rows(builder, there[s], key, channels, look, resized, classes) for s in dict.fromkeys(named.values())
+        }
         arrays = {split: hold(some, reading.most_held, f"{builder.name} ({split})") for split, some in rows.items()}
         splits = {"test": None} | {role: arrays[split] for role, split in named.items()}
-        return from_images(name, notes=[*notes, *resized.notes(look, [*arrays.values()])], **splits)
+        dataset = from_images(name, notes=[*notes, *resized.notes(look, [*arrays.values()])], **splits)
+        factors = {f"{role}_factors": classes.of(there[split]) for role, split in named.items()}
+        if any(own is None for own in factors.values()):
+            return dataset
+        return dataset._replace(**factors, factor_names=("label",), class_names=classes.names)
+
+
+class Classes:
+    """The classes of the images that have been read: they come with the images, and are not read for themselves."""
+
+    def __init__(self, features):
+        import tensorflow_datasets as tfds
+
+        fields = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+        feature = fields.get("label")
+        self.names = tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) else ()
+        self.seen: dict[str, np.ndarray] = {}
+
+    def note(self, split: str, n: int, indices: Iterable[int], records: Iterable[Mapping]) -> None:
+        """Remembers the classes of some records."""
+        if self.names:
+            own = self.seen.setdefault(split, np.full(n, -1, np.int64))
+            for i, record in zip(indices, records):
+                own[i] = record["label"]
+
+    def of(self, split: str) -> np.ndarray | None:
+        """Returns the classes ``[n, 1]`` of a split of which all has been read; else None."""
+        own = self.seen.get(split)
+        return None if own is None or (own < 0).any() else own[:, None]
 
 
 class Resized:
@@ -133,7 +165,7 @@ def _image_feature(features, name):
     return key, feature.shape[-1]
 
 
-def _rows(builder, split, key, channels, look, resized) -> Rows:
+def _rows(builder, split, key, channels, look, resized, classes) -> Rows:
     """The images of one split, ``[n, h, w, c]``: only the first of them is decoded, for its shape."""
     import tensorflow_datasets as tfds
 
@@ -141,7 +173,9 @@ def _rows(builder, split, key, channels, look, resized) -> Rows:
 
     def some(indices, size=None):
         # The image's bytes are decoded here: faster than through TFDS, and no choice between two decoders.
-        files = [io.BytesIO(record[key]) for record in source.__getitems__(list(indices))]
+        records = source.__getitems__(list(indices))
+        classes.note(split, len(source), indices, records)
+        files = [io.BytesIO(record[key]) for record in records]
         for index, file in zip(indices, files) if fit else ():
             if (own := images.header(file).size) != size:
                 resized.sizes[split, int(index)] = own
