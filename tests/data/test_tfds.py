@@ -30,7 +30,8 @@ def prepare(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
 
     def make(name, splits, feature=None):
-        features = {"image": feature or tfds.features.Image(shape=(4, 4, 1)), "label": np.int64}
+        label = tfds.features.ClassLabel(names=[f"class {i}" for i in range(40)])
+        features = {"image": feature or tfds.features.Image(shape=(4, 4, 1)), "label": label}
         body = {
             "VERSION": tfds.core.Version("1.0.0"),
             "_info": lambda self: tfds.core.DatasetInfo(
@@ -54,6 +55,9 @@ def test_tfds_reads_what_was_prepared(prepare, monkeypatch):
     np.testing.assert_array_equal(d.train[..., 0], IMAGES)
     np.testing.assert_array_equal(d.test[..., 0], IMAGES[:2])
     assert (d.name, d.levels) == ("tiny_pairs", 256)
+    assert d.train_factors[:, 0].tolist() == [*range(10)] and d.class_names[3] == "class 3"
+    lazy = data.load("tiny_pairs", data.Reading(folder, validation=0, most_held=0))
+    assert lazy.train_factors is None and lazy.factor_names == ()
     monkeypatch.setenv("VAE_JAX_DATA_DIR", folder)
     assert len(data.load("tiny_pairs").train) == 10
 
@@ -89,7 +93,7 @@ def test_metadata_of_a_stranger_import_nothing(prepare, tmp_path, monkeypatch):
     name = str(Path(folder, "tiny_foreign").rename(Path(folder, "tiny_stranger")).name)  # whose code is not here
     (path,) = Path(folder, name).glob("*/features.json")
     assert len(data.load(name, data.Reading(folder)).train) == 10
-    whole, own = path.read_text(), "tensorflow_datasets.core.features.tensor_feature.Tensor"
+    whole, own = path.read_text(), "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
     (tmp_path / "not_to_be_imported.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)
     for spelling in ("pythonClassName", "python_class_name"):
