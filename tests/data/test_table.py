@@ -83,11 +83,11 @@ def test_eight_tables(tmp_path, form):
     assert table.names == tuple(COLUMNS) and table.kinds == KINDS and table.levels == LEVELS
     assert table.families[:4] == ("gaussian", "log_normal", "negative_binomial", "bernoulli")
     assert table.families[4:] == ("categorical(5)", "categorical(4)")
-    sizes = (80, 10, 10) if form == "a folder" else (90, None, 10)
-    assert (len(d.train), d.validation if d.validation is None else len(d.validation), len(d.test)) == sizes
+    sizes = (80, 10, 10) if form == "a folder" else (70, 20, 10)
+    assert (len(d.train), len(d.validation), len(d.test)) == sizes
     assert d.train.dtype == np.float32 and d.event == (6,)
     # Every row of the file is in one split, with its numbers.
-    rows = np.concatenate([x for x in (d.train, d.validation, d.test) if x is not None])
+    rows = np.concatenate([d.train, d.validation, d.test])
     rows, missing = rows[~np.isnan(rows[:, 0])], np.isnan(rows[:, 0]).sum()
     assert missing == (form == "parquet")
     np.testing.assert_allclose(np.sort(rows[:, 0]), np.sort(np.float32(SIZES[missing:])))
@@ -123,8 +123,9 @@ def test_equal_rows_are_on_one_side_whatever_the_units_and_the_order(tmp_path):
     x = RNG.normal(size=(60, 2))
     x = np.concatenate([x, x, x])
     first = data.load(write(tmp_path / "a.csv", csv_of({"a": x[:, 0], "b": x[:, 1]})), RAW)
-    sides = [{tuple(row) for row in split.tolist()} for split in (first.train, first.test)]
-    assert not sides[0] & sides[1] and len(first.test) == 18
+    sides = [{tuple(row) for row in split.tolist()} for split in (first.train, first.validation, first.test)]
+    assert not sides[0] & sides[1] and not sides[2] & (sides[0] | sides[1])
+    assert [len(x) for x in (first.train, first.validation, first.test)] == [129, 33, 18]
     other = x[RNG.permutation(len(x))] * [1e-6, 1e6] + [5, 1e7]
     second = data.load(write(tmp_path / "b.csv", csv_of({"a": other[:, 0], "b": other[:, 1]})))
     first = data.load(str(tmp_path / "a.csv"))

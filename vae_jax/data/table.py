@@ -11,13 +11,16 @@ import numpy as np
 from vae_jax.data.column_kinds import DROP, OTHER, Kind, as_asked, as_numbers, infer, stray_text
 from vae_jax.data.column_words import named, positional
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.held_out import FEWEST
 from vae_jax.data.reading import Reading
 from vae_jax.data.splits import WHOLE, by_split
 from vae_jax.data.table_files import Column, Frame, Text, ending, read_frame
 from vae_jax.data.units import AFFINE, Table
 from vae_jax.types import UserError, one_line
 
+# Of a table without splits a tenth of the rows is for validation, where nobody says how many: more of few rows, up to a
+# fifth, as a small table is learned by heart in a thousand steps; none of so few that their mean says nothing.
+TENTH, FIFTH, ENOUGH, MOST, LEAST_ROWS = 0.1, 0.2, 50, 10_000, 100
+BATCH = 128  # examples, the default of --batch_size: as many are left for training, if a tenth can still be held out
 NAMED = 20  # columns of a message
 
 
@@ -166,7 +169,7 @@ def _cut(path: str, frame: Frame, reading: Reading) -> tuple[dict[str, Frame], l
     place = _places(frame)
     share = {"test": 0.1 if reading.test is None else reading.test, "validation": reading.validation}
     if share["validation"] is None:
-        share["validation"] = 0.1 if frame.length // 10 >= FEWEST else 0.0
+        share["validation"] = _validation_share(frame.length, share["test"])
     chosen, rest = {}, np.ones(frame.length, bool)
     for split, part in share.items():
         if part and rest.any():
@@ -180,6 +183,13 @@ def _cut(path: str, frame: Frame, reading: Reading) -> tuple[dict[str, Frame], l
     taken = {split: _taken(frame, rows) for split, rows in chosen.items() if len(rows)}
     sizes = ", ".join(f"{len(chosen[split]):,} {split}" for split in ("train", "validation", "test") if split in taken)
     return taken, [f"one file: its rows were cut by their content, equal rows on one side: {sizes}"]
+
+
+def _validation_share(n: int, test: float) -> float:
+    """Returns the share of ``n`` rows that are for validation where nobody says how many; 0 for none."""
+    count = min(max(TENTH * n, min(FIFTH * n, ENOUGH)), MOST)
+    count = min(count, max(n - test * n - BATCH - 1, TENTH * n)) if (1 - test) * n > BATCH else count
+    return count / n if n >= LEAST_ROWS else 0.0
 
 
 def _taken(frame: Frame, rows: np.ndarray) -> Frame:

@@ -151,6 +151,10 @@ def _fitted(dataset: Dataset, reading: Reading) -> Table | None:
         return own
     moments = [_moments(column, family) for column, family in zip(dataset.train.T, families)]
     shift, scale = zip(*moments)
+    # A pixel that is constant in training may not be so elsewhere: its unit is the root mean square of the others'.
+    spreads = [spread for (_, spread), family in zip(moments, families) if family in AFFINE and spread]
+    common = float(np.sqrt(np.mean(np.square(spreads)))) if spreads else 1.0
+    scale = tuple(spread or (common if 0 < common < np.inf else 1.0) for spread in scale)
     return (own or Table(shift, scale))._replace(shift=shift, scale=scale)
 
 
@@ -164,7 +168,10 @@ def _families(reading: Reading, count: int) -> Sequence[str]:
 
 
 def _moments(column: np.ndarray, family: str) -> tuple[float, float]:
-    """Returns shift and scale of one column of training values; 0 and 1 for a family that has no use for them."""
+    """Returns shift and scale of one column of training values; 0 and 1 for a family that has no use for them.
+
+    The scale of a constant column is 0.
+    """
     values = column[~np.isnan(column)].astype(np.float64)
     values = values[np.isfinite(values)]
     if not len(values) or family not in (*AFFINE, *FACTOR):
@@ -178,7 +185,7 @@ def _moments(column: np.ndarray, family: str) -> tuple[float, float]:
     away = values / 2 - first / 2
     largest = np.abs(away).max()
     if largest == 0:
-        return float(first), 1.0
+        return float(first), 0.0
     share = away / largest
     std = 2 * float(share.std() * largest)
     return float(first + 2 * largest * share.mean()), std if 0 < std < np.inf else 1.0

@@ -31,8 +31,8 @@ def reconstructions(run: Run) -> Figure:
         png = lines([list(zip(pair, styles)) for pair in zip(inputs, outputs)])
         return Figure(name, f"{what}: rows of the test split (solid) and E[x|z] (dashed).", png)
     if kind == "table":
-        labels = labels_of(run.pictures, len(inputs))
-        return against(name, what, inputs, outputs, run.config.get("columns"), labels)
+        labels, named = labels_of(run.pictures, len(inputs)), run.results.get("per_column") or ()
+        return against(name, what, inputs, outputs, run.config.get("columns"), labels, named)
     if kind != "pictures":
         return Figure(name, f"{what}: {kind}.", None)
     columns = min(COLUMNS, len(inputs))
@@ -125,7 +125,12 @@ def _kind(run: Run, x) -> str:
         shape = " x ".join(map(str, x.shape[1:])) or "()"
         return f"not drawn, because data of shape {shape} is neither an image nor a row"
     rows = np.asarray(run.pictures.get("inputs", x), float)
-    if run.config.get("likelihood") == "columns" or rows.ndim != 2 or min(rows.shape) < 3:
+    if (
+        run.results.get("per_column")
+        or run.config.get("likelihood") == "columns"
+        or rows.ndim != 2
+        or min(rows.shape) < 3
+    ):
         return "table"
     centred = rows - rows.mean(axis=0)
     scaled = centred / np.maximum(np.sqrt(np.mean(centred**2, axis=0)), 1e-30)

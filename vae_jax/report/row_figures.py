@@ -45,12 +45,21 @@ def lines(panels: Sequence[Sequence[tuple[np.ndarray, dict]]], titles: Sequence[
     return draw(paint, height=3.4)
 
 
-def against(name: str, what: str, inputs, outputs, families: str | None, labels=None) -> Figure:
-    """Draws E[x|z] against x for the columns of a table whose family, in ``--columns``, is of numbers; a panel each.
+def against(
+    name: str, what: str, inputs, outputs, families: str | None, labels=None, named: Sequence[dict] = ()
+) -> Figure:
+    """Draws E[x|z] against x for the columns of a table whose family is of numbers, a panel each.
 
-    ``labels``: the class of each row and the names of the classes (``class_colours.labels_of``), to colour them by.
+    Args:
+      name, what: of the figure.
+      inputs, outputs: x and E[x|z], ``[n, f]``.
+      families: the text of ``--columns``, from the left.
+      labels: the class of each row and the names of the classes (``class_colours.labels_of``), to colour them by.
+      named: the columns of a file, as results.json has them.
     """
     columns = _numeric(families, inputs.shape[1])
+    if len(named) == inputs.shape[1]:
+        columns = [i for i, c in enumerate(named) if not str(c.get("family")).startswith(_COUNTED)]
     shown = [c for c in columns if np.isfinite(inputs[:, c]).any()][:PANELS]
     if not shown:
         return Figure(name, f"{what}: not drawn, because no column of the table holds numbers.", None)
@@ -64,7 +73,8 @@ def against(name: str, what: str, inputs, outputs, families: str | None, labels=
             scatter_classes(axes, points, values, classes, s=9, alpha=0.7)
             if not classes:
                 axes.plot(*points.T, "o", color=TRAIN, markersize=3, alpha=0.7)
-            axes.set_title(f"column {column + 1}", fontsize=8.5)
+            title = str(named[column].get("name")) if len(named) > column else f"column {column + 1}"
+            axes.set_title(title[:30], fontsize=8.5, parse_math=False)
             axes.margins(0.1)
         figure.supxlabel("x", fontsize=9)
         figure.supylabel("E[x|z]", fontsize=9)

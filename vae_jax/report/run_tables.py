@@ -33,7 +33,7 @@ _MEASURED = (
 _GIVEN = (
     ("beta", "Weight beta", "of the KL in the loss, at the end of training"),
     ("beta_norm", "Normalised weight", "beta * latents / data dimensions"),
-    ("sigma", "Noise sigma", "standard deviation of p(x|z), in units of the data"),
+    ("sigma", "Noise sigma", "standard deviation of p(x|z), in {units}"),
     ("trained_sigma", "Noise sigma, trained", "before it was recalibrated on the validation split"),
     ("water_level", "Water level s", "beta sigma^2; a direction of the data with less variance is not coded"),
     ("lambda_max", "Largest eigenvalue", "of the data's covariance; above it, s collapses the code"),
@@ -41,7 +41,8 @@ _GIVEN = (
 _ELSEWHERE = (
     "kl_per_latent second_moment information_per_latent latents_split latents_rows iw_samples latent_dim data_dim "
     "predicted_active swapped_distortion examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped "
-    "train validation warnings headline protocol seconds step steps_done best_step stopped_early"
+    "train validation warnings headline protocol seconds step steps_done best_step stopped_early "
+    "per_column standardisation log_scale standardised_mse"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())
@@ -71,6 +72,7 @@ def _rows(run: Run, entries, splits: tuple[str, ...] = ()) -> list[list[str]]:
     results, others = run.results, [run.results.get(split) or {} for split in splits]
     samples = f", {results['iw_samples']} samples of z" if results.get("iw_samples") else ""
     sizes = {key: results.get(key) for key in ("latent_dim", "data_dim")}
+    sizes["units"] = "spreads of a column" if results.get("standardisation") else "units of the data"
     rows = []
     for key, name, meaning in entries:
         test, beside = results.get(key), [other.get(key) for other in others]
@@ -96,6 +98,18 @@ def weight_numbers(run: Run) -> Table:
     same = run.results.get("trained_sigma") == run.results.get("sigma")
     entries = [entry for entry in _GIVEN if not (same and entry[0] == "trained_sigma")]
     return Table(("", "Value", "Unit and meaning"), ("name", "value", "meaning"), _rows(run, entries))
+
+
+def columns(run: Run) -> Table:
+    """Returns the columns of a table, each with its kind and how well it is told; none of other data."""
+    heads = ("Column", "Kind", "Family", "Missing", "RMSE", "Noise sigma", "Accuracy")
+    kinds = ("name", "meaning", "meaning", "value", "value", "value", "value")
+    rows = []
+    for column in run.results.get("per_column") or []:
+        measured = [column.get(name) for name in ("missing", "rmse", "sigma", "accuracy")]
+        words = [str(column.get(name, "")) for name in ("name", "kind", "family")]
+        rows.append([*words, *("" if value is None else number(value) for value in measured)])
+    return Table(heads, kinds, rows)
 
 
 def further_numbers(run: Run) -> list[tuple[str, str]]:

@@ -129,7 +129,9 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     shared = shared or material(config, keep=0 if config.placement == "streamed" else placement.bytes_held())
     dataset, spectrum, stands_in = shared
     if config.batch_size > len(dataset.train) and not stands_in:
-        raise UserError(f"--batch_size={config.batch_size} is larger than the {len(dataset.train)} training examples")
+        n = len(dataset.train)
+        fits = f"; --batch_size={2 ** (n.bit_length() - 1)} is not"
+        raise UserError(f"--batch_size={config.batch_size} is larger than the {n} training examples{fits}")
     _check_kind(config, dataset)
     notes = []
 

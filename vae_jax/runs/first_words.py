@@ -16,4 +16,6 @@ def start_line(r: Run) -> str:
             f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
         )
     gaussian = (c.precision, c.sigma, c.min_sigma) if c.likelihood == "gaussian" else ()
-    return headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)
+    line = headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)
+    scaled = c.table is not None and c.table.is_scaled
+    return f"{line}; all of it on standardised values, every result in the data's own units" if scaled else line

@@ -134,6 +134,7 @@ def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments)
         "validation": None if validation is None else _on_validation(r, state, validation, instruments),
         "rate_parts": rate_parts(test_scores, key, RATE_SAMPLES),
         **table_columns.standardisation(r.dataset),
+        **table_columns.by_column(r.dataset, on_test),
         "warnings": r.warnings,
         "protocol": "; ".join(filter(None, [_protocol(r, len(train), len(test)), selection.in_words(r, state)])),
         **_measure_decoder(state, test, key, instruments, r.dataset.event),

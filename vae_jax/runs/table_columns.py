@@ -64,6 +64,23 @@ def standardisation(dataset: Dataset) -> dict[str, dict]:
     return {"standardisation": {"how": how, **named, "shift": list(table.shift), "scale": list(table.scale)}}
 
 
+def by_column(dataset: Dataset, summary: dict) -> dict[str, list[dict]]:
+    """Returns what each column of a file is and how well it is told, of the ``summary`` of a split.
+
+    ``rmse`` and ``sigma`` are in the column's own units, of the numbers of a standardised table; ``accuracy`` is of
+    classes.
+    """
+    table = dataset.table
+    if table is None or not table.names:
+        return {}
+    measured = {name: summary.get(f"{name}_per_column") for name in ("rmse", "sigma", "accuracy")}
+    rows = zip(table.names, table.kinds, table.families, table.missing)
+    columns = [dict(zip(("name", "kind", "family", "missing"), row)) for row in rows]
+    for i, column in enumerate(columns):
+        column |= {name: values[i] for name, values in measured.items() if values is not None}
+    return {"per_column": columns}
+
+
 def find(s, dataset: Dataset) -> dict[str, str | None]:
     """Returns the flags ``constants``, ``count_means`` and ``missing`` of settings in which they are open.
 
