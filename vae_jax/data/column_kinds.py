@@ -21,7 +21,17 @@ KINDS = {
     "categorical": "categorical",
 }
 # What --columns may name besides: the families of ``runs.families``.
-FAMILIES = (*KINDS.values(), "student_t", "laplace", "poisson", "continuous_bernoulli", "beta", "discretized_logistic")
+FAMILIES = (
+    *KINDS.values(),
+    "student_t",
+    "laplace",
+    "huber",
+    "charbonnier",
+    "poisson",
+    "continuous_bernoulli",
+    "beta",
+    "discretized_logistic",
+)
 DROP = "drop"
 OTHER = "other"  # the level of what is seen for the first time after training, and of what is too rare
 MOST_LEVELS = 255  # of a categorical column beside that one

@@ -153,7 +153,8 @@ def _fitted(dataset: Dataset, reading: Reading) -> Table | None:
     shift, scale = zip(*moments)
     # A pixel that is constant in training may not be so elsewhere: its unit is the root mean square of the others'.
     spreads = [spread for (_, spread), family in zip(moments, families) if family in AFFINE and spread]
-    common = float(np.sqrt(np.mean(np.square(spreads)))) if spreads else 1.0
+    largest = max(spreads, default=1.0)
+    common = largest * float(np.sqrt(np.mean(np.square(np.array(spreads) / largest)))) if spreads else 1.0
     scale = tuple(spread or (common if 0 < common < np.inf else 1.0) for spread in scale)
     return (own or Table(shift, scale))._replace(shift=shift, scale=scale)
 

@@ -5,14 +5,10 @@ A source is read from its beginning in parts, so that none of it has to be held.
 
 from __future__ import annotations
 
-import csv
-import itertools
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,49 +22,16 @@ from vae_jax.data.image_set import ImageSet, check_opaque
 from vae_jax.data.npz import WORDS, open_array
 from vae_jax.data.reading import Reading
 from vae_jax.data.resizing import alike
-from vae_jax.data.table import in_rows, is_table
-from vae_jax.data.table_files import read_frame
+from vae_jax.data.table import is_table
 from vae_jax.data.text import is_text, load_text
 from vae_jax.runs import placement
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.trained.model import TrainedVAE
+from vae_jax.trained.row_sources import Part, Source, csv_file, identity, in_parts, opened, table
 from vae_jax.types import UserError, one_line
 
 SPLITS = ("train", "validation", "test")
 LABELS = ("labels", "factors")
-
-
-class Part(NamedTuple):
-    """Some examples: what ``TrainedVAE.encode`` takes, a name or number of each, labels ``[n, k]``, and of how many
-    examples of the input they are what is left, where some are left out."""
-
-    examples: Any
-    ids: list[Any]
-    labels: np.ndarray | None = None
-    seen: int | None = None
-
-
-class Source(NamedTuple):
-    """Examples to be read.
-
-    Attributes:
-      identity: what tells it from another one, or from itself before it was changed.
-      count: how many examples there are, at most: a broken image is left out.
-      parts: ``(first, size) -> Part``s of at most ``size`` examples, always cut in the same way; those that begin
-        before example ``first`` are left out.
-      label_names: of the labels; none where there are none.
-      left_out: what is in a folder and cannot be used: why -> names; filled while it is read.
-      class_names: of the values 0, 1, ... of the label that is called ``label``, where they have some.
-      notes: what a person should know of the labels, a sentence each.
-    """
-
-    identity: str
-    count: int
-    parts: Callable[[int, int], Iterator[Part]]
-    label_names: tuple[str, ...] = ()
-    left_out: LeftOut | None = None
-    class_names: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 def open_source(model: TrainedVAE, name: str) -> Source:
@@ -87,19 +50,14 @@ def open_source(model: TrainedVAE, name: str) -> Source:
     if not os.path.isfile(path):
         raise UserError(f"--input={name} is no regular file")
     ending = os.path.splitext(path)[1].lower()
-    kinds = {".npz": _npz, ".csv": _csv, ".txt": _txt}
+    kinds = {".npz": _npz, ".csv": csv_file, ".txt": _txt}
     if model.data.column_names and is_table(path):
-        return _table(model, path)
+        return table(model, path)
     if ending not in kinds:
         raise UserError(f"--input={name}: give a folder of images, FILE.npz, FILE.csv, FILE.txt, or a split's name")
     if (ending == ".txt") != bool(model.data.words) and ending != ".npz":
         raise UserError(f"--input={name}: {'a text is read from' if model.data.words else 'only a text is'} FILE.txt")
     return kinds[ending](model, path)
-
-
-def _identity(path: str) -> str:
-    status = os.stat(path)
-    return f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 def _split(model: TrainedVAE, name: str) -> Source:
@@ -212,7 +170,7 @@ def _npz(model: TrainedVAE, path: str) -> Source:
     label_names = tuple(_words(path, archive, there, "factor_names"))
     if len(label_names) != (width or 0):
         label_names = ("label",) if classes and width == 1 else tuple(f"label_{i}" for i in range(width or 0))
-    return Source(_identity(path), sum(lengths.values()), parts, label_names, class_names=classes)
+    return Source(identity(path), sum(lengths.values()), parts, label_names, class_names=classes)
 
 
 def _words(path: str, archive: zipfile.ZipFile, there: list[str], name: str) -> list[str]:
@@ -236,81 +194,14 @@ def _labels(path: str, archive: zipfile.ZipFile, there: list[str], name: str, le
     return values.reshape(length, -1)
 
 
-def _table(model: TrainedVAE, path: str) -> Source:
-    """Opens a file with the columns of the model's table, found by their names."""
-    rows, _ = in_rows(f"--input={path}", read_frame(path), model.data.table)
-
-    def parts(first, size):
-        for start in range(first, len(rows), size):
-            some = rows[start : start + size]
-            yield Part(some, [*range(start, start + len(some))])
-
-    return Source(_identity(path), len(rows), parts)
-
-
-def _csv(model: TrainedVAE, path: str) -> Source:
-    names, width = model.data.column_names, model.event[0]
-    with _opened(path) as file:
-        head = next(csv.reader(file), [])
-        header = not all(map(_is_number, head))
-        count = sum(1 for row in csv.reader(file) if row) + (not header)
-    if len(model.event) != 1 or (names and header and set(names) - set(head)) or len(head) < width:
-        raise UserError(
-            f"--input={path} has {len(head)} columns, and the model takes {model.data.name}: {names or width}"
-        )
-    if len(head) > width and not (names and header):
-        raise UserError(f"--input={path} has {len(head)} columns, and the model takes {width}")
-    taken = [head.index(name) for name in names] if names and header else range(width)
-
-    def parts(first, size):
-        with _opened(path) as file:
-            rows = (row for row in csv.reader(file) if row)
-            if header:
-                next(rows)
-            for start, some in _in_parts(rows, first, size):
-                values = [[_number(path, start + i, row, column) for column in taken] for i, row in enumerate(some)]
-                yield Part(np.asarray(values, np.float64), [*range(start, start + len(some))])
-
-    return Source(_identity(path), count, parts)
-
-
 def _txt(model: TrainedVAE, path: str) -> Source:
-    with _opened(path) as file:
+    with opened(path) as file:
         count = sum(1 for line in file if line.strip())
 
     def parts(first, size):
-        with _opened(path) as file:
+        with opened(path) as file:
             lines = ((number, line.strip()) for number, line in enumerate(file, start=1) if line.strip())
-            for _, some in _in_parts(lines, first, size):
+            for _, some in in_parts(lines, first, size):
                 yield Part([line for _, line in some], [number for number, _ in some])
 
-    return Source(_identity(path), count, parts)
-
-
-def _in_parts(items: Iterator, first: int, size: int) -> Iterator[tuple[int, list]]:
-    """Cuts items into lists of ``size``, each with the index of its first; those before ``first`` are left out."""
-    start = 0
-    while some := list(itertools.islice(items, size)):
-        if start >= first:
-            yield start, some
-        start += len(some)
-
-
-def _opened(path: str):
-    return open(path, encoding="utf-8-sig", errors="replace", newline="")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(path: str, row: int, cells: list[str], column: int) -> float:
-    try:
-        return float(cells[column])
-    except (ValueError, IndexError):
-        what = repr(cells[column]) if column < len(cells) else "nothing"
-        raise UserError(f"--input={path}: row {row} holds {what} in column {column}, expected a number") from None
+    return Source(identity(path), count, parts)
