@@ -13,7 +13,7 @@ from vae_jax.data.rows import Rows
 from vae_jax.types import UserError
 
 # Families that a change of units of the data carries into themselves: of an affine one, and of a factor.
-AFFINE = ("gaussian", "student_t", "laplace")
+AFFINE = ("gaussian", "student_t", "laplace", "huber", "charbonnier")
 FACTOR = ("log_normal",)
 BLOCK = 2**22  # values brought to other units together
 
