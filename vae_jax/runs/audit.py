@@ -78,6 +78,7 @@ def _errors(pixels: audit.Pixels, answer: dict[str, Any]) -> None:
     error, at_mean = float(pixels.error.mean()), float(pixels.error_at_mean.mean())
     answer["pixels"] |= {
         "squared_error": error,
+        "squared_error_se": float(pixels.error[0].std()) / math.sqrt(pixels.error.shape[1]),  # of one draw of each
         "squared_error_at_mean": at_mean,
         "rms": math.sqrt(error / dim),
         "absolute_error": float(pixels.absolute.mean()) / dim,

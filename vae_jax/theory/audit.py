@@ -77,8 +77,8 @@ class Levels(NamedTuple):
 
     Attributes:
       water_level: s of the variances: half the weight of the squared error, or by
-        |xhat(z) - xhat(mu)|^2 where that has a standard error above 3%; not finite, or below 0, where the
-        variances are those of no optimum.
+        |xhat(z) - xhat(mu)|^2 where that has a standard error above 3%; by Stein's lemma where that
+        is surely another; not finite, or below 0, where the variances are those of no optimum.
       weights: kind of loss -> the weight w of ``sum rho + w sum KL`` that the variances tell.
       unlinearised: the same by Stein's lemma; empty without the draws, or with one of each example.
       weights_of_means: the same as the means tell it; empty without the draws.
@@ -177,6 +177,11 @@ def levels(pixels: Pixels, latents: Latents) -> Levels:
         if len(latents.noise) > 1:
             terms = {"squared_error": pixels.error, "absolute_error": pixels.absolute}
             exact = {kind: _by_stein(term, kept.sum((1, 2)), latents.noise) for kind, term in terms.items()}
+            told = Estimate(exact["squared_error"].value / 2.0, exact["squared_error"].error / 2.0)
+            # A decoder that bends within tau: the place before the digits.
+            level = (
+                told if abs(told.value - level.value) > 3.0 * told.error and told.error < 0.1 * told.value else level
+            )
         per_group, errors = _per_group(pixels.noise, features, carries)
         scatter = _scatter(per_group, errors, kept.mean((0, 1)), first.value)
     moments = (latents.mean**2 + latents.variance - 1.0).mean(1)  # [n, c]

@@ -59,13 +59,12 @@ def _weight(a: Numbers) -> Iterator[Numbers]:
             else ""
         ),
     )
-    exact = a["levels"]["unlinearised"].get("squared_error")
-    if exact and abs(exact["value"] / 2 - s) > max(0.05 * s, 1.5 * exact["error"]):
-        yield _finding(
-            "weight",
-            f"The decoder bends within tau: without the linearisation s is {_number(exact['value'] / 2)} +- "
-            f"{_number(exact['error'] / 2)}, more sure of its place and less of its digits",
+    first = a["levels"]["weights"]["squared_error"]["value"] / 2
+    if abs(first - s) > 0.05 * s and a["levels"]["unlinearised"]:
+        said = (
+            f"The decoder bends within tau: to first order s would be {_number(first)}, without the linearisation it is"
         )
+        yield _finding("weight", f"{said} {_number(s)} +- {_number(a['water_level_se'])}")
     times = a["pixels"].get("beta_calibrated")
     if times is not None:
         side = "more" if times > 1 else "less"
