@@ -56,12 +56,12 @@ def test_what_is_written_is_read_with_other_programs_at_the_price_of_the_bound(b
 
 
 def test_what_two_machines_round_otherwise_is_in_the_file():
-    values = np.array([0.2, 1.5 - 1e-9, 2.5 + 1e-9, -0.5])
+    values = np.array([0.2, 1.5 - 1e-10, 2.5 + 1e-10, -0.5])
     one = Rounding()
     whole = one.round("q", values)
     assert [entry[1] for entry in one.known] == [1, 2, 3]
-    np.testing.assert_array_equal(Rounding(one.known).round("q", values + 2e-9 * np.array([1, 1, -1, -1])), whole)
-    assert list(Rounding([]).round("q", values + 2e-9)) != list(whole)
+    np.testing.assert_array_equal(Rounding(one.known).round("q", values + 2e-10 * np.array([1, 1, -1, -1])), whole)
+    assert list(Rounding([]).round("q", values + 2e-10)) != list(whole)
 
 
 def test_another_model_or_a_bit_that_fell_is_refused(binary):

@@ -27,7 +27,7 @@ FINE = 64  # steps a nat of log p: rounding costs 1e-5 nats a dimension
 LOWEST = 16  # nats: no level is less probable than e^-16
 SCALE = 2**22  # the largest weight of a level; the sum of 512 of them is exact in double precision
 SPREAD = 32  # steps of log tau a factor of e
-NEAR = 1e-6  # of a step: a thousand times what two machines differ by
+NEAR = 1e-9  # of a step: a thousand times what double precision loses on numbers of a thousand steps
 AT_ONCE = 8  # examples a call of the networks; the first so many wait for bits to be spent
 
 
