@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import encode, evaluate, export, sample, sweep, text, train, weigh
+from experiments import audit, compress, encode, evaluate, export, sample, sweep, text, train, weigh
 from experiments.papers import higgins2017, lucas2019, weightings
+from vae_jax.runs.flag_words import ALIASES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -23,10 +24,11 @@ def test_python_examples_give_what_they_print():
 
 
 def test_flags_exist():
-    binaries = (train, evaluate, weigh, sweep, text, encode, sample, export, weightings, lucas2019, higgins2017)
+    binaries = (train, evaluate, weigh, sweep, text, encode, sample, export, audit, compress)
+    binaries += (weightings, lucas2019, higgins2017)
     binaries += tuple(importlib.import_module(f"experiments.{name}.__main__") for name in ("benchmark", "claims"))
     flags = {f.name for binary in binaries for f in dataclasses.fields(binary.Config)}
-    named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "quick"}
+    named = set(re.findall(r"--([a-z_]+)", README)) - {"help", "quick", "config", *ALIASES}
     assert named and named <= flags, named - flags
 
 

@@ -205,7 +205,7 @@ def main(config: Config) -> None:
         weigh_data(c, answer)
     elif c.recon or c.loss:
         weigh_loss(c, c.data_dim, answer)
-    print(text(answer))
+    # The answer ends with what to type: where it was written is said before.
     if c.workdir or c.dataset:
         folder = Path(c.workdir or f"runs/weigh_{Path(c.dataset).stem[:80]}")
         written = [folder / "weigh.json"]
@@ -213,4 +213,5 @@ def main(config: Config) -> None:
         if c.dataset:
             written.append(folder / "figures" / "weigh.png")
             write_atomic(written[1], figure(answer).png)
-        print("\nwritten: " + ", ".join(map(str, written)))
+        print("written: " + ", ".join(map(str, written)) + "\n")
+    print(text(answer))
