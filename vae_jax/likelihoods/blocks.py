@@ -44,14 +44,6 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         if tuple(event) != (sum(widths),):
             raise ValueError(f"the blocks describe rows of {sum(widths)} columns, not examples of shape {tuple(event)}")
 
-    def init(event):
-        check(event)
-        return {str(i): families[i].init((widths[i],)) for i in owners}
-
-    def theta_shape(event):
-        check(event)
-        return (sum(sizes),)
-
     def each(own, theta):  # (family, its own, its theta) for each block
         theta, start = at_least_float32(theta), 0
         for i, (family, shape, size) in enumerate(zip(families, shapes, sizes)):
@@ -85,8 +77,8 @@ def blocks(parts: Sequence[tuple[Likelihood, int]]) -> Likelihood:
         return jnp.concatenate([family.sample(o, t, k) for (family, o, t), k in zip(each(own, theta), keys)])
 
     return Likelihood(
-        init=init,
-        theta_shape=theta_shape,
+        init=lambda event: check(event) or {str(i): families[i].init((widths[i],)) for i in owners},
+        theta_shape=lambda event: check(event) or (sum(sizes),),
         log_prob=log_prob,
         mean=lambda own, theta: jnp.concatenate([family.mean(o, t) for family, o, t in each(own, theta)]),
         sample=sample,

@@ -92,12 +92,11 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
     def parts(theta):
         """Locations and log scales ``[k, *event]``, log weights the same or with 1 in place of the channels."""
         theta = at_least_float32(theta)
-        event_axes = theta.ndim - 2
         centres = (2.0 * jnp.arange(components) + 1.0) / components - 1.0
-        mean = theta[0] + jnp.reshape(centres, (components, *(1,) * event_axes))
+        mean = theta[0] + jnp.reshape(centres, (components, *(1,) * (theta.ndim - 2)))
         log_scale = between(theta[1], lowest, HIGHEST, start)
         logits = jnp.zeros_like(mean) if components == 1 else theta[2]
-        if event_axes == 3:  # one component for all channels of a pixel
+        if theta.ndim == 5:  # an event of three axes: one component for all channels of a pixel
             logits = jnp.sum(logits, axis=-1, keepdims=True)
         return mean, log_scale, jax.nn.log_softmax(logits, axis=0)
 

@@ -55,6 +55,15 @@ def _source_of_sigma(precision: str, sigma, min_sigma: float) -> tuple[Callable,
     )
 
 
+def _check(precision: str, sigma, min_sigma: float) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if given(sigma) and not sigma > 0:
+        raise ValueError(f"sigma must be positive, not {sigma}")
+    if precision != "fixed" and given(sigma) and not sigma > min_sigma:
+        raise ValueError(f"an initial sigma of {sigma} is not above its lower bound {min_sigma}")
+
+
 def gaussian(
     precision: str = "learned", sigma: float = 0.1, min_sigma: float = 1e-3, decay: float = 0.99
 ) -> Likelihood:
@@ -82,12 +91,7 @@ def gaussian(
     Raises:
       ValueError: for an unknown precision or a sigma that is not above its bound.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-    if given(sigma) and not sigma > 0:
-        raise ValueError(f"sigma must be positive, not {sigma}")
-    if precision != "fixed" and given(sigma) and not sigma > min_sigma:
-        raise ValueError(f"an initial sigma of {sigma} is not above its lower bound {min_sigma}")
+    _check(precision, sigma, min_sigma)
     init, log_sigma = _source_of_sigma(precision, sigma, min_sigma)
 
     def mean(own, theta):

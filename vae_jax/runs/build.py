@@ -292,8 +292,7 @@ def data_spectrum(dataset, view, key: jax.Array, scale: Callable = lambda rows: 
     Raises:
       UserError: the values are too large to have one.
     """
-    dim = math.prod(dataset.event)
-    rows = examples_for(len(dataset.train), dim)
+    rows = examples_for(len(dataset.train), dim := math.prod(dataset.event))
     seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
     try:
         return eigenvalues(lambda: (scale(np.asarray(seen(dataset.train[part], part))) for part in parts(rows, dim)))
