@@ -16,7 +16,7 @@ from .ledger import Measured, Settings, claim_of
 from .runs import need
 
 
-def annealing_brackets_the_exact(settings: Settings, likelihood=bed.FIXED) -> Measured:
+def annealing_brackets_the_exact(settings: Settings, likelihood=bed.FIXED, plan=(64, 2000)) -> Measured:
     """Annealed chains hold the exact log-likelihood of probabilistic PCA between their two bounds.
 
     Six latents, 40 examples that the model made, 64 chains of 2,000 temperatures. Expected: the larger distance of the
@@ -35,7 +35,7 @@ def annealing_brackets_the_exact(settings: Settings, likelihood=bed.FIXED) -> Me
     run = SimpleNamespace(
         vae=bed.LINEAR, likelihood=likelihood, key=key, config=SimpleNamespace(latent_dim=bed.LATENTS)
     )
-    found = annealed(run, params, x, Plan(64, 2000))
+    found = annealed(run, params, x, Plan(*plan))
     exact = float(bed.bed_log_likelihood(params, x).mean())
     below, gap = found["log_px"], found["simulated"]["gap"]
     detail = f"exact {exact:.4f}, below {below:.4f}; on data of the model the two bounds are {gap:.4f} apart"

@@ -77,7 +77,7 @@ def test_a_cpu_has_its_share_and_an_accelerator_what_it_says(monkeypatch):
 
 def ready(event, levels=None, hidden=(512, 512), **flags):
     """Settings of a run on data of this shape."""
-    config = Config(hidden=",".join(map(str, hidden)), sigma=0.1, **{"batch_size": 8} | flags)
+    config = Config(hidden=",".join(map(str, hidden)), sigma=0.1, **{"batch_size": 8, "eval_every": 1000} | flags)
     return Settings(**flat(config) | {"hidden": hidden}, event=event, levels=levels, flags=config, names=BUILT_IN)
 
 

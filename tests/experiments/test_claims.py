@@ -276,7 +276,7 @@ EXACT = {
     ),
     "a lost constant": (
         codes.annealing_brackets_the_exact,
-        {"likelihood": bed.FIXED._replace(log_prob=lambda *a: bed.FIXED.log_prob(*a) + 0.5)},
+        {"likelihood": bed.FIXED._replace(log_prob=lambda *a: bed.FIXED.log_prob(*a) + 0.5), "plan": (16, 100)},
     ),
     "beta left out": (theory.slope_of_the_frontier, {"theory": lambda v, b, s, m: predict(v, b, 0.5 * s, m)}),
     "an ELBO at weight 2": (theory.elbo_is_the_log_likelihood, {"weight": 2.0}),

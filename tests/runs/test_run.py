@@ -55,7 +55,8 @@ def test_each_metrics_line_is_one_update(finished):
         assert abs(row["beta"] - min(1.0, row["step"] / 40)) < 1e-6
         assert abs(row["elbo"] + row["rate"] + row["distortion"]) < 1e-3
         assert abs(row["loss"] - row["distortion"] - row["beta"] * row["rate"]) < 1e-3
-    assert [row["step"] for row in metrics(workdir, "test")] == [30, 60]
+    assert [row["step"] for row in metrics(workdir, "validation")] == [30, 60]
+    assert metrics(workdir, "test") == []  # it is scored once, at the end
 
 
 def test_the_same_command_again_finds_it_finished(finished):
