@@ -12,7 +12,15 @@ Lightning, diffusers, Keras, scvi-tools and Flax.
 from __future__ import annotations
 
 from vae_jax.runtime.config import launch
-from vae_jax.trained.audit import Config, main
+from vae_jax.trained.flags import Audit as Config
+
+
+def main(config: Config) -> None:
+    """Prints the audit and writes ``audit.json`` and ``report.html``."""
+    from vae_jax.trained.audit import main as run
+
+    run(config)
+
 
 if __name__ == "__main__":
     launch(main, Config)

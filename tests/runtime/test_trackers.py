@@ -69,6 +69,11 @@ def test_a_package_that_is_missing_is_one_line(tmp_path, monkeypatch):
 def test_tensorboard_has_images_and_a_histogram_of_each_evaluation(digits_run):
     (events,) = digits_run.glob("events.out.tfevents.*")
     raw = events.read_bytes()
-    for name in (b"test/reconstructions", b"test/samples", b"test/nats_per_latent", b"test/elbo"):
+    for name in (
+        b"validation/reconstructions",
+        b"validation/samples",
+        b"validation/nats_per_latent",
+        b"validation/elbo",
+    ):
         assert name in raw, name
     assert b"\x89PNG" in raw

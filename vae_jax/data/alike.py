@@ -128,7 +128,8 @@ def _joined(n: int, pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> np.ndarra
 def _in_ranks(x: np.ndarray | Rows) -> Iterator[np.ndarray]:
     """The examples in blocks; floats as integers that are the same whatever units they are in.
 
-    Of rows each column's values are numbered in their order. Images of floats are brought to 256 levels of their range.
+    Of rows each column's values are numbered in their order. Images of floats are brought to 256 levels of their range,
+    so that bytes in other units are cut as the bytes are.
     """
     if x.dtype == np.uint8:
         yield from _blocks(x)
@@ -138,7 +139,7 @@ def _in_ranks(x: np.ndarray | Rows) -> Iterator[np.ndarray]:
         low, high = float(np.nanmin(x)), float(np.nanmax(x))
         for block in _blocks(x):
             with np.errstate(all="ignore"):  # what is not finite is refused elsewhere
-                yield np.rint((block - low) * (255 / (high - low if high > low else 1))).astype(np.int16)
+                yield np.rint((block - low) * (255 / (high - low if high > low else 1))).astype(np.uint8)
 
 
 def _blocks(x: np.ndarray | Rows) -> Iterator[np.ndarray]:

@@ -280,7 +280,7 @@ def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
     """Returns the state before the first update, not placed on any device; ``key`` is the run's own unless given."""
     state, c = init_state(recipe(r), r.dataset.event, r.key if key is None else key), r.config
     if r.dataset.validation is not None or c.ema is not None:
-        state = state._replace(best=nothing_yet(state.params, state.weight_state))
+        state = state._replace(best=jax.jit(nothing_yet)(state.params, state.weight_state))
     if c.beta_range is None:
         return state
     return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import tempfile
 from pathlib import Path
@@ -14,28 +13,10 @@ from vae_jax.data.outputs import open_outputs
 from vae_jax.report import audit_page
 from vae_jax.runs.audit import measure
 from vae_jax.runs.audit_reading import Asked
-from vae_jax.runtime.config import check_values, option
+from vae_jax.runtime.config import check_values
 from vae_jax.runtime.files import read_object
+from vae_jax.trained.flags import Audit as Config
 from vae_jax.types import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """Every flag."""
-
-    outputs: str | None = option(None, "FILE.npz: x, x_mean, x_sample, mean, logvar or std, and best z as well")
-    workdir: str | None = option(
-        None, "a run of train, audited itself; with --outputs where the answer goes (default: audit_FILE beside FILE)"
-    )
-    loss: str | None = option(None, 'the loss that was used, as written: "mse + 1e-6*kl"')
-    pixel_range: str | None = option(None, "lowest,highest value of x: 0,1 or -1,1 or 0,255 (default: as x shows)")
-    channel_axis: str = option("auto", "of latents [n, a, b, c]", ("auto", "first", "last"))
-    target_rate: float | None = option(None, "which weight would bring the rate here, nats per example", above=0)
-    target_channels: int | None = option(None, "which weight would keep so many channels or latents", least=0)
-    batch_size: int | None = option(None, "of --loss, where it is summed over the batch", least=1)
-    input: str = option("test", "of a run: train, validation or test, the examples to audit")
-    draws: int = option(4, "of a run: draws of z for each example", least=1, most=64)
-    seed: int = option(0, "of a run's draws", least=0, most=2**32 - 1)
 
 
 def main(config: Config) -> None:
