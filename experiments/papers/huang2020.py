@@ -42,10 +42,12 @@ class Config(arms.ImageFlags):
 def main(config: Config) -> None:
     """Trains and anneals every run, writes table.json and figure.png, prints the table."""
     from vae_jax.linear_vae import predict
+    from vae_jax.randomness import TEST, purpose_key
     from vae_jax.runs import annealing
     from vae_jax.runs.build import build, material
     from vae_jax.runs.evaluate import seen
     from vae_jax.runs.loop import trained
+    from vae_jax.runs.results import make_instruments
 
     root, plan = Path(config.workdir), annealing.parse_plan(config.ais)
     flags = config.of_train() | {"seed": config.seed, "precision": "fixed", "sigma": config.sigma}
@@ -53,13 +55,13 @@ def main(config: Config) -> None:
     rows = []
     for beta in map(float, config.betas.split(",")):
         given = flags | {"beta": beta}
-        results = arms.train_one(root / f"beta_{beta:g}", given, shared)
+        arms.train_one(root / f"beta_{beta:g}", given, shared)
         r = build(TrainConfig(**given, workdir=str(root / f"beta_{beta:g}")), shared)
-        x = np.asarray(seen(r, r.dataset.test[: config.examples], r.key))
-        found = annealing.annealed(r, trained(r).params, x, plan, root / f"beta_{beta:g}")
-        rows.append(
-            {"beta": beta} | {key: results[key] for key in ("rate", "distortion", "elbo")} | {"annealed": found}
-        )
+        examples, params = r.dataset.test[: config.examples], trained(r).params
+        scores = make_instruments(r).scores(params, examples, purpose_key(r.key, TEST))
+        point = {key: float(np.mean(getattr(scores, key), dtype=np.float64)) for key in ("rate", "distortion")}
+        found = annealing.annealed(r, params, np.asarray(seen(r, examples, r.key)), plan, root / f"beta_{beta:g}")
+        rows.append({"beta": beta} | point | {"annealed": found})
         write_json(root / "table.json", rows)
     values, dim = shared.spectrum, len(shared.spectrum)
     constant = 0.5 * dim * math.log(2 * math.pi * config.sigma**2)
@@ -105,7 +107,7 @@ def curves(rows, theory: np.ndarray) -> Figure:
 
     caption = (
         "The least distortion of each decoder at every rate, by annealed importance sampling of the first test "
-        "examples (line; the rate is an upper bound); the rate and distortion of its own encoder on the test split "
+        "examples (line; the rate is an upper bound); the rate and distortion of its own encoder on the same examples "
         "(dot of the same colour); and a linear model of as many latents (dashed)."
     )
     return Figure("figure.png", caption, draw(paint, height=3.0))
