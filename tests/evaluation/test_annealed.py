@@ -49,7 +49,7 @@ def test_the_curve_is_that_of_the_linear_decoder(found):
         mean = b * X @ W @ covariance / SIGMA2
         kl = 0.5 * (np.trace(covariance) - 6 - np.linalg.slogdet(covariance)[1] + np.square(mean).sum(1).mean())
         error = np.square(X - mean @ W.T).sum(1).mean() + np.trace(W @ covariance @ W.T)
-        # -log p(x|z) varies by about 1.7 nats over a posterior of six latents, and some 240 of 24 x 16 chains are effective,
+        # -log p(x|z) varies by about 1.7 nats over a posterior of six latents; of 24 x 16 chains 240 are effective,
         # so a mean is known to .11: three times that.
         assert abs(rate - kl) < 0.33
         assert abs(distortion - 0.5 * (error / SIGMA2 + bed.DIM * math.log(2 * math.pi * SIGMA2))) < 0.33
