@@ -83,6 +83,9 @@ def compare(answer: dict[str, Any], results: dict[str, Any]) -> dict[str, list[f
     if isinstance(sigma, float) and results.get("water_level"):
         # The bound at the run's own sigma, where the audit's is at that of the error made.
         own["elbo"] = -0.5 * (error / sigma**2 + dim * math.log(2.0 * math.pi * sigma**2)) - answer["rate"]
+    if isinstance(trained := results.get("trained_sigma"), float) and isinstance(sigma, float):
+        # The weight is that of training; afterwards sigma was brought to the error made on the validation split.
+        results = results | {"water_level": results["water_level"] * (trained / sigma) ** 2}
     pairs = {name: [results[name], value] for name, value in own.items() if results.get(name) is not None}
     shown = ", ".join(f"{name} {a:.5g} / {b:.5g}" for name, (a, b) in pairs.items() if b is not None)
     if shown:
