@@ -24,6 +24,7 @@ CORE = (
     "gaussian",
     "likelihoods",
     "priors",
+    "posteriors",
     "schedules",
     "weighting",
     "conventions",

@@ -13,11 +13,14 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32, standard_normal_log_prob
 from vae_jax.traced import given
-from vae_jax.types import VAE, Array, Likelihood, Objective, Params, Terms
+from vae_jax.types import VAE, Array, Given, Latents, Likelihood, Objective, Params, Terms
 
 
 def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
     """Encodes one example, samples z and decodes: ``x[event] -> (q[d], z[s, d], theta[s, ...])``; consumes ``key``."""
+    if vae.latents is not None:
+        q, z = vae.latents(params["model"], x, key, num_samples)
+        return q, z, decode(vae, params, x, z)
     q = vae.encode(params["model"], x)
     z = q.sample(key, num_samples)
     return q, z, decode(vae, params, x, z)
@@ -25,6 +28,8 @@ def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
 
 def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:
     """Decodes ``z [s, d]`` to theta ``[s, ...]``, to score ``x[event]`` with; one that reads its example reads x."""
+    if isinstance(x, Given) and vae.decode_given is None:
+        return jax.vmap(lambda z: vae.decode(params["model"], Given(z, x.c)))(z)
     if vae.decode_given is None:
         return jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
     return jax.vmap(vae.decode_given, in_axes=(None, 0, None))(params["model"], z, x)
@@ -32,7 +37,10 @@ def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:
 
 def score(likelihood: Likelihood, own: Params, x: Array, q, z: Array, theta: Array) -> Terms:
     """Scores one example with what ``infer`` returned for it; log densities in nats."""
+    x = x.value if isinstance(x, Given) else x
     log_px_z = jax.vmap(likelihood.log_prob, in_axes=(None, 0, None))(own, at_least_float32(theta), x)
+    if isinstance(q, Latents):
+        return Terms(q, z, log_px_z, q.log_pz, q.log_qz)
     return Terms(q, z, log_px_z, standard_normal_log_prob(z), q.log_prob(z))
 
 
@@ -49,7 +57,7 @@ def terms(vae: VAE, likelihood: Likelihood, params: Params, x: Array, key: Array
 
 
 def rate(t: Terms) -> Array:
-    """Returns KL(q(z|x) || p(z)) per example, nats, analytic: ``[...]``."""
+    """Returns KL(q(z|x) || p(z)) per example, nats: ``[...]``; analytic where there is a closed form."""
     return jnp.sum(t.q.kl(), axis=-1)
 
 

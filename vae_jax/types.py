@@ -32,12 +32,95 @@ Event = tuple[int, ...]  # the shape of one datum
 Schedule = Callable[[Any], Any]  # step -> scalar, the same type as optax.Schedule
 
 
+class Given(NamedTuple):
+    """An example, or a code, with the condition c that is known beside it: p(x|z,c), q(z|x,c), p(z|c).
+
+    Attributes:
+      value: x ``[event]``, or z ``[d]``.
+      c: the condition, ``[m]`` numbers.
+    """
+
+    value: Array
+    c: Array
+
+
+class Prior(NamedTuple):
+    """A prior p(z) of one example, or p(z|c); its parameters are learned with the model.
+
+    Every function takes the model's whole parameters, ``params["model"]``: the prior's own are ``params["prior"]``
+    there, and a prior may use the encoder (``priors/vamp.py``). ``c`` is None where there is no condition.
+
+    Attributes:
+      init: ``(key, latent_dim) -> own``; {} where there are none.
+      log_prob: ``(params, z[d], c) -> scalar``, nats.
+      sample: ``(params, key, latent_dim, c) -> z[d]``; consumes ``key``.
+      kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats. None where there is no closed
+        form: the rate is then the mean of log q - log p over the samples.
+      standard: whether it is N(0, I).
+    """
+
+    init: Callable[[Array, int], Params]
+    log_prob: Callable[[Params, Array, Any], Array]
+    sample: Callable[[Params, Array, int, Any], Array]
+    kl: Callable[[Params, DiagGaussian, Any], Array] | None = None
+    standard: bool = False
+
+
+class Posterior(NamedTuple):
+    """An approximate posterior q(z|x), made of what the encoder puts out for one example.
+
+    ``own`` are its parameters that examples share, ``params["posterior"]`` of the model's; ``h [numbers]`` is the
+    encoder's output.
+
+    Attributes:
+      numbers: ``latent_dim -> int``, how many numbers the encoder has to put out.
+      init: ``(key, latent_dim) -> own``; {} where there are none.
+      draw: ``(own, h, key, num_samples) -> (z[s, d], log_q[s])``, reparametrised; consumes ``key``.
+      moments: ``(own, h) -> DiagGaussian[d]``, mean and log variance of each latent under q.
+      kl: ``(own, h) -> [d]``, KL(q || N(0, I)) in parts that add up to it, nats. None where there is no closed form.
+      diagonal: whether it is the diagonal Gaussian of its moments.
+    """
+
+    numbers: Callable[[int], int]
+    init: Callable[[Array, int], Params]
+    draw: Callable[[Params, Array, Array, int], tuple[Array, Array]]
+    moments: Callable[[Params, Array], DiagGaussian]
+    kl: Callable[[Params, Array], Array] | None = None
+    diagonal: bool = False
+
+
+class Latents(NamedTuple):
+    """What inference says of the latents of one example, where q is no diagonal Gaussian or p(z) not N(0, I).
+
+    It stands where else the ``DiagGaussian`` stands, ``Terms.q``, and has its fields.
+
+    Attributes:
+      mean, logvar: mean and log variance of each latent under q(z|x), ``[d]``.
+      log_pz, log_qz: at the samples, ``[s]``, nats.
+      parts: of KL(q || p), ``[g]``, nats: of each latent where there is a closed form, else one number, the mean of
+        log q - log p over the samples.
+    """
+
+    mean: Array
+    logvar: Array
+    log_pz: Array
+    log_qz: Array
+    parts: Array
+
+    def kl(self) -> Array:
+        """Returns the parts of the rate, ``[..., g]``, nats."""
+        return self.parts
+
+
 class VAE(NamedTuple):
     """An encoder and a decoder of one example, as pure functions of their parameters.
 
+    Where there is a condition x is a ``Given``, and so is the z that ``decode`` is handed.
+
     Attributes:
       init: ``key -> params``.
-      encode: ``(params, x[event]) -> DiagGaussian[d]``, the approximate posterior q(z|x).
+      encode: ``(params, x[event]) -> DiagGaussian[d]``, the approximate posterior q(z|x), or where it is another
+        distribution its mean and variance.
       decode: ``(params, z[d]) -> theta``, the likelihood's parameters, of shape ``likelihood.theta_shape(event)``.
       decode_given: ``(params, z[d], x[event]) -> theta`` of a decoder that reads the example it predicts, each part
         only from the parts before it (teacher forcing): what the bound is made of. ``decode`` then reads its own
@@ -45,6 +128,10 @@ class VAE(NamedTuple):
       largest_map: how many numbers the largest feature map of an example has, for a network whose training on a CPU is
         bound by the cache (``train/microbatches.py``); 0 for others.
       notes: what a person should know of how the networks treat an example, a sentence each.
+      prior: p(z); None is the standard normal. ``priors.of`` returns one in either case.
+      latents: ``(params, x[event], key, num_samples) -> (Latents, z[s, d])``, inference where q is no diagonal Gaussian
+        or p(z) not N(0, I); consumes ``key``. None is the standard case, in which ``encode`` is q.
+      layers: the sizes of the groups of latents of a hierarchy, from the layer next to x upwards; () for one layer.
     """
 
     init: Callable[[Array], Params]
@@ -53,6 +140,9 @@ class VAE(NamedTuple):
     decode_given: Callable[[Params, Array, Array], Array] | None = None
     largest_map: int = 0
     notes: tuple[str, ...] = ()
+    prior: Prior | None = None
+    latents: Callable[[Params, Array, Array, int], tuple[Latents, Array]] | None = None
+    layers: tuple[int, ...] = ()
 
 
 class Likelihood(NamedTuple):
@@ -112,12 +202,12 @@ class Terms(NamedTuple):
     """Everything the bounds need of one example; ``vmap`` puts ``[b]`` in front.
 
     Attributes:
-      q: the approximate posterior, fields ``[d]``.
+      q: the approximate posterior, fields ``[d]``; ``Latents`` where it is no diagonal Gaussian or p(z) not N(0, I).
       z: the samples ``[s, d]``.
       log_px_z, log_pz, log_qz: log p(x|z), log p(z) and log q(z|x) at the samples, ``[s]``, nats.
     """
 
-    q: DiagGaussian
+    q: DiagGaussian | Latents
     z: Array  # [s, d]
     log_px_z: Array  # [s]
     log_pz: Array  # [s]

@@ -19,11 +19,11 @@ from vae_jax.data.reading import Reading
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
-from vae_jax.models import mixed
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
+from vae_jax.runs.networks import make_vae
 from vae_jax.runs.settings import Config, Settings
 from vae_jax.runs.settling import settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
@@ -55,6 +55,7 @@ class Run(NamedTuple):
     optimizer: optax.GradientTransformation
     spread: Parallel
     warnings: list[str]
+    batched_kernels: bool = False  # whether runs of a sweep are computed side by side
 
     @property
     def key(self) -> jax.Array:
@@ -64,7 +65,10 @@ class Run(NamedTuple):
     @property
     def training_vae(self) -> VAE:
         """The networks as training computes them; evaluation takes ``vae``, in float32."""
-        return self.vae if self.config.dtype == "float32" else mixed(self.vae, self.config.dtype)
+        s = self.config
+        if s.dtype == "float32":
+            return self.vae
+        return make_vae(s, self.likelihood.theta_shape(s.event), self.batched_kernels, s.dtype)
 
     @property
     def is_text(self) -> bool:
@@ -209,19 +213,6 @@ def _spread(config, dataset: Dataset) -> Parallel:
             f"divided among {spread.devices} devices"
         )
     return spread
-
-
-def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False) -> VAE:
-    """Makes the encoder and decoder.
-
-    Args:
-      s: the settings.
-      theta_shape: of the likelihood.
-      batched_kernels: whether many models will be computed side by side; the parameters are the same.
-    """
-    rest = (theta_shape, s.latent_dim, s.hidden, s.beta_range, batched_kernels)
-    own = (s.cell, s.embedding) if s.model == "recurrent" else ()
-    return table_columns.with_features(s, lambda event: s.names.models[s.model](event, *rest, *own))
 
 
 def _of_no_validation(s: Settings, dataset: Dataset) -> list[str]:

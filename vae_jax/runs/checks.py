@@ -26,6 +26,8 @@ def check(config: Any, names: Names) -> list[str]:
         "weighting": names.weightings,
         "objective": names.objectives,
         "model": names.models,
+        "prior": names.priors,
+        "posterior": names.posteriors,
     }
     for flag, table in tables.items():
         value = getattr(config, flag)

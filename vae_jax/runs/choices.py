@@ -14,14 +14,13 @@ LIKELIHOODS = (
     "beta",
     "categorical",
     "discretized_logistic",
-    "poisson",
-    "negative_binomial",
-    "log_normal",
     "tokens",
     "columns",
 )
 PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
 WEIGHTINGS = ("constant", "linear", "sigmoid", "cosine", "cyclical", "capacity", "free_bits", "geco", "pi")
 OBJECTIVES = ("elbo", "iwae")
+PRIORS = ("standard_normal",)
+POSTERIORS = ("gaussian",)
 MODELS = ("mlp", "conv", "resnet", "recurrent")
 TRACKERS = ("none", "wandb", "mlflow", "trackio")

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax import data, models, objective
+from vae_jax import data, models, objective, posteriors, priors
 from vae_jax.runs.families import LIKELIHOODS
 from vae_jax.runs.weightings import WEIGHTINGS, scheduled
 from vae_jax.types import UserError
 
 OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
+# Each makes a prior or a posterior of the settings and the model without it, whose encoder a prior may use.
+PRIORS = {"standard_normal": lambda s, vae: priors.standard_normal()}
+POSTERIORS = {"gaussian": lambda s, vae: posteriors.diagonal()}
 MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
 
 
@@ -27,6 +30,8 @@ class Names(NamedTuple):
       objectives: ``(terms, weight) -> scalar``.
       models: ``(event, theta_shape, latent_dim, hidden, beta_range, batched_kernels) -> VAE``.
       datasets: ``() -> Dataset``.
+      priors: ``(settings, vae) -> Prior``.
+      posteriors: ``(settings, vae) -> Posterior``.
       sha256: of the plugin's content; None without one.
     """
 
@@ -35,10 +40,12 @@ class Names(NamedTuple):
     objectives: Mapping[str, Callable]
     models: Mapping[str, Callable]
     datasets: Mapping[str, Callable]
+    priors: Mapping[str, Callable]
+    posteriors: Mapping[str, Callable]
     sha256: str | None = None
 
 
-BUILT_IN = Names(LIKELIHOODS, WEIGHTINGS, OBJECTIVES, MODELS, {})
+BUILT_IN = Names(LIKELIHOODS, WEIGHTINGS, OBJECTIVES, MODELS, {}, PRIORS, POSTERIORS)
 # What a plugin may define, and the table that it adds to.
 TABLES = {
     "LIKELIHOODS": "likelihoods",
@@ -46,6 +53,8 @@ TABLES = {
     "OBJECTIVES": "objectives",
     "MODELS": "models",
     "DATASETS": "datasets",
+    "PRIORS": "priors",
+    "POSTERIORS": "posteriors",
 }
 
 

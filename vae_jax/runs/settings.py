@@ -135,6 +135,8 @@ class Config:
     num_samples: int = option(1, "samples of z per example", least=1)
     model: str = option("mlp", "the encoder and decoder", choices.MODELS, extensible=True)
     latent_dim: int = option(20, "the number of latents", least=1)
+    prior: str = option("standard_normal", "the family of p(z)", choices.PRIORS, extensible=True)
+    posterior: str = option("gaussian", "the family of q(z|x)", choices.POSTERIORS, extensible=True)
     hidden: str | None = option(
         None,
         "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv); "

@@ -49,6 +49,8 @@ _LATER = {
     "constants": None,
     "count_means": None,
     "missing": None,
+    "prior": "standard_normal",
+    "posterior": "gaussian",
 }
 
 

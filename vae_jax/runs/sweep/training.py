@@ -20,7 +20,8 @@ from vae_jax.evaluation import summarise
 from vae_jax.evaluation.bounds import model_mse
 from vae_jax.randomness import TRAIN, VALIDATION, purpose_key
 from vae_jax.runs import known_data
-from vae_jax.runs.build import first_state, make_vae, training_chunk, with_numbers
+from vae_jax.runs.build import first_state, training_chunk, with_numbers
+from vae_jax.runs.networks import make_vae
 from vae_jax.runs.loop import CONVENTION
 from vae_jax.runs.selection import Watch, evenly
 from vae_jax.runs.skipped_updates import watch_skipped
@@ -165,7 +166,8 @@ def compiled(program: Program, side_by_side: int | None, mesh: RunMesh) -> Calla
     # One model fills a CPU, and its products under vmap are slower; an accelerator wants all of them at once.
     at_once = side_by_side or (1 if jax.default_backend() == "cpu" else mesh.at_once)
     if at_once > 1:
-        r = r._replace(vae=make_vae(r.config, r.likelihood.theta_shape(r.event), batched_kernels=True))
+        vae = make_vae(r.config, r.likelihood.theta_shape(r.event), batched_kernels=True)
+        r = r._replace(vae=vae, batched_kernels=True)
 
     def chunk_of(numbers):
         return training_chunk(with_numbers(r, numbers), mesh.all_mean, mesh.split)

@@ -1,0 +1,55 @@
+"""A model with a prior and a posterior of one's choice, from a model whose latents are the standard ones."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from vae_jax.gaussian import at_least_float32
+from vae_jax.types import VAE, Given, Latents, Posterior, Prior
+
+
+def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, encoder: VAE | None = None) -> VAE:
+    """Returns the model with this prior and this posterior; its parameters gain ``"prior"`` and ``"posterior"``.
+
+    The rate is in closed form where the posterior is the diagonal Gaussian and the prior knows one (``prior.kl``), and
+    where the prior is the standard normal and the posterior knows one (``posterior.kl``); else it is the mean of log q - log p over the samples.
+
+    Args:
+      vae: encoder and decoder; ``params["encoder"]`` are the encoder's where ``encoder`` is given.
+      prior, posterior: made by the functions of ``priors`` and ``posteriors``.
+      latent_dim: d.
+      encoder: a model of the same kind whose encoder puts out as many numbers as the posterior needs (in pairs: its
+        ``mean`` and ``logvar`` are taken for them); None where those of ``vae`` do.
+    """
+    count = posterior.numbers(latent_dim)
+    inner = vae if encoder is None else encoder
+
+    def init(key):
+        params = vae.init(key)
+        if encoder is not None:
+            params = {**params, "encoder": encoder.init(key)["encoder"]}
+        prior_key, posterior_key = (jax.random.fold_in(key, i) for i in (1, 2))
+        own = {"prior": prior.init(prior_key, latent_dim), "posterior": posterior.init(posterior_key, latent_dim)}
+        return {**params, **{name: value for name, value in own.items() if jax.tree.leaves(value)}}
+
+    def numbers(params, x):
+        return at_least_float32(jnp.concatenate(inner.encode(params, x), axis=-1)[:count])
+
+    def encode(params, x):
+        return posterior.moments(params.get("posterior", {}), numbers(params, x))
+
+    def latents(params, x, key, num_samples):
+        own, h, c = params.get("posterior", {}), numbers(params, x), x.c if isinstance(x, Given) else None
+        z, log_qz = posterior.draw(own, h, key, num_samples)
+        log_pz = jax.vmap(lambda z: prior.log_prob(params, z, c))(z)
+        q = posterior.moments(own, h)
+        if posterior.diagonal and prior.kl is not None:
+            parts = prior.kl(params, q, c)
+        elif prior.standard and posterior.kl is not None:
+            parts = posterior.kl(own, h)
+        else:
+            parts = jnp.mean(log_qz - log_pz, keepdims=True)
+        return Latents(q.mean, q.logvar, log_pz, log_qz, parts), z
+
+    return vae._replace(init=init, encode=encode, latents=latents, prior=prior)

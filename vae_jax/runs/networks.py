@@ -1,0 +1,33 @@
+"""From the settings to the model: encoder, decoder, prior and posterior."""
+
+from __future__ import annotations
+
+from vae_jax.models import mixed
+from vae_jax.posteriors import with_latents
+from vae_jax.runs import table_columns
+from vae_jax.runs.settings import Settings
+from vae_jax.types import VAE, Event
+
+
+def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dtype: str | None = None) -> VAE:
+    """Makes the encoder and decoder, and what their latents are.
+
+    Args:
+      s: the settings.
+      theta_shape: of the likelihood.
+      batched_kernels: whether many models will be computed side by side; the parameters are the same.
+      dtype: what the networks are computed in; None for float32.
+    """
+    own = (s.cell, s.embedding) if s.model == "recurrent" else ()
+
+    def networks(latent_dim: int) -> VAE:
+        rest = (theta_shape, latent_dim, s.hidden, s.beta_range, batched_kernels)
+        vae = table_columns.with_features(s, lambda event: s.names.models[s.model](event, *rest, *own))
+        return vae if dtype is None else mixed(vae, dtype)
+
+    vae = networks(s.latent_dim)
+    prior, posterior = s.names.priors[s.prior](s, vae), s.names.posteriors[s.posterior](s, vae)
+    if prior.standard and posterior.diagonal:
+        return vae
+    wanted = -(-posterior.numbers(s.latent_dim) // 2)
+    return with_latents(vae, prior, posterior, s.latent_dim, None if wanted == s.latent_dim else networks(wanted))
