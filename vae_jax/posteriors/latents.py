@@ -13,7 +13,8 @@ def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, 
     """Returns the model with this prior and this posterior; its parameters gain ``"prior"`` and ``"posterior"``.
 
     The rate is in closed form where the posterior is the diagonal Gaussian and the prior knows one (``prior.kl``), and
-    where the prior is the standard normal and the posterior knows one (``posterior.kl``); else it is the mean of log q - log p over the samples.
+    where the prior is the standard normal and the posterior knows one (``posterior.kl``); else it is the mean of
+    log q - log p over the samples.
 
     Args:
       vae: encoder and decoder; ``params["encoder"]`` are the encoder's where ``encoder`` is given.

@@ -33,7 +33,7 @@ from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
-from vae_jax.types import VAE, Event, KLWeight, Likelihood, Objective, TrainState, UserError
+from vae_jax.types import VAE, KLWeight, Likelihood, Objective, TrainState, UserError
 from vae_jax.weighting.multi_rate import at_beta, respond
 
 

@@ -12,9 +12,9 @@ import jax
 from vae_jax.report.formatting import program
 from vae_jax.runs import known_data
 from vae_jax.runs.build import make_likelihood, make_view, material
-from vae_jax.runs.networks import make_vae
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import names_of
+from vae_jax.runs.networks import make_vae
 from vae_jax.runs.placement import bytes_held
 from vae_jax.runs.settings import Config
 from vae_jax.runs.workdir import existing_workdir

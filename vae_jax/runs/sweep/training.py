@@ -21,8 +21,8 @@ from vae_jax.evaluation.bounds import model_mse
 from vae_jax.randomness import TRAIN, VALIDATION, purpose_key
 from vae_jax.runs import known_data
 from vae_jax.runs.build import first_state, training_chunk, with_numbers
-from vae_jax.runs.networks import make_vae
 from vae_jax.runs.loop import CONVENTION
+from vae_jax.runs.networks import make_vae
 from vae_jax.runs.selection import Watch, evenly
 from vae_jax.runs.skipped_updates import watch_skipped
 from vae_jax.runs.sweep import halving
