@@ -3,9 +3,10 @@
     python -m experiments.compress --workdir=runs/binary --input=test --output=test.bits           seconds for 10,000
     python -m experiments.compress --workdir=runs/binary --input=test.bits --output=test.npz --decompress
 
-For likelihoods of levels (bernoulli, categorical, discretized_logistic, --columns of such). The file is about the
-negative ELBO in bits; it prints the sizes of gzip, xz, PNG and WebP beside it. --pixels=binary: of the thresholded
-images. The same command continues after a kill; any machine reads what another one wrote.
+For discrete likelihoods: bernoulli, categorical, discretized_logistic, poisson, negative_binomial, tokens, --columns of
+such. The file is about the negative ELBO in bits; it prints the sizes of gzip, xz, PNG and WebP beside it. What comes
+back is what the model sees: with --pixels=binary thresholded images, of a text its words, unknown ones as <unk>. The
+same command continues after a kill; any machine reads what another one wrote.
 """
 
 from __future__ import annotations

@@ -171,6 +171,8 @@ class Likelihood(NamedTuple):
         of a dimension whose values have one. None where all have.
       terms: ``(own, theta, x[event]) -> [event]``, the parts of which ``log_prob`` is the sum, nats: one for each
         dimension (of a mixture on images for each pixel). None where the dimensions depend on each other.
+      conditionals: ``(own, theta, x[event]) -> [event]``, log p of each dimension given those before it along the last
+        axis, nats, of which ``log_prob`` is the sum too. None where that is ``terms``, or not known.
       counted: ``x[event] -> [event]``, the dimensions of x that the likelihood counts, where it leaves some out
         (``likelihoods.partial``); None where it counts all.
       rescale: ``(own, factor) -> own``, with every standard deviation that is not at its bound times ``factor``, for a
@@ -193,6 +195,7 @@ class Likelihood(NamedTuple):
     cdf: Callable[[Params, Array, Array], tuple[Array, Array]] | None = None
     log_classes: Callable[[Params, Array], Array] | None = None
     terms: Callable[[Params, Array, Array], Array] | None = None
+    conditionals: Callable[[Params, Array, Array], Array] | None = None
     counted: Callable[[Array], Array] | None = None
     rescale: Callable[[Params, Any], Params] | None = None
     units: Any = None

@@ -52,7 +52,8 @@ def bytes_weigh_the_bound(settings: Settings) -> Measured:
     Source: Townsend 2019, 1901.04866
     Tolerance: one draw of z an example: the ELBO of 1,000 is known to half a percent
     """
-    from vae_jax.trained.compression import command, tables
+    from vae_jax.trained.compression import command
+    from vae_jax.trained.compression.networks import networks
     from vae_jax.trained.loading import load
 
     from ..papers.arms import AS_PUBLISHED, train_one
@@ -64,7 +65,7 @@ def bytes_weigh_the_bound(settings: Settings) -> Measured:
         shared = {"dataset": dataset, "data_dir": settings.data_dir, "hidden": "256,256", "num_steps": 1500}
         train_one(folder, AS_PUBLISHED | shared | flags | {"iw_samples": 8})
         model = load(folder, data_dir=settings.data_dir)
-        given, net = folder / "given.npz", tables.networks(model)
+        given, net = folder / "given.npz", networks(model)
         digits = _digits(dataset, settings)
         np.savez(given, x=digits)
         sizes = command.compress(model, net, str(given), str(folder / "digits.bits"))

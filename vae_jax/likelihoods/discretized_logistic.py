@@ -107,6 +107,16 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
             each = jnp.sum(each, axis=-1, keepdims=True)
         return jax.nn.logsumexp(log_weight + each, axis=0)
 
+    def conditionals(own, theta, x):
+        mean, log_scale, log_weight = parts(theta)
+        each = discretized_logistic_log_prob(x, mean, log_scale, levels)
+        if x.ndim == 3:  # what the channels before say of the component that the pixel has
+            before = jnp.cumsum(each[..., :-1], axis=-1)
+            log_weight = jax.nn.log_softmax(
+                log_weight + jnp.concatenate([jnp.zeros_like(each[..., :1]), before], axis=-1), axis=0
+            )
+        return jax.nn.logsumexp(log_weight + each, axis=0)
+
     def cdf(own, theta, x):
         mean, log_scale, log_weight = parts(theta)
         offset, half = 2.0 * x - 1.0 - mean, 1.0 / (levels - 1)
@@ -141,4 +151,5 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
         support=Grid(levels, 1.0 / (levels - 1)),
         cdf=cdf,
         terms=terms,
+        conditionals=conditionals,
     )

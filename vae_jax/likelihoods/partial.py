@@ -71,6 +71,7 @@ def partial(likelihood: Likelihood, constants: Sequence[tuple[int, float]] = ())
     return likelihood._replace(
         log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         terms=terms,
+        conditionals=None,
         counted=counted,
         mean=with_constants(likelihood.mean),
         sample=with_constants(likelihood.sample),

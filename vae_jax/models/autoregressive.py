@@ -12,6 +12,9 @@ no difference at 10,000). What z contributes is the same in every step and alway
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -101,7 +104,7 @@ class Encoder(nn.Module):
         targets = x[0].astype(jnp.int32)
         words = nn.Embed(self.vocabulary, self.embedding, name="embed")(targets)  # [t, e]
         _, through = Cell(self.cell, self.embedding, self.hidden, name="steps")()
-        start = (jnp.zeros(self.hidden, jnp.float32),) * STATES[self.cell]
+        start = (jnp.zeros(self.hidden, words.dtype),) * STATES[self.cell]
         # After EOS there is PAD only, so that the largest place of another token is that of EOS.
         last = jnp.max(jnp.where(targets == PAD, 0, jnp.arange(targets.size)))
         h = through(start, words)[last]
@@ -143,6 +146,11 @@ class Decoder(nn.Module):
         c = self.start(z)
         return (c, jnp.tanh(c))[-STATES[self.cell] :]
 
+    def read(self, z, state, token):
+        """``(state, logits [k])`` after one more word, in the state that ``begin`` or this function returned."""
+        state = self.steps(z)[0](state, self.embed.embedding[token])
+        return state, state[-1] @ self.kernel + self.bias
+
     def run(self, z, key, length):
         """``(tokens [length], logits [length, k])`` of the decoder that reads its own words; see ``generate``."""
         (step, _), table, kernel, bias = self.steps(z), self.embed.embedding, self.kernel, self.bias
@@ -173,8 +181,23 @@ def generate(params: Params, z: Array, key: Array | None, length: int) -> Array:
       key: consumed: words are drawn. None: each word is the most probable one after those before it (greedy).
       length: at most so many tokens; another than that of training is possible.
     """
+    return _decoder(params, length)("run", z, key, length)[0]
+
+
+def spell(params: Params) -> tuple[Callable, Callable]:
+    """The decoder word by word, for whoever chooses them; ``params`` as for ``generate``.
+
+    The first function is ``z [d] -> state`` before ``BOS``, the second ``(z [d], state, token) -> (state, logits [k])``
+    of the word after the token.
+    """
+    decoder = _decoder(params, 1)
+    return functools.partial(decoder, "begin"), functools.partial(decoder, "read")
+
+
+def _decoder(params: Params, length: int) -> Callable:
+    """``(method, *arguments) -> `` what that method of the decoder of these parameters returns."""
     own = params["decoder"]
     (vocabulary, embedding), (hidden, width) = own["embed"]["embedding"].shape, own["steps"]["recurrent"].shape
     cell = {gates: name for name, gates in GATES.items()}[width // hidden]
     decoder = Decoder(vocabulary, length, cell, embedding, hidden)
-    return decoder.apply({"params": own}, z, key, length, method="run")[0]
+    return lambda method, *arguments: decoder.apply({"params": own}, *arguments, method=method)

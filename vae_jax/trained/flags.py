@@ -55,10 +55,12 @@ class Export:
 class Compress:
     """Every flag of ``compress``."""
 
-    workdir: str | None = option(None, "a run that has been trained, of a likelihood of levels")
-    input: str | None = option(None, "FOLDER of images, FILE.npz, FILE.csv, or train, validation or test; or the file")
-    output: str | None = option(None, "the file; or with --decompress FILE.npz")
-    decompress: bool = option(False, "read --input, a file of compress, back into --output=FILE.npz")
+    workdir: str | None = option(None, "a run that has been trained, of a discrete likelihood")
+    input: str | None = option(
+        None, "FOLDER of images, FILE.npz, FILE.csv, FILE.txt, or train, validation or test; or the file"
+    )
+    output: str | None = option(None, "the file; or with --decompress FILE.npz, of a text FILE.txt as well")
+    decompress: bool = option(False, "read --input, a file of compress, back into --output")
     data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
     plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")
 

@@ -138,5 +138,6 @@ def respond(likelihood: Likelihood, beta_range: tuple[float, float], knots: int 
         cdf=reading(likelihood.cdf),
         log_classes=reading(likelihood.log_classes),
         terms=reading(likelihood.terms),
+        conditionals=reading(likelihood.conditionals),
         rescale=None,  # one factor, found at one beta, is not that of the others
     )

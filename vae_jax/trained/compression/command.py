@@ -9,13 +9,13 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from vae_jax.runtime.files import write_json
-from vae_jax.trained.compression import bits_back, container
+from vae_jax.data.text.vocabulary import decode
+from vae_jax.runtime.files import write_atomic, write_json
+from vae_jax.trained.compression import bits_back, container, values
+from vae_jax.trained.compression.networks import Networks, networks
 from vae_jax.trained.compression.others import Others
-from vae_jax.trained.compression.tables import Networks, networks
 from vae_jax.trained.encoding import open_run
 from vae_jax.trained.flags import Compress
 from vae_jax.trained.model import TrainedVAE
@@ -43,11 +43,11 @@ def compress(model: TrainedVAE, net: Networks, name: str, output: str) -> dict[s
     first = next(iter(source.parts(0, BLOCK)), None)
     if first is None or not len(first.ids):
         raise UserError(f"--input={name} holds no examples")
-    fine = bits_back.fineness(net, _x(net, _levels(model, net, first.examples, name), model)[:256])
+    fine = bits_back.fineness(net, values.read(model, net.kinds, first.examples, name)[:256])
     header = container.Header(container.digest(model), fine, zlib.crc32(source.identity.encode()))
     done, end, before = container.begun(part_file, header)
-    others = Others(bool(net.counts.max() == 2), len(model.event) == 3)
-    nats, seen = 0.0, 0
+    others = Others(bool((net.kinds.counts == 2).all()), len(model.event) == 3)
+    nats, seen, symbols = 0.0, 0, 0
     if done:
         print(f"continuing from example {done:,}")
     with (
@@ -60,44 +60,45 @@ def compress(model: TrainedVAE, net: Networks, name: str, output: str) -> dict[s
         else:
             container.write_header(file, header)
         for part in source.parts(0, BLOCK):
-            levels = _levels(model, net, part.examples, name)
-            if seen >= done and len(levels):
-                block = bits_back.encode(net, fine, levels, _x(net, levels, model))
-                container.write_block(file, block, len(levels))
+            own = values.read(model, net.kinds, part.examples, name)
+            if seen >= done and len(own):
+                block = bits_back.encode(net, fine, own)
+                container.write_block(file, block, len(own))
                 before += block.before
-            raw = _stored(model, net, levels)
-            others.add(raw)
-            nats -= float(np.sum(model.elbo(part.examples), dtype=np.float64))
-            seen += len(levels)
+            others.add(values.plain(model, net.kinds, own), own.reshape(len(own), *model.event))
+            nats += values.missing_nats(model, own) - float(np.sum(model.elbo(part.examples), dtype=np.float64))
+            seen, symbols = seen + len(own), symbols + values.symbols_in(net.kinds, own)
             bar.update(len(part.ids) if part.seen is None else part.seen)
         container.write_end(file)
     os.replace(part_file, output)
-    sizes = _sizes(Path(output).stat().st_size, before, seen, net.levels.shape[1], nats, others.totals())
+    sizes = _sizes(Path(output).stat().st_size, before, seen, symbols, nats, others.totals())
     write_json(Path(f"{output}.json"), sizes)
-    print(*_in_words(sizes, output), sep="\n")
+    print(*_in_words(sizes, output, "word" if net.kinds.is_text else "dimension"), sep="\n")
     return sizes
 
 
 def decompress(model: TrainedVAE, net: Networks, name: str, output: str) -> None:
-    """Reads a file back into FILE.npz, array ``x``, exactly as it was.
+    """Reads a file back into FILE.npz, array ``x``, exactly as it was; of a text into FILE.txt as well.
 
     Raises:
       UserError: the file is of another model, damaged or torn.
     """
     from tqdm import tqdm
 
-    if not output.endswith(".npz"):
-        raise UserError(f"--output={output} must be FILE.npz, which the examples are written to as array x")
+    as_text = net.kinds.is_text and output.endswith(".txt")
+    if not (output.endswith(".npz") or as_text):
+        kinds = "FILE.txt, or FILE.npz, for its token ids as array x" if net.kinds.is_text else "FILE.npz, for array x"
+        raise UserError(f"--output={output} must be {kinds}")
     if not os.path.isfile(name):
         raise UserError(f"--input={name}: there is no such file")
     _make_room(output)
-    part_file = Path(f"{output}.part")
-    dtype = _stored(model, net, np.zeros((1, net.levels.shape[1]), int)).dtype
-    row, seen, ended = net.levels.shape[1] * dtype.itemsize, 0, False
+    dtype = values.stored_dtype(model, net.kinds)
+    row, seen, ended = math.prod(model.event) * dtype.itemsize, 0, False
     with open(name, "rb") as file:
         header = container.read_header(file, name)
         if header.model != container.digest(model):
             raise UserError(f"--input={name} was written by another model (sha256 {header.model.hex()}...)")
+        part_file = Path(f"{output}.{header.input:08x}.part")  # what another file left is not taken for this one's
         done = part_file.stat().st_size // row if part_file.exists() else 0
         with open(part_file, "ab") as part, tqdm(desc="decompressing", unit=" examples", disable=None) as bar:
             # A block that was not written to its end is written again.
@@ -105,46 +106,24 @@ def decompress(model: TrainedVAE, net: Networks, name: str, output: str) -> None
                 ended = stored.count == 0
                 if not ended and seen + stored.count > done:
                     part.truncate(seen * row)
-                    levels = bits_back.decode(net, header.fineness, stored.block, stored.count, model.x_event)
-                    part.write(_stored(model, net, levels).tobytes())
+                    own = bits_back.decode(net, header.fineness, stored.block, stored.count)
+                    part.write(values.stored(model, net.kinds, own).tobytes())
                     part.flush()
                 seen += stored.count
                 bar.update(stored.count)
     if not ended:
         raise UserError(f"--input={name} is damaged or torn after example {seen}; what is before it is in {part_file}")
-    _as_npz(part_file, output, (seen, *model.event), dtype)
+    if as_text:
+        tokens = np.fromfile(part_file, dtype).reshape(seen, *model.event)
+        write_atomic(Path(output), "".join(f"{line}\n" for line in decode(tokens, model.data.words)))
+    else:
+        _as_npz(part_file, output, (seen, *model.event), dtype)
     part_file.unlink()
     print(f"{seen:,} examples, each block back at the bits that it began with: {output}")
 
 
 def _make_room(output: str) -> None:
     Path(output).parent.mkdir(parents=True, exist_ok=True)
-
-
-def _levels(model: TrainedVAE, net: Networks, examples: Any, name: str) -> np.ndarray:
-    """Returns the index of the level of each dimension, ``[n, D]``.
-
-    Raises:
-      UserError: a value is no level.
-    """
-    raw = model.read(examples).raw
-    x = np.asarray(jax.vmap(lambda row: model.view(model.own_key, row))(raw), np.float64).reshape(len(raw), -1)
-    step = net.levels[1] - net.levels[0]
-    levels = np.clip(np.rint(x / step).astype(int), 0, net.counts - 1)
-    if np.abs(np.take_along_axis(net.levels, levels, axis=0) - x).max(initial=0.0) > 1e-5:
-        raise UserError(f"--input={name} holds a value that is none of the model's levels")
-    return levels
-
-
-def _x(net: Networks, levels: np.ndarray, model: TrainedVAE) -> np.ndarray:
-    return np.take_along_axis(net.levels, levels, axis=0).reshape(len(levels), *model.x_event)
-
-
-def _stored(model: TrainedVAE, net: Networks, levels: np.ndarray) -> np.ndarray:
-    """Returns examples as files hold them: grey levels or 0/1 in bytes, rows in their own values."""
-    if model.data.levels is not None:
-        return levels.astype(np.uint8).reshape(len(levels), *model.event)
-    return np.take_along_axis(net.levels, levels, axis=0).astype(np.float32).reshape(len(levels), *model.event)
 
 
 def _as_npz(part: Path, output: str, shape, dtype) -> None:
@@ -158,23 +137,23 @@ def _as_npz(part: Path, output: str, shape, dtype) -> None:
     os.replace(temporary, output)
 
 
-def _sizes(size: int, before: int, count: int, dim: int, nats: float, others: dict[str, int]) -> dict[str, Any]:
+def _sizes(size: int, before: int, count: int, symbols: int, nats: float, others: dict[str, int]) -> dict[str, Any]:
     bits, elbo_bits = 8 * size, nats / math.log(2)
     return {
         "examples": count,
         "bytes": size,
-        "bits_per_dim": bits / (count * dim),
+        "bits_per_dim": bits / symbols,
         "initial_bits": 32 * before,
-        "elbo_bits_per_dim": elbo_bits / (count * dim),
+        "elbo_bits_per_dim": elbo_bits / symbols,
         "overhead": (bits - 32 * before) / elbo_bits - 1,
         "others": others,
     }
 
 
-def _in_words(sizes: dict[str, Any], output: str) -> list[str]:
+def _in_words(sizes: dict[str, Any], output: str, unit: str) -> list[str]:
     others = ", ".join(f"{name} {size:,}" for name, size in sizes["others"].items())
     return [
-        f"{sizes['examples']:,} examples in {sizes['bytes']:,} bytes, {sizes['bits_per_dim']:.4f} bits a dimension: "
+        f"{sizes['examples']:,} examples in {sizes['bytes']:,} bytes, {sizes['bits_per_dim']:.4f} bits a {unit}: "
         f"{output}",
         f"the negative ELBO is {sizes['elbo_bits_per_dim']:.4f}; the file has {100 * sizes['overhead']:.2f}% more, "
         f"after {sizes['initial_bits']:,} initial bits",

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from vae_jax.trained.compression.bits_back import Block, Fineness
+from vae_jax.trained.compression.values import missing_rates
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.types import UserError
 
@@ -49,8 +50,9 @@ class Stored(NamedTuple):
 def digest(model: TrainedVAE) -> bytes:
     """Returns eight bytes of the sha256 of all that decides the numbers of a model."""
     c = model.config
-    flags = (c.likelihood, c.model, c.hidden, c.latent_dim, c.columns, c.pixels, model.x_event)
-    total = hashlib.sha256(repr(flags).encode())
+    own = (c.likelihood, c.model, c.hidden, c.latent_dim, c.columns, c.pixels, c.count_means, c.missing, c.cell)
+    of_data = (model.x_event, model.data.words, c.missing and missing_rates(model).tolist())
+    total = hashlib.sha256(repr((own, of_data)).encode())
     for leaf in jax.tree.leaves(model.params):
         total.update(np.ascontiguousarray(leaf).tobytes())
     return total.digest()[:8]

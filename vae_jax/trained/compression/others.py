@@ -13,7 +13,7 @@ IMAGES = 10_000  # pictures are compressed one by one; of more the others are ta
 
 
 class Others:
-    """gzip and xz of all bytes in a row (of 0/1 data eight values a byte), PNG and lossless WebP picture by picture."""
+    """gzip and xz of all bytes in a row, PNG and lossless WebP picture by picture."""
 
     def __init__(self, is_binary: bool, is_image: bool):
         self._binary, self._image = is_binary, is_image
@@ -22,14 +22,13 @@ class Others:
         self._bytes = dict.fromkeys((*self._streams, *(("png", "webp") if is_image else ())), 0)
         self._seen = self._drawn = 0
 
-    def add(self, raw: np.ndarray) -> None:
-        """Counts some examples, ``[n, ...]`` as they are stored."""
-        content = (np.packbits(raw.astype(bool), axis=None) if self._binary else raw).tobytes()
+    def add(self, content: bytes, examples: np.ndarray) -> None:
+        """Counts some examples: as bytes, and of pictures ``[n, h, w, c]`` as grey levels."""
         for name, stream in self._streams.items():
             self._bytes[name] += len(stream.compress(content))
-        self._seen += len(raw)
-        for image in raw[: max(0, IMAGES - self._drawn)] if self._image else ():
-            self._draw(image)
+        self._seen += len(examples)
+        for image in examples[: max(0, IMAGES - self._drawn)] if self._image else ():
+            self._draw(image.astype(np.uint8))
 
     def _draw(self, image: np.ndarray) -> None:
         from PIL import Image
