@@ -78,6 +78,7 @@ class Posterior(NamedTuple):
       draw: ``(own, h, key, num_samples) -> (z[s, d], log_q[s])``, reparametrised; consumes ``key``.
       moments: ``(own, h) -> DiagGaussian[d]``, mean and log variance of each latent under q.
       kl: ``(own, h) -> [d]``, KL(q || N(0, I)) in parts that add up to it, nats. None where there is no closed form.
+      log_prob: ``(own, h, z[d]) -> scalar``, log q(z|x) at any z, nats. None where it is not known.
       diagonal: whether it is the diagonal Gaussian of its moments.
     """
 
@@ -86,6 +87,7 @@ class Posterior(NamedTuple):
     draw: Callable[[Params, Array, Array, int], tuple[Array, Array]]
     moments: Callable[[Params, Array], DiagGaussian]
     kl: Callable[[Params, Array], Array] | None = None
+    log_prob: Callable[[Params, Array, Array], Array] | None = None
     diagonal: bool = False
 
 
@@ -131,6 +133,8 @@ class VAE(NamedTuple):
       prior: p(z); None is the standard normal. ``priors.of`` returns one in either case.
       latents: ``(params, x[event], key, num_samples) -> (Latents, z[s, d])``, inference where q is no diagonal Gaussian
         or p(z) not N(0, I); consumes ``key``. None is the standard case, in which ``encode`` is q.
+      log_q: ``(params, x[event], z[d]) -> scalar``, log q(z|x) at any z, nats; None where there is no ``latents`` (then
+        it is that of ``encode``), or where it is not known.
       layers: the sizes of the groups of latents of a hierarchy, from the layer next to x upwards; () for one layer.
     """
 
@@ -142,6 +146,7 @@ class VAE(NamedTuple):
     notes: tuple[str, ...] = ()
     prior: Prior | None = None
     latents: Callable[[Params, Array, Array, int], tuple[Latents, Array]] | None = None
+    log_q: Callable[[Params, Array, Array], Array] | None = None
     layers: tuple[int, ...] = ()
 
 

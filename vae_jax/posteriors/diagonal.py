@@ -25,5 +25,6 @@ def diagonal() -> Posterior:
         draw=draw,
         moments=moments,
         kl=lambda own, h: moments(own, h).kl(),
+        log_prob=lambda own, h, z: moments(own, h).log_prob(z),
         diagonal=True,
     )

@@ -9,6 +9,11 @@ from vae_jax.gaussian import at_least_float32
 from vae_jax.types import VAE, Given, Latents, Posterior, Prior
 
 
+def closed_form(prior: Prior, posterior: Posterior) -> bool:
+    """Returns whether KL(q || p) is known in closed form, latent by latent."""
+    return posterior.kl is not None if prior.standard else posterior.diagonal and prior.kl is not None
+
+
 def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, encoder: VAE | None = None) -> VAE:
     """Returns the model with this prior and this posterior; its parameters gain ``"prior"`` and ``"posterior"``.
 
@@ -53,4 +58,8 @@ def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, 
             parts = jnp.mean(log_qz - log_pz, keepdims=True)
         return Latents(q.mean, q.logvar, log_pz, log_qz, parts), z
 
-    return vae._replace(init=init, encode=encode, latents=latents, prior=prior)
+    def log_q(params, x, z):
+        return posterior.log_prob(params.get("posterior", {}), numbers(params, x), z)
+
+    known = None if posterior.log_prob is None else log_q
+    return vae._replace(init=init, encode=encode, latents=latents, log_q=known, prior=prior)

@@ -17,7 +17,12 @@ from vae_jax.types import UserError
 OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
 # Each makes a prior or a posterior of the settings and the model without it, whose encoder a prior may use.
 PRIORS = {"standard_normal": lambda s, vae: priors.standard_normal()}
-POSTERIORS = {"gaussian": lambda s, vae: posteriors.diagonal()}
+POSTERIORS = {
+    "gaussian": lambda s, vae: posteriors.diagonal(),
+    "full_covariance": lambda s, vae: posteriors.full_covariance(),
+    "iaf": lambda s, vae: posteriors.iaf(s.flow_steps),
+    "householder": lambda s, vae: posteriors.householder(s.flow_steps),
+}
 MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from vae_jax.models import mixed
-from vae_jax.posteriors import with_latents
+from vae_jax.posteriors import closed_form, with_latents
 from vae_jax.runs import table_columns
 from vae_jax.runs.settings import Settings
-from vae_jax.types import VAE, Event
+from vae_jax.types import VAE, Event, UserError
 
 
 def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dtype: str | None = None) -> VAE:
@@ -29,5 +29,20 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dty
     prior, posterior = s.names.priors[s.prior](s, vae), s.names.posteriors[s.posterior](s, vae)
     if prior.standard and posterior.diagonal:
         return vae
+    _check(s, closed_form(prior, posterior), posterior.diagonal)
     wanted = -(-posterior.numbers(s.latent_dim) // 2)
     return with_latents(vae, prior, posterior, s.latent_dim, None if wanted == s.latent_dim else networks(wanted))
+
+
+def _check(s: Settings, closed_form: bool, diagonal: bool) -> None:
+    """Refuses what needs the KL of each latent where there is none, and what needs a diagonal Gaussian."""
+    if s.weighting == "free_bits" and not closed_form:
+        raise UserError(
+            f"--weighting=free_bits has a floor for the KL of each latent, and that of --posterior={s.posterior} to "
+            f"--prior={s.prior} has no closed form; use another weighting"
+        )
+    if s.beta_range is not None and not diagonal:
+        raise UserError(
+            f"--beta_range sets the mean and scale of a diagonal Gaussian at each beta, and --posterior={s.posterior} is "
+            "none; use --posterior=gaussian"
+        )

@@ -137,6 +137,7 @@ class Config:
     latent_dim: int = option(20, "the number of latents", least=1)
     prior: str = option("standard_normal", "the family of p(z)", choices.PRIORS, extensible=True)
     posterior: str = option("gaussian", "the family of q(z|x)", choices.POSTERIORS, extensible=True)
+    flow_steps: int = option(4, "steps of iaf, or pairs of reflections of householder", least=1)
     hidden: str | None = option(
         None,
         "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv); "

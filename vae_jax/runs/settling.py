@@ -51,6 +51,7 @@ _LATER = {
     "missing": None,
     "prior": "standard_normal",
     "posterior": "gaussian",
+    "flow_steps": 4,
 }
 
 
