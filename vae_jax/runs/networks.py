@@ -43,6 +43,6 @@ def _check(s: Settings, closed_form: bool, diagonal: bool) -> None:
         )
     if s.beta_range is not None and not diagonal:
         raise UserError(
-            f"--beta_range sets the mean and scale of a diagonal Gaussian at each beta, and --posterior={s.posterior} is "
+            f"--beta_range sets mean and scale of a diagonal Gaussian at each beta, and --posterior={s.posterior} is "
             "none; use --posterior=gaussian"
         )
