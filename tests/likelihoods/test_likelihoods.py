@@ -29,7 +29,7 @@ from vae_jax.likelihoods import (
 )
 from vae_jax.likelihoods.continuous_bernoulli import continuous_bernoulli_icdf
 from vae_jax.likelihoods.gaussian import PRECISIONS, gaussian_log_prob
-from vae_jax.likelihoods.shared import event_sum
+from vae_jax.likelihoods.shared import event_sum, log1p_of_share
 from vae_jax.types import UserError
 
 # ---------------------------------------------------------------- what holds for every family
@@ -407,3 +407,18 @@ def test_the_sum_over_the_event_is_a_sum_on_every_platform():
     for platform in ("cpu", "cuda", "tpu"):
         text = jax.jit(each).trace(values).lower(lowering_platforms=(platform,)).as_text()
         assert ("dot_general" in text) == (platform == "cpu"), platform
+
+
+def test_the_polynomial_of_log1p_rounds_as_log1p_does_however_small_its_argument():
+    e = np.concatenate([np.linspace(0, 1, 200_001), np.logspace(-37, 0, 100_000)]).astype(np.float32)
+    exact = np.log1p(e.astype(np.float64))
+
+    def error(values):
+        return np.max(np.abs(np.asarray(values, np.float64) - exact) / np.maximum(exact, 1e-300))
+
+    assert error(log1p_of_share(jnp.asarray(e))) < 2.5e-7  # two units in the last place
+    assert error(np.float32(e - e * e / 2 + e**3 / 3)) > 1e-2  # the beginning of a series would not do
+    slopes = jax.vmap(jax.grad(log1p_of_share))(jnp.asarray(e))
+    np.testing.assert_allclose(np.asarray(slopes, np.float64), 1 / (1 + e.astype(np.float64)), rtol=1.3e-7)
+    curvature = jax.grad(jax.grad(log1p_of_share))(jnp.float32(0.3))
+    assert float(curvature) == pytest.approx(-1 / 1.3**2, rel=1e-6)

@@ -26,6 +26,7 @@ class Evaluator(NamedTuple):
       batch_size: how many examples at a time; it changes the memory, not the numbers.
       shard, devices: spreads the rows of a batch over that many devices (``devices/parallel.py``).
       jit: ``jax.jit``, or one whose results every process can read.
+      without_samples: how many examples at a time where no importance samples come with them; None: as many.
     """
 
     vae: VAE
@@ -35,6 +36,7 @@ class Evaluator(NamedTuple):
     shard: Callable[[Array], Array] = lambda rows: rows
     devices: int = 1
     jit: Callable[..., Callable] = jax.jit
+    without_samples: int | None = None
 
 
 def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterator[tuple[Any, int]]]:
@@ -46,7 +48,7 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
       evaluator: the model and its batches.
       measure: ``(params, x[event], key, *static) -> pytree`` of one example; ``static`` decides its shapes.
     """
-    _, _, preprocess, batch_size, shard, devices, jit = evaluator
+    _, _, preprocess, batch_size, shard, devices, jit, _ = evaluator
 
     def batch(params, raw, rows, key, static):
         return jax.vmap(lambda x, key: measure(params, x, key, *static))(*inputs(preprocess, raw, rows, key))

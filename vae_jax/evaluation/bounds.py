@@ -168,10 +168,11 @@ def make_scorer(evaluator: Evaluator) -> Callable[..., Scores]:
     def measure(params, x, key, iw_samples):
         return score_example(evaluator.vae, evaluator.likelihood, params, x, key, iw_samples)
 
-    parts = in_batches(evaluator, measure)
+    weighed = in_batches(evaluator, measure)
+    plain = in_batches(evaluator._replace(batch_size=evaluator.without_samples or evaluator.batch_size), measure)
 
     def scores(params: Params, data: Any, key: Array, iw_samples: int = 0, limit: int | None = None, watch=None):
-        batches = parts(params, data, key, limit, (iw_samples,))
+        batches = (weighed if iw_samples else plain)(params, data, key, limit, (iw_samples,))
         return gather(batches if watch is None else watched(batches, watch))
 
     return scores

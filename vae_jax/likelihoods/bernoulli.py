@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from vae_jax.likelihoods.shared import event_sum
+from vae_jax.likelihoods.shared import event_sum, log1p_of_share
 from vae_jax.types import Likelihood
 
 
@@ -18,7 +18,7 @@ def cross_entropy_with_logits(x, logits):
     """
     positive = logits >= 0.0
     linear = jnp.where(positive, x - 1.0, x) * logits
-    return linear - jnp.log1p(jnp.exp(-jnp.where(positive, logits, -logits)))
+    return linear - log1p_of_share(jnp.exp(-jnp.where(positive, logits, -logits)))
 
 
 def _cdf(own, theta, x):

@@ -6,6 +6,7 @@ value clipped after the fact has either no gradient at its bound (a hard clip) o
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -53,6 +54,29 @@ def stirling_error(a):
     small = jnp.where(large, 1.0, a)
     exact = gammaln(small) - ((small - 0.5) * jnp.log(small) - small + 0.5 * LOG_2PI)
     return jnp.where(large, series, exact)
+
+
+# 2 atanh(s) / s in powers of s^2, for s in [0, 1/3]: a fit at Chebyshev's points, 4e-9 relative.
+_ATANH = (2.000000008, 0.6666631594, 0.4002485372, 0.2796141884, 0.2817465726)
+
+
+@jax.custom_jvp
+def log1p_of_share(e):
+    """Returns log(1 + e), elementwise, for e in [0, 1].
+
+    In float32 it is 2 atanh(e / (2 + e)) by a polynomial, to the rounding that ``log1p`` has itself (2e-7 relative,
+    however small e is). On a CPU that takes a third of the time: XLA's ``log1p`` computes two formulas for each number.
+    """
+    if e.dtype != jnp.float32:
+        return jnp.log1p(e)
+    s = e / (2.0 + e)
+    return s * functools.reduce(lambda total, a: total * (s * s) + a, reversed(_ATANH))
+
+
+@log1p_of_share.defjvp
+def _slope(primals, tangents):
+    (e,), (d_e,) = primals, tangents
+    return log1p_of_share(e), d_e / (1.0 + e)
 
 
 def event_sum(values):
