@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.trained_models import TEXT, some, untrained
+from scipy import stats
 
 from experiments.claims import bed
+from vae_jax import objective
 from vae_jax.evaluation.annealed import simulate, temperatures
 from vae_jax.runs import annealing
 from vae_jax.runs.annealing import Plan, annealed, parse_plan
-from vae_jax.types import UserError
+from vae_jax.types import Prior, UserError
 
 SIGMA2 = 0.4
 OWN = {"log_sigma": jnp.asarray(0.5 * math.log(SIGMA2), jnp.float32)}
@@ -53,6 +56,50 @@ def test_the_curve_is_that_of_the_linear_decoder(found):
         # so a mean is known to .11: three times that.
         assert abs(rate - kl) < 0.33
         assert abs(distortion - 0.5 * (error / SIGMA2 + bed.DIM * math.log(2 * math.pi * SIGMA2))) < 0.33
+
+
+WEIGHTS, CENTRES = np.array([0.3, 0.7]), np.array([[1.5] * 6, [-0.5] * 6])
+MIXTURE = Prior(
+    init=lambda key, latent_dim: {},
+    log_prob=lambda params, z, c: jax.nn.logsumexp(
+        jnp.log(WEIGHTS) + jnp.sum(jax.scipy.stats.norm.logpdf(z, CENTRES, 0.7), axis=-1)
+    ),
+    sample=lambda params, key, latent_dim, c: (
+        jnp.asarray(CENTRES)[jax.random.choice(jax.random.fold_in(key, 1), 2, p=jnp.asarray(WEIGHTS))]
+        + 0.7 * jax.random.normal(key, (latent_dim,))
+    ),
+)
+
+
+def test_another_prior_is_in_the_bracket_and_the_standard_one_is_out_of_it():
+    """Of a mixture and a linear decoder log p(x) is that of a mixture: N(x; W m_k, .49 W W' + sigma^2 I)."""
+    r, z = run(), jax.vmap(lambda key: MIXTURE.sample(None, key, 6, None))(jax.random.split(KEY, 24))
+    r.vae = bed.LINEAR._replace(prior=MIXTURE)
+    x = np.asarray(simulate(r.vae, bed.FIXED, PARAMS, KEY, z))
+    covariance = 0.49 * W @ W.T + SIGMA2 * np.eye(len(W))
+    parts = [np.log(w) + stats.multivariate_normal.logpdf(x, W @ m, covariance) for w, m in zip(WEIGHTS, CENTRES)]
+    found, exact = annealed(r, PARAMS, x, PLAN), np.logaddexp(*parts)
+    assert abs(found["log_px"] - exact.mean()) < 0.1
+    np.testing.assert_allclose(found["log_px_per_example"], exact, atol=1.0)
+    assert -0.1 < found["simulated"]["gap"] < 0.3
+    assert abs(exact.mean() - bed.bed_log_likelihood(PARAMS, x).mean()) > 0.5
+
+
+def test_sentences_are_between_the_bounds_of_the_words_that_the_model_writes():
+    """Log p(x) of a small recurrent model with one latent, by quadrature."""
+    model = untrained(TEXT, latent_dim=1, cell="gru")
+    r = SimpleNamespace(vae=model.vae, likelihood=model.likelihood, key=KEY, config=model.config, event=model.x_event)
+    x = np.stack([model.view(KEY, row) for row in model.read(some(TEXT, 6)).raw])
+    found = annealed(r, model.params, x, Plan(16, 100))
+    z = jnp.linspace(-8.0, 8.0, 1601)[:, None]
+
+    def integral(x):
+        theta = objective.decode(model.vae, model.params, x, z)
+        log_p = jax.vmap(model.likelihood.log_prob, in_axes=(None, 0, None))({}, theta, x)
+        return jax.nn.logsumexp(log_p + jax.scipy.stats.norm.logpdf(z[:, 0])) + math.log(0.01)
+
+    np.testing.assert_allclose(found["log_px_per_example"], jax.vmap(integral)(x), atol=0.1)
+    assert abs(found["simulated"]["gap"]) < 0.05
 
 
 def test_a_lost_constant_leaves_the_bracket(found):

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import objective as bounds
-from vae_jax.gaussian import at_least_float32, standard_normal_log_prob
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax import priors
+from vae_jax.gaussian import at_least_float32
+from vae_jax.types import VAE, Array, Given, Likelihood, Params
 
 ACCEPTED = 0.65  # of the moves: the best share for a product of many dimensions (Neal 2011, section 5.4.4.3)
 PACE = 0.1  # of log step sizes: a move that all chains refuse makes the next step 6% smaller
-FIRST_STEP = 0.3  # in units of the prior's standard deviation
+FIRST_STEP = 0.3  # in units of a standard normal prior's deviation
 
 
 class Chains(NamedTuple):
@@ -60,11 +61,33 @@ def temperatures(count: int, most: float = 1.0) -> np.ndarray:
     return most * (s - s[0]) / (s[-1] - s[0])
 
 
-def first_chains(key: Array, examples: int, chains: int, latent_dim: int) -> Chains:
-    """Draws the chains of a forward run from the prior; consumes ``key``."""
-    z = jax.random.normal(key, (examples, chains, latent_dim))
-    zeros = jnp.zeros((examples,))
-    return Chains(z, jnp.zeros((examples, chains)), zeros + np.log(FIRST_STEP), zeros)
+def draw_prior(vae: VAE, params: Params, key: Array, x: Any, latent_dim: int, chains: int | None = None) -> Array:
+    """Draws codes of the prior for each of the examples ``x [n, *event]``: ``[n, d]``, or ``[n, chains, d]``."""
+    prior, shape = priors.of(vae), (count_of(x), *(() if chains is None else (chains,)))
+    if prior.standard:
+        return jax.random.normal(key, (*shape, latent_dim))
+    keys = jax.random.split(key, shape)
+
+    def draw(key, c):
+        return prior.sample(params["model"], key, latent_dim, c)
+
+    over_chains = draw if chains is None else jax.vmap(draw, in_axes=(0, None))
+    return jax.jit(jax.vmap(over_chains))(keys, _condition(x))
+
+
+def first_chains(z: Array) -> Chains:
+    """Returns the chains that begin at ``z [n, k, d]``, drawn from the prior or, backwards, from the posterior."""
+    zeros = jnp.zeros(z.shape[:1])
+    return Chains(z, jnp.zeros(z.shape[:2]), zeros + np.log(FIRST_STEP), zeros)
+
+
+def count_of(x: Any) -> int:
+    """Returns how many examples there are in ``x [n, *event]``, or in such with their conditions."""
+    return len(x.value) if isinstance(x, Given) else len(x)
+
+
+def _condition(x: Any) -> Array | None:
+    return x.c if isinstance(x, Given) else None
 
 
 def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callable[..., tuple[Chains, Array, Trace]]:
@@ -81,16 +104,21 @@ def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callabl
       leapfrog: steps of each move.
     """
 
+    prior = priors.of(vae)
+
     def log_likelihood(params, x, z):  # one example, z [k, d] -> [k]
-        theta = at_least_float32(bounds.decode(vae, params, x, z))
-        return jax.vmap(likelihood.log_prob, in_axes=(None, 0, None))(params["likelihood"], theta, x)
+        theta, value = at_least_float32(bounds.decode(vae, params, x, z)), x.value if isinstance(x, Given) else x
+        return jax.vmap(likelihood.log_prob, in_axes=(None, 0, None))(params["likelihood"], theta, value)
+
+    def log_prior(params, x, z):  # the same of log p(z)
+        return jax.vmap(lambda z: prior.log_prob(params["model"], z, _condition(x)))(z)
 
     def move(params, x, z, b, step, key):
         """One Hamiltonian move of all chains of one example; returns where they are, and how likely each was to go."""
 
         @functools.partial(jax.grad, has_aux=True)
         def slope(z):
-            value = standard_normal_log_prob(z) + b * log_likelihood(params, x, z)
+            value = log_prior(params, x, z) + b * log_likelihood(params, x, z)
             return -jnp.sum(value), value
 
         def leap(_, state):
@@ -131,7 +159,7 @@ def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callabl
     def anneal(params, x, chains, key, first, before, after, log_step=None, backward=False):
         def body(chains, inputs):
             i, b0, b1, step = inputs
-            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(key, i), jnp.arange(len(x)))
+            keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.fold_in(key, i), jnp.arange(count_of(x)))
             over = (None, 0, 0, 0, None, None, None if log_step is None else 0)
             chains, trace = jax.vmap(lambda *a: of_example(*a, backward), in_axes=over)(
                 params, x, chains, keys, b0, b1, step
@@ -168,12 +196,16 @@ def estimate(chains: Chains, backward: bool = False) -> Estimate:
     return Estimate(-log_mean if backward else log_mean, error, effective)
 
 
-def simulate(vae: VAE, likelihood: Likelihood, params: Params, key: Array, z: Array) -> Array:
-    """Draws x of the model at ``z [n, d]``: ``[n, *event]``, each an exact draw whose posterior holds its z."""
+def simulate(vae: VAE, likelihood: Likelihood, params: Params, key: Array, z: Array, x: Any = None) -> Any:
+    """Draws x of the model at ``z [n, d]``: ``[n, *event]``, each an exact draw whose posterior holds its z.
 
-    def one(z, key):
-        theta = at_least_float32(vae.decode(params["model"], z))
+    The examples ``x`` are those whose conditions the draws take, where there are conditions.
+    """
+
+    def one(z, key, c):
+        theta = at_least_float32(vae.decode(params["model"], z if c is None else Given(z, c)))
         return likelihood.sample(params["likelihood"], theta, key)
 
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(z)))
-    return jax.jit(jax.vmap(one))(z, keys)
+    made = jax.jit(jax.vmap(one))(z, keys, _condition(x))
+    return Given(made, x.c) if isinstance(x, Given) else made

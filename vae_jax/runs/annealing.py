@@ -23,16 +23,19 @@ from vae_jax.evaluation.annealed import (
     Chains,
     Estimate,
     Trace,
+    count_of,
+    draw_prior,
     estimate,
     first_chains,
     make_anneal,
     simulate,
     temperatures,
 )
+from vae_jax.likelihoods.tokens import with_inputs
 from vae_jax.randomness import ANNEALING, purpose_key
 from vae_jax.runs.build import Run
 from vae_jax.runtime.files import write_atomic
-from vae_jax.types import Params, UserError
+from vae_jax.types import VAE, Params, UserError
 
 FILE = "annealing.npz"  # of a run's folder while the chains go; removed once evaluation.json holds their numbers
 LEAPFROG = 10
@@ -76,19 +79,19 @@ def annealed(r: Run, params: Params, x: np.ndarray, plan: Plan, folder: Path | N
     Args:
       r: the run.
       params: its parameters.
-      x: the examples as the model sees them, ``[n, *event]``.
+      x: the examples as the model sees them, ``[n, *event]``, with their conditions where there are some.
       plan: the chains.
       folder: where their state is kept, to continue after a kill; None for nowhere.
 
     Raises:
-      UserError: the decoder cannot simulate data of the likelihood.
+      UserError: the decoder reads what it predicts, and cannot be asked for its words one after another.
     """
     key = purpose_key(r.key, ANNEALING)
-    chains = _Chains(make_anneal(r.vae, r.likelihood, LEAPFROG), params, plan, r.config.latent_dim, folder)
+    chains = _Chains(r.vae, make_anneal(r.vae, r.likelihood, LEAPFROG), params, plan, r.config.latent_dim, folder)
     chains.restore(_identity(params, x, plan))
     below, curve, moved = chains.forward("data", x, purpose_key(key, DATA))
-    z = jax.random.normal(purpose_key(key, SIMULATED), (len(x), r.config.latent_dim))
-    made = simulate(r.vae, r.likelihood, params, purpose_key(key, SIMULATED, 1), z)
+    z, n = draw_prior(r.vae, params, purpose_key(key, SIMULATED), x, r.config.latent_dim), count_of(x)
+    made = _made(r, params, purpose_key(key, SIMULATED, 1), z, x)
     low, _, _ = chains.forward("simulated", made, purpose_key(key, SIMULATED, 2))
     high = chains.backward("simulated", made, z, purpose_key(key, SIMULATED, 3))
     gap = high.log_px - low.log_px
@@ -96,16 +99,16 @@ def annealed(r: Run, params: Params, x: np.ndarray, plan: Plan, folder: Path | N
         "chains": plan.chains,
         "temperatures": plan.temperatures,
         "leapfrog_steps": LEAPFROG,
-        "examples": len(x),
+        "examples": n,
         "log_px": float(below.log_px.mean()),
-        "log_px_error": float(np.sqrt(np.sum(np.square(below.error))) / len(x)),
+        "log_px_error": float(np.sqrt(np.sum(np.square(below.error))) / n),
         "effective_chains": float(below.effective.min()),
         "acceptance": moved,
         "simulated": {
             "below": float(low.log_px.mean()),
             "above": float(high.log_px.mean()),
             "gap": float(gap.mean()),
-            "gap_error": float(gap.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else None,
+            "gap_error": float(gap.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
         },
         "log_px_per_example": below.log_px.tolist(),
         "log_px_error_per_example": below.error.tolist(),
@@ -113,10 +116,24 @@ def annealed(r: Run, params: Params, x: np.ndarray, plan: Plan, folder: Path | N
     }
 
 
-def _identity(params: Params, x: np.ndarray, plan: Plan) -> int:
+def _made(r: Run, params: Params, key: jax.Array, z: jax.Array, x: Any) -> Any:
+    """Returns what the model makes of the codes ``z [n, d]``, of sentences word by word."""
+    if r.vae.decode_given is None:
+        return simulate(r.vae, r.likelihood, params, key, z, x)
+    from vae_jax.models.autoregressive import generate
+
+    if r.config.model != "recurrent":
+        raise UserError(f"--ais: --model={r.config.model} cannot be asked for its words one after another")
+    length = r.event[-1]
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(z)))
+    write = jax.jit(jax.vmap(lambda z, key: with_inputs(generate(params["model"], z, key, length))))
+    return np.asarray(write(z, keys))
+
+
+def _identity(params: Params, x: Any, plan: Plan) -> int:
     """Returns a checksum of all that decides the numbers: another model, data or plan begins anew."""
-    digest = zlib.crc32(repr((tuple(plan), x.shape, LEAPFROG)).encode())
-    for leaf in (*jax.tree.leaves(params), x):
+    digest = zlib.crc32(repr((tuple(plan), jax.tree.map(np.shape, x), LEAPFROG)).encode())
+    for leaf in jax.tree.leaves((params, x)):
         digest = zlib.crc32(np.ascontiguousarray(leaf), digest)
     return digest
 
@@ -124,8 +141,8 @@ def _identity(params: Params, x: np.ndarray, plan: Plan) -> int:
 class _Chains:
     """The phases of one annealing, and the file from which it is continued."""
 
-    def __init__(self, anneal: Callable, params: Params, plan: Plan, latent_dim: int, folder: Path | None):
-        self._anneal, self._params, self._plan, self._latent_dim = anneal, params, plan, latent_dim
+    def __init__(self, vae: VAE, anneal: Callable, params: Params, plan: Plan, latent_dim: int, folder: Path | None):
+        self._vae, self._anneal, self._params, self._plan, self._latent_dim = vae, anneal, params, plan, latent_dim
         self._path = None if folder is None else folder / FILE
         self._store: dict[str, np.ndarray] = {}
 
@@ -139,29 +156,31 @@ class _Chains:
 
     def forward(self, name: str, x: Any, key: jax.Array) -> tuple[Estimate, dict[str, list[float]], float]:
         """Finds the steps and goes from the prior to the posteriors: log p(x) from below, the curve, the acceptance."""
-        n, (chains, count) = len(x), self._plan
+        count = self._plan.temperatures
         coarse, fine = temperatures(count // CUTS), temperatures(count)
-        start = first_chains(purpose_key(key, STEPS), n, chains, self._latent_dim)
+        start = self._start(purpose_key(key, STEPS), x)
         _, steps, _ = self._phase(f"{name} steps", x, start, purpose_key(key, STEPS, 1), coarse, None)
         steps = np.stack([np.interp(fine[1:], coarse[1:], column) for column in steps.T], axis=1)
         self._store[f"{name} frozen"] = steps.astype(np.float32)
-        start = first_chains(purpose_key(key, BELOW), n, chains, self._latent_dim)
+        start = self._start(purpose_key(key, BELOW), x)
         ended, _, trace = self._phase(f"{name} below", x, start, purpose_key(key, BELOW, 1), fine, steps)
         return estimate(ended), _curve(fine[1:], trace), float(np.mean(ended.accepted)) / count
 
     def backward(self, name: str, x: Any, z: jax.Array, key: jax.Array) -> Estimate:
         """Goes from exact draws ``z [n, d]`` of the posteriors to the prior, with the steps of ``forward``."""
-        n, (chains, count) = len(x), self._plan
-        zeros = jnp.zeros((n,))
-        start = Chains(jnp.repeat(z[:, None], chains, axis=1), jnp.zeros((n, chains)), zeros, zeros)
+        chains, count = self._plan
+        start = first_chains(jnp.repeat(z[:, None], chains, axis=1))
         steps, fine = self._store[f"{name} frozen"][::-1], temperatures(count)[::-1]
         return estimate(self._phase(f"{name} above", x, start, purpose_key(key, ABOVE), fine, steps, True)[0], True)
+
+    def _start(self, key: jax.Array, x: Any) -> Chains:
+        return first_chains(draw_prior(self._vae, self._params, key, x, self._latent_dim, self._plan.chains))
 
     def _phase(self, name, x, chains, key, ladder, steps, backward=False) -> tuple[Chains, np.ndarray, Trace]:
         """Returns the chains at the end of a phase, their steps and the trace, from wherever it stopped before."""
         from tqdm import tqdm
 
-        x, ladder = jnp.asarray(x), np.asarray(ladder, np.float32)
+        x, ladder = jax.tree.map(jnp.asarray, x), np.asarray(ladder, np.float32)
         count, rows = len(ladder) - 1, []
         if f"{name} at" in self._store:
             chains = Chains(*(self._store[f"{name} {field}"] for field in Chains._fields))
