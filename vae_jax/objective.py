@@ -126,6 +126,27 @@ def free_bits(
     return objective
 
 
+def weighted_layers(layers: tuple[int, ...], factors: tuple[float, ...]) -> Objective:
+    """Makes -(distortion + weight * sum_i factor_i rate_i), with a factor for each layer of a hierarchy; no bound.
+
+    Args:
+      layers: how many latents each layer has; the rate has a part for each latent.
+      factors: of the layers, none negative.
+    """
+    each = jnp.repeat(jnp.asarray(factors, jnp.float32), jnp.asarray(layers), total_repeat_length=sum(layers))
+
+    def objective(t: Terms, weight=1.0):
+        return -jnp.mean(distortion(t) + weight * jnp.sum(t.q.kl() * each, axis=-1))
+
+    return objective
+
+
+def rate_of_layers(t: Terms, layers: tuple[int, ...]) -> list[Array]:
+    """Returns the rate of each layer of a hierarchy, ``[...]`` each, nats, the layer next to x first."""
+    ends = [sum(layers[: i + 1]) for i in range(len(layers))]
+    return [jnp.sum(part, axis=-1) for part in jnp.split(t.q.kl(), ends[:-1], axis=-1)]
+
+
 def capacity(gamma: float, all_mean: Callable = lambda value: value) -> Objective:
     """Makes -(distortion + gamma |rate - C|), C in place of the weight, nats (Burgess 2018, 1804.03599, eq. 8).
 

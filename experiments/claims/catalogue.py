@@ -10,6 +10,7 @@ from . import (
     golden,
     identities,
     images,
+    ladders,
     normalising,
     samples,
     sequences,
@@ -19,6 +20,6 @@ from .ledger import Claim
 
 FAMILIES = (
     *(normalising, golden, identities, theory, samples, codes),
-    *(fixed_points, images, collapse, sequences, factors),
+    *(fixed_points, images, collapse, sequences, factors, ladders),
 )
 CLAIMS: list[Claim] = [claim for family in FAMILIES for claim in family.CLAIMS]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from vae_jax.models.bridges import from_linen, from_nnx
 from vae_jax.types import VAE, Event, UserError
 
-__all__ = ["conv", "from_linen", "from_nnx", "mixed", "mlp", "recurrent", "resnet"]
+__all__ = ["conv", "from_linen", "from_nnx", "hierarchy", "ladder", "mixed", "mlp", "recurrent", "resnet"]
 
 
 def mlp(
@@ -147,6 +147,46 @@ def recurrent(
     return from_linen(encoder, decoder, event, latent_dim)._replace(decode_given=decode_given)
 
 
+def ladder(
+    event: Event,
+    theta_shape: Event,
+    latent_dim: int,
+    hidden: tuple[int, ...] = (512, 256, 128),
+    beta_range: tuple[float, float] | None = None,
+    batched_kernels: bool = False,
+    layers: tuple[int, ...] = (),
+    plain: bool = False,
+) -> VAE:
+    """The Ladder VAE (Sonderby 2016, 1602.02282) of fully connected networks.
+
+    Args:
+      event, theta_shape: the shapes.
+      latent_dim: of all layers together.
+      hidden: the width of each layer's networks, one number for each layer; () for linear ones.
+      beta_range: None; there are no gates for these layers.
+      batched_kernels: changes nothing here: products under ``vmap`` are batched products.
+      layers: how many latents each stochastic layer has, the one next to x first; they add up to ``latent_dim``.
+      plain: the hierarchical VAE in its place, whose inference goes upwards.
+
+    Raises:
+      UserError: numbers of layers, widths and latents that do not go together, or a ``beta_range``.
+    """
+    from vae_jax.models.hierarchical import hierarchical
+
+    if sum(layers) != latent_dim or len(layers) < 2:
+        raise UserError(f"a hierarchy has two layers of latents or more, not {layers} of together {latent_dim}")
+    if hidden and len(hidden) != len(layers):
+        raise UserError(f"a hierarchy has one width of --hidden for each layer of latents: {len(layers)}, not {hidden}")
+    if beta_range is not None:
+        raise UserError("a hierarchy is trained for one weight at a time, not for a range of beta: drop --beta_range")
+    return hierarchical(event, theta_shape, layers, hidden or (None,) * len(layers), plain)
+
+
+def hierarchy(*shapes, **options) -> VAE:
+    """The plain hierarchical VAE: as ``ladder``, but each layer is inferred from the one below it."""
+    return ladder(*shapes, **options, plain=True)
+
+
 def mixed(vae: VAE, dtype) -> VAE:
     """The same networks computed in ``dtype``; parameters, posterior and theta stay in float32.
 
@@ -167,8 +207,14 @@ def mixed(vae: VAE, dtype) -> VAE:
     def decode_given(params, z, x):
         return wide(vae.decode_given(narrow(params), narrow(z), narrow(x)))
 
+    def latents(params, x, key, num_samples):
+        return wide(vae.latents(narrow(params), narrow(x), key, num_samples))
+
     return VAE(
         init=vae.init,
+        prior=vae.prior,
+        latents=None if vae.latents is None else latents,
+        layers=vae.layers,
         encode=lambda params, x: wide(vae.encode(narrow(params), narrow(x))),
         decode=lambda params, z: wide(vae.decode(narrow(params), narrow(z))),
         decode_given=None if vae.decode_given is None else decode_given,

@@ -63,4 +63,7 @@ def is_class(kind: str | Grid) -> bool:
 
 def seeing(vae: VAE, features: Callable[[Array], Array]) -> VAE:
     """Returns the same networks, whose encoder reads ``features(x)`` in place of x."""
+    if vae.latents is not None:
+        latents = lambda params, x, key, n: vae.latents(params, features(x), key, n)  # noqa: E731
+        vae = vae._replace(latents=latents)
     return vae._replace(encode=lambda params, x: vae.encode(params, features(x)))

@@ -13,6 +13,7 @@ from vae_jax.report.run_files import Run, load
 from vae_jax.runtime.files import write_atomic
 
 _MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet", "recurrent": "Recurrent"}
+_MODELS |= {"ladder": "Ladder", "hierarchy": "Hierarchical"}
 FIGURES = (
     image_grids.reconstructions,
     image_grids.samples,

@@ -42,7 +42,7 @@ _ELSEWHERE = (
     "kl_per_latent second_moment information_per_latent latents_split latents_rows iw_samples latent_dim data_dim "
     "predicted_active swapped_distortion examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped "
     "train validation warnings headline protocol seconds step steps_done best_step stopped_early "
-    "per_column standardisation log_scale standardised_mse"
+    "per_column layers standardisation log_scale standardised_mse"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())
@@ -110,6 +110,17 @@ def columns(run: Run) -> Table:
         words = [str(column.get(name, "")) for name in ("name", "kind", "family")]
         rows.append([*words, *("" if value is None else number(value) for value in measured)])
     return Table(heads, kinds, rows)
+
+
+def layers(run: Run) -> Table:
+    """Returns the layers of a hierarchy, each with what it carries; none of one layer."""
+    heads = ("Layer", "Latents", "Rate, nats", "Kept: above 0.01 nats", "Active: variance above 0.01")
+    rows = []
+    for i, layer in enumerate(run.results.get("layers") or []):
+        values = (layer.get(name) for name in ("latents", "rate", "kept_latents", "active_units"))
+        name = f"{i + 1}, next to x" if i == 0 else str(i + 1)
+        rows.append([name, *("" if value is None else number(value) for value in values)])
+    return Table(heads, ("name", *["value"] * 4), rows)
 
 
 def further_numbers(run: Run) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from vae_jax.data.reading import Reading
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
+from vae_jax.objective import weighted_layers
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
@@ -172,11 +173,14 @@ def _decided_by_numbers(s: Settings) -> dict[str, Any]:
     likelihood = make_likelihood(s)
     weight, changed = make_weight(s)
     rates = learning_rates(s.lr_schedule, s.learning_rate, s.num_steps)
+    base = s.names.objectives[s.objective]
+    if s.layer_betas:
+        base = weighted_layers(s.latent_layers, s.layer_betas)
     ahead = Aggressive(s.encoder_steps + 1, s.aggressive_steps) if s.encoder_steps else None
     return {
         "likelihood": likelihood,
         "weight": weight,
-        "objective": changed or (lambda all_mean: s.names.objectives[s.objective]),
+        "objective": changed or (lambda all_mean: base),
         "rates": rates,
         "optimizer": adam(rates, likelihood, s.clip_norm, ahead, s.weight_decay, s.ema),
     }

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from vae_jax.runs import families
-from vae_jax.runs.names import Names
-from vae_jax.runs.parsing import parse_beta_range, parse_widths
+from vae_jax.runs.names import HIERARCHIES, Names
+from vae_jax.runs.parsing import parse_beta_range, parse_layer_betas, parse_layers, parse_widths
 from vae_jax.runs.weightings import CHANGES_LOSS, CONTROLLED, USED_BY
 from vae_jax.runtime.config import check_values
 from vae_jax.types import UserError
@@ -37,6 +37,7 @@ def check(config: Any, names: Names) -> list[str]:
     _check_noise(config)
     _check_training(config)
     _check_range(config)
+    _check_layers(config)
     families.check(config)
     if config.hidden is not None:
         parse_widths(config.hidden)
@@ -81,6 +82,26 @@ def _check_training(config: Any) -> None:
         raise UserError(
             "--placement=divided needs --order=blocks: a device can only take examples that it holds; drop one of them"
         )
+
+
+def _check_layers(config: Any) -> None:
+    """Refuses layers of latents where there is one layer, and what a hierarchy cannot be combined with."""
+    is_hierarchy = config.model in HIERARCHIES
+    for name in ("latent_layers", "layer_betas"):
+        if getattr(config, name) is not None and not is_hierarchy:
+            raise UserError(f"--{name} is for --model=ladder or hierarchy; --model={config.model} has one layer")
+    if not is_hierarchy:
+        return
+    parse_layers(config.latent_layers)
+    if config.layer_betas is not None:
+        if config.latent_layers is not None:
+            parse_layer_betas(config.layer_betas, config.latent_layers)
+        if config.objective != "elbo" or config.weighting in CHANGES_LOSS:
+            raise UserError("--layer_betas weighs the KL of the ELBO: drop it, or --objective and the weighting")
+    if config.prior != "standard_normal" or config.posterior != "gaussian":
+        raise UserError(f"--model={config.model} brings its own prior and posterior: drop --prior and --posterior")
+    if config.beta_range is not None:
+        raise UserError(f"--model={config.model} is trained for one weight at a time: drop --beta_range")
 
 
 def _check_range(config: Any) -> None:

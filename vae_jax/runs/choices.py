@@ -22,5 +22,5 @@ WEIGHTINGS = ("constant", "linear", "sigmoid", "cosine", "cyclical", "capacity",
 OBJECTIVES = ("elbo", "iwae")
 PRIORS = ("standard_normal",)
 POSTERIORS = ("gaussian", "full_covariance", "iaf", "householder")
-MODELS = ("mlp", "conv", "resnet", "recurrent")
+MODELS = ("mlp", "conv", "resnet", "recurrent", "ladder", "hierarchy")
 TRACKERS = ("none", "wandb", "mlflow", "trackio")

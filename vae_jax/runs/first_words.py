@@ -16,6 +16,14 @@ def start_line(r: Run) -> str:
             f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
         )
     gaussian = (c.precision, c.sigma, c.min_sigma) if c.likelihood == "gaussian" else ()
-    line = headline(r.spectrum, c.latent_dim, w.headline, w.beta, c.likelihood, *gaussian)
+    line = headline(r.spectrum, (*c.latent_layers, c.latent_dim)[0], w.headline, w.beta, c.likelihood, *gaussian)
+    if c.latent_layers:
+        sizes, weights = ", ".join(map(str, c.latent_layers)), ""
+        if c.layer_betas:
+            weights = f", their rates weighed {', '.join(f'{factor:g}' for factor in c.layer_betas)} times that"
+        line += (
+            f"; {len(c.latent_layers)} layers of {sizes} latents, the first next to x{weights}; the theory is that of "
+            "the first layer, which a linear hierarchy cannot better"
+        )
     scaled = c.table is not None and c.table.is_scaled
     return f"{line}; all of it on standardised values, every result in the data's own units" if scaled else line

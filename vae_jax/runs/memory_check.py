@@ -78,7 +78,7 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
 
 
 # What the number of parameters depends on.
-_SHAPES = ("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names")
+_SHAPES = ("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names", "latent_layers")
 
 
 @functools.lru_cache(maxsize=256)  # a sweep asks for every run, and most have the same shape

@@ -24,6 +24,8 @@ POSTERIORS = {
     "householder": lambda s, vae: posteriors.householder(s.flow_steps),
 }
 MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
+MODELS |= {"ladder": models.ladder, "hierarchy": models.hierarchy}
+HIERARCHIES = ("ladder", "hierarchy")
 
 
 class Names(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vae_jax.models import mixed
 from vae_jax.posteriors import closed_form, with_latents
 from vae_jax.runs import table_columns
+from vae_jax.runs.names import HIERARCHIES
 from vae_jax.runs.settings import Settings
 from vae_jax.types import VAE, Event, UserError
 
@@ -18,7 +19,7 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dty
       batched_kernels: whether many models will be computed side by side; the parameters are the same.
       dtype: what the networks are computed in; None for float32.
     """
-    own = (s.cell, s.embedding) if s.model == "recurrent" else ()
+    own = (s.cell, s.embedding) if s.model == "recurrent" else (s.latent_layers,) if s.model in HIERARCHIES else ()
 
     def networks(latent_dim: int) -> VAE:
         rest = (theta_shape, latent_dim, s.hidden, s.beta_range, batched_kernels)
@@ -26,6 +27,8 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dty
         return vae if dtype is None else mixed(vae, dtype)
 
     vae = networks(s.latent_dim)
+    if vae.layers:
+        return vae
     prior, posterior = s.names.priors[s.prior](s, vae), s.names.posteriors[s.posterior](s, vae)
     if prior.standard and posterior.diagonal:
         return vae

@@ -46,6 +46,44 @@ def parse_widths(text: str) -> tuple[int, ...]:
     return values
 
 
+def parse_layers(text: str | None) -> tuple[int, ...]:
+    """``"32,16,8" -> (32, 16, 8)``; () where there are none.
+
+    Raises:
+      UserError: the text is not 2 to 5 positive numbers.
+    """
+    if text is None:
+        return ()
+    try:
+        values = tuple(int(v) for v in text.split(","))
+    except ValueError:
+        values = ()
+    if not 2 <= len(values) <= 5 or min(values) < 1 or max(values) > WIDEST:
+        raise UserError(f"--latent_layers={text} must be 2 to 5 positive numbers separated by commas, such as 32,16,8")
+    return values
+
+
+def parse_layer_betas(text: str | None, layers: str | None) -> tuple[float, ...]:
+    """``"1,0.5" -> (1.0, 0.5)``, one for each of the ``layers``; () where there are none.
+
+    Raises:
+      UserError: the text is not as many numbers as there are layers, none negative.
+    """
+    if text is None:
+        return ()
+    try:
+        values = tuple(float(v) for v in text.split(","))
+    except ValueError:
+        values = ()
+    count = len(parse_layers(layers))
+    if not count or len(values) != count or not all(0 <= v < math.inf for v in values):
+        raise UserError(
+            f"--layer_betas={text} must be one number for each layer of --model=ladder or hierarchy, of which there "
+            f"are {count or 'none'}"
+        )
+    return values
+
+
 def parse_constants(text: str | None) -> Constants:
     """``"0-1=0.0,60=0.25" -> ((0, 0.0), (1, 0.0), (60, 0.25))``, ``"none" -> ()``.
 

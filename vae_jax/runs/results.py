@@ -22,6 +22,7 @@ from vae_jax.evaluation import (
     summarise_fidelity,
 )
 from vae_jax.evaluation.bounds import calibrated_elbo
+from vae_jax.evaluation.layers import by_layer
 from vae_jax.evaluation.rate import USED
 from vae_jax.likelihoods import is_discrete
 from vae_jax.randomness import TEST, TRAIN, VALIDATION, purpose_key
@@ -141,6 +142,7 @@ def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments)
         "latent_dim": c.latent_dim,
         "lambda_max": None if r.spectrum is None else float(r.spectrum[0]),
         "predicted_active": _predicted_active(r, beta),
+        **by_layer(on_test["kl_per_latent"], test_scores.posterior_mean, r.vae.layers),
         "train": _of_split(on_train),
         "validation": None if validation is None else _on_validation(r, state, validation, instruments),
         "rate_parts": rate_parts(test_scores, key, RATE_SAMPLES),

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from vae_jax.runs import choices
 from vae_jax.runs.flag_words import WORDS
-from vae_jax.runs.parsing import Constants, parse_beta_range, parse_constants, parse_missing, parse_widths
+from vae_jax.runs.parsing import (
+    Constants,
+    parse_beta_range,
+    parse_constants,
+    parse_layer_betas,
+    parse_layers,
+    parse_missing,
+    parse_widths,
+)
 from vae_jax.runtime.config import option
 from vae_jax.runtime.fields import Words
 
@@ -135,6 +143,14 @@ class Config:
     num_samples: int = option(1, "samples of z per example", least=1)
     model: str = option("mlp", "the encoder and decoder", choices.MODELS, extensible=True)
     latent_dim: int = option(20, "the number of latents", least=1)
+    latent_layers: str | None = option(
+        None,
+        "of a ladder or hierarchy: the latents of each layer, the one next to x first, 2 to 5 layers (default: "
+        "--latent_dim, a half and a quarter of it)",
+    )
+    layer_betas: str | None = option(
+        None, "of a ladder or hierarchy: what beta is multiplied by in each layer (default: 1 in all)"
+    )
     prior: str = option("standard_normal", "the family of p(z)", choices.PRIORS, extensible=True)
     posterior: str = option("gaussian", "the family of q(z|x)", choices.POSTERIORS, extensible=True)
     flow_steps: int = option(4, "steps of iaf, or pairs of reflections of householder", least=1)
@@ -226,7 +242,7 @@ class Settings(Config):
     Its numbers may be traced, one value for each run of a sweep; names and shapes may not.
 
     Attributes:
-      hidden, beta_range, columns, constants, count_means, missing: as in ``Config``, parsed.
+      hidden, beta_range, columns, constants, count_means, missing, latent_layers, layer_betas: as in ``Config``, parsed.
       flags: the settled configuration as flags, which config.json holds.
       names: the tables of names, those of --plugin among them.
       event: the shape of one x; of a sentence its targets and what the decoder reads.
@@ -241,6 +257,8 @@ class Settings(Config):
     constants: Constants = ()
     count_means: Constants = ()
     missing: tuple[int, ...] | None = None
+    latent_layers: tuple[int, ...] = ()
+    layer_betas: tuple[float, ...] = ()
     flags: Config | None = dataclasses.field(default=None, repr=False)
     names: Names | None = dataclasses.field(default=None, repr=False, hash=False)
     event: Event = ()
@@ -262,6 +280,8 @@ def parsed_settings(
         "constants": parse_constants(flags.constants),
         "count_means": parse_constants(flags.count_means),
         "missing": parse_missing(flags.missing),
+        "latent_layers": parse_layers(flags.latent_layers),
+        "layer_betas": parse_layer_betas(flags.layer_betas, flags.latent_layers),
     }
     known = {"event": event, "levels": levels, "data_dim": dim, "table": table}
     return Settings(**flat(flags) | parsed | known, flags=flags, names=names)

@@ -15,8 +15,8 @@ from vae_jax.data import DATASETS, column_words
 from vae_jax.data.dataset import Dataset
 from vae_jax.runs import placement, table_columns, weightings
 from vae_jax.runs.families import half_a_level
-from vae_jax.runs.names import Names
-from vae_jax.runs.parsing import parse_beta_range
+from vae_jax.runs.names import HIERARCHIES, Names
+from vae_jax.runs.parsing import parse_beta_range, parse_layers
 from vae_jax.runs.settings import Config, Settings, parsed_settings
 from vae_jax.theory.forecast import Forecast
 
@@ -27,6 +27,8 @@ HIDDEN = {
     "resnet": lambda dim: "32,64",
     "recurrent": lambda dim: "256",
 }
+# The first width of a hierarchy, of which each layer has half as much as the one below it.
+FIRST_WIDTH, LEAST_WIDTH = (512, 128), 32
 
 # What runs were named by before fewer flags said what a run is.
 _NAMED = ("iw_samples", "keep_checkpoints")
@@ -49,6 +51,8 @@ _LATER = {
     "constants": None,
     "count_means": None,
     "missing": None,
+    "latent_layers": None,
+    "layer_betas": None,
     "prior": "standard_normal",
     "posterior": "gaussian",
     "flow_steps": 4,
@@ -92,7 +96,7 @@ def settle(
     if flags.likelihood == "beta" and flags.squeeze is None:
         open_ones["squeeze"] = half_a_level(dataset.levels)
     if flags.hidden is None:
-        open_ones["hidden"] = default_hidden(flags.model, math.prod(event))
+        open_ones["hidden"] = default_hidden(flags.model, math.prod(event), len(parse_layers(flags.latent_layers)))
     flags = dataclasses.replace(flags, **open_ones)
     settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table)
     if left_out := table_columns.find(settings, dataset):
@@ -103,7 +107,8 @@ def settle(
     forecast = None
     if flags.likelihood == "gaussian" and spectrum is not None:
         sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
-        forecast = Forecast(spectrum, flags.latent_dim, sigma2, flags.min_sigma**2)
+        # The optimum of a linear hierarchy is that of its first layer alone (theory/README.md).
+        forecast = Forecast(spectrum, (*settings.latent_layers, flags.latent_dim)[0], sigma2, flags.min_sigma**2)
     flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
     return parsed_settings(flags, names, event, dataset.levels, dim, dataset.table), forecast, choice
 
@@ -121,6 +126,9 @@ def without_data(config: Config, names: Names) -> Config:
         c = dataclasses.replace(c, init_from=os.path.abspath(os.path.expanduser(c.init_from)))
     if c.columns is not None and column_words.positional(c.columns) is not None:
         c = dataclasses.replace(c, likelihood="columns")
+    if c.model in HIERARCHIES:
+        layers = c.latent_layers or ",".join(str(max(1, c.latent_dim >> i)) for i in range(3))
+        c = dataclasses.replace(c, latent_layers=layers, latent_dim=sum(parse_layers(layers)))
     if c.encoder_steps and c.aggressive_steps is None:
         c = dataclasses.replace(c, aggressive_steps=c.num_steps // 4)
     if c.eval_every is None:
@@ -150,8 +158,15 @@ def initial_sigma(config: Config, spectrum: Sequence[float]) -> float:
     return max(float(f"{math.sqrt(spectrum.mean()):.3g}"), 2 * config.min_sigma)
 
 
-def default_hidden(model: str, dim: int) -> str:
-    """Returns the widths of ``--model`` for examples of ``dim`` numbers; a model without an entry takes an mlp's."""
+def default_hidden(model: str, dim: int, layers: int = 0) -> str:
+    """Returns the widths of ``--model`` for examples of ``dim`` numbers; a model without an entry takes an mlp's.
+
+    Args:
+      model, dim: which, and for how much.
+      layers: of latents, in a hierarchy; 0 for other models.
+    """
+    if layers:
+        return ",".join(str(max(LEAST_WIDTH, FIRST_WIDTH[dim < 256] >> i)) for i in range(layers))
     return HIDDEN.get(model, HIDDEN["mlp"])(dim)
 
 

@@ -82,7 +82,7 @@ def make_loss(recipe: Recipe) -> Callable[..., tuple[Array, tuple[dict[str, Arra
     """The loss as a function ``(params, beta, x[b, *event], keys[b], eta) -> (loss, (metrics, kept))``.
 
     ``eta`` is as in ``score_batch``, and each example's weight is then ``beta`` times its own; ``metrics`` are scalars,
-    nats: ``loss`` (minimised), ``elbo``, ``rate``, ``distortion`` (weight 1), and ``sigma`` where the family has one;
+    nats: ``loss`` (minimised), ``elbo``, ``rate``, ``distortion`` (weight 1), ``sigma`` where the family has one, and ``rate_layer_I`` of a hierarchy;
     ``kept`` is that of ``Scored``.
     """
 
@@ -96,6 +96,8 @@ def make_loss(recipe: Recipe) -> Callable[..., tuple[Array, tuple[dict[str, Arra
             "rate": jnp.mean(bounds.rate(t)),
             "distortion": jnp.mean(bounds.distortion(t)),
         }
+        for i, rate in enumerate(bounds.rate_of_layers(t, recipe.vae.layers) if recipe.vae.layers else ()):
+            metrics[f"rate_layer_{i + 1}"] = jnp.mean(rate)
         if sigma is not None:
             metrics["sigma"] = sigma(scored.own) if eta is None else jnp.mean(jax.vmap(sigma)(scored.own))
         return loss, (metrics, scored.kept)
