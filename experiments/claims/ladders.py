@@ -81,7 +81,8 @@ def sigma_rows(covariance: np.ndarray) -> np.ndarray:
 
 def terms_of(exact: Exact, samples: int = 6) -> Terms:
     """Returns the terms of ``sigma_rows``."""
-    vae, params = ladder(EVENT, EVENT, 5, (), layers=LAYERS), {"model": exact.params, "likelihood": LIKELIHOOD.init(EVENT)}
+    vae = ladder(EVENT, EVENT, 5, (), layers=LAYERS)
+    params = {"model": exact.params, "likelihood": LIKELIHOOD.init(EVENT)}
     x = jnp.asarray(sigma_rows(exact.covariance))
     keys = jax.random.split(jax.random.key(8), len(x))
     return jax.vmap(lambda x, key: objective.terms(vae, LIKELIHOOD, params, x, key, samples))(x, keys)

@@ -10,7 +10,8 @@ from helpers import malformed as m
 from vae_jax.devices import memory
 from vae_jax.runs import build, memory_check
 from vae_jax.runs.names import BUILT_IN
-from vae_jax.runs.settings import Config, Settings, flat
+from vae_jax.runs.settings import Config, flat
+from vae_jax.runs.settled import Settings
 
 
 def made(folder, **files):

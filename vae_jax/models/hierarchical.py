@@ -14,6 +14,7 @@ examples depend on each other.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -111,7 +112,7 @@ class Hierarchy:
         """Returns log p(z) of all layers together, ``z[d] -> scalar``."""
         parts = self.cut(z)
         total = standard_normal_log_prob(parts[-1])
-        for i, (part, above) in enumerate(zip(parts, parts[1:])):
+        for i, (part, above) in enumerate(itertools.pairwise(parts)):
             total += self.conditional(params, i, above).log_prob(part)
         return total
 

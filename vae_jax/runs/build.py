@@ -25,7 +25,8 @@ from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.networks import make_vae
-from vae_jax.runs.settings import Config, Settings
+from vae_jax.runs.settings import Config
+from vae_jax.runs.settled import Settings
 from vae_jax.runs.settling import settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
 from vae_jax.theory.forecast import Forecast

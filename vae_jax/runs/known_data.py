@@ -14,7 +14,8 @@ from vae_jax.data.units import Table, from_json
 from vae_jax.devices import processes
 from vae_jax.runs.build import Run
 from vae_jax.runs.names import Names
-from vae_jax.runs.settings import Config, Settings, parsed_settings
+from vae_jax.runs.settings import Config
+from vae_jax.runs.settled import Settings, parsed_settings
 from vae_jax.runtime.files import read_object, write_json
 from vae_jax.types import Event, UserError
 

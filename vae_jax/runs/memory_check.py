@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from vae_jax.devices.memory import available, size_in_words, state_bytes
-from vae_jax.runs.settings import Settings
+from vae_jax.runs.settled import Settings
 from vae_jax.types import Event, UserError
 
 # The flags that memory grows with, and the least that each may be: the one whose least frees most is named.

@@ -6,7 +6,7 @@ from vae_jax.models import mixed
 from vae_jax.posteriors import closed_form, with_latents
 from vae_jax.runs import table_columns
 from vae_jax.runs.names import HIERARCHIES
-from vae_jax.runs.settings import Settings
+from vae_jax.runs.settled import Settings
 from vae_jax.types import VAE, Event, UserError
 
 

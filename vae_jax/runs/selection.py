@@ -13,7 +13,7 @@ from vae_jax.evaluation.recalibration import recalibrate
 from vae_jax.randomness import TEST, VALIDATION, purpose_key
 from vae_jax.runs import placement
 from vae_jax.runs.build import Run
-from vae_jax.runs.settings import Settings
+from vae_jax.runs.settled import Settings
 from vae_jax.train.averaging import averaged
 from vae_jax.train.best import Evaluation, Rule, considered, has_stopped
 from vae_jax.types import Params, TrainState

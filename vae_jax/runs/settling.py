@@ -17,7 +17,8 @@ from vae_jax.runs import placement, table_columns, weightings
 from vae_jax.runs.families import half_a_level
 from vae_jax.runs.names import HIERARCHIES, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_layers
-from vae_jax.runs.settings import Config, Settings, parsed_settings
+from vae_jax.runs.settings import Config
+from vae_jax.runs.settled import Settings, parsed_settings
 from vae_jax.theory.forecast import Forecast
 
 # Default widths by the size of one example: a network that could learn 1,437 little images by heart would.

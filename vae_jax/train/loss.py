@@ -82,8 +82,8 @@ def make_loss(recipe: Recipe) -> Callable[..., tuple[Array, tuple[dict[str, Arra
     """The loss as a function ``(params, beta, x[b, *event], keys[b], eta) -> (loss, (metrics, kept))``.
 
     ``eta`` is as in ``score_batch``, and each example's weight is then ``beta`` times its own; ``metrics`` are scalars,
-    nats: ``loss`` (minimised), ``elbo``, ``rate``, ``distortion`` (weight 1), ``sigma`` where the family has one, and ``rate_layer_I`` of a hierarchy;
-    ``kept`` is that of ``Scored``.
+    nats: ``loss`` (minimised), ``elbo``, ``rate``, ``distortion`` (weight 1), ``sigma`` where the family has one, and
+    ``rate_layer_I`` of a hierarchy; ``kept`` is that of ``Scored``.
     """
 
     def loss_fn(params, beta, x, keys, eta=None):
