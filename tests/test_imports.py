@@ -30,6 +30,7 @@ CORE = (
     "conventions",
     "linear_vae",
     "objective",
+    "estimators",
 )
 # Room -> the other rooms whose files it may import. Every room may import the core, but for those in ONLY_TYPES.
 ROOMS = {

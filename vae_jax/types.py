@@ -8,8 +8,7 @@ Axis letters, used in every shape comment and docstring:
 "event" is the shape of one datum (``(28, 28, 1)`` for an MNIST digit, ``(f,)`` for a row of a table).
 Information is in nats per example everywhere inside the package; bits appear at the edge only.
 
-An extension point is a function type or a ``NamedTuple`` of pure functions, made by a plain function:
-nothing is subclassed and nothing registers itself.
+An extension point is a function type or a ``NamedTuple`` of pure functions: nothing is subclassed or registered.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ class Prior(NamedTuple):
 class Posterior(NamedTuple):
     """An approximate posterior q(z|x), made of what the encoder puts out for one example.
 
-    ``own`` are its parameters that examples share, ``params["posterior"]`` of the model's; ``h [numbers]`` is the
-    encoder's output.
+    ``own`` is ``params["posterior"]`` of the model, shared by all examples; ``h [numbers]`` is the encoder's output.
 
     Attributes:
       numbers: ``latent_dim -> int``, how many numbers the encoder has to put out.
@@ -101,6 +99,7 @@ class Latents(NamedTuple):
       log_pz, log_qz: at the samples, ``[s]``, nats.
       parts: of KL(q || p), ``[g]``, nats: of each latent where there is a closed form, else one number, the mean of
         log q - log p over the samples.
+      tag: zeros ``[s]`` of an estimator that has to know each sample's weight (``estimators.dreg``); None elsewhere.
     """
 
     mean: Array
@@ -108,6 +107,7 @@ class Latents(NamedTuple):
     log_pz: Array
     log_qz: Array
     parts: Array
+    tag: Array | None = None
 
     def kl(self) -> Array:
         """Returns the parts of the rate, ``[..., g]``, nats."""
@@ -125,16 +125,14 @@ class VAE(NamedTuple):
         distribution its mean and variance.
       decode: ``(params, z[d]) -> theta``, the likelihood's parameters, of shape ``likelihood.theta_shape(event)``.
       decode_given: ``(params, z[d], x[event]) -> theta`` of a decoder that reads the example it predicts, each part
-        only from the parts before it (teacher forcing): what the bound is made of. ``decode`` then reads its own
-        output. None where z is all that the decoder needs.
+        only from the parts before it (teacher forcing), for the bound; ``decode`` reads its own output. Or None.
       largest_map: how many numbers the largest feature map of an example has, for a network whose training on a CPU is
         bound by the cache (``train/microbatches.py``); 0 for others.
       notes: what a person should know of how the networks treat an example, a sentence each.
       prior: p(z); None is the standard normal. ``priors.of`` returns one in either case.
       latents: ``(params, x[event], key, num_samples) -> (Latents, z[s, d])``, inference where q is no diagonal Gaussian
         or p(z) not N(0, I); consumes ``key``. None is the standard case, in which ``encode`` is q.
-      log_q: ``(params, x[event], z[d]) -> scalar``, log q(z|x) at any z, nats; None where there is no ``latents`` (then
-        it is that of ``encode``), or where it is not known.
+      log_q: ``(params, x[event], z[d]) -> scalar``, log q(z|x), nats; None with no ``latents``, or where not known.
       layers: the sizes of the groups of latents of a hierarchy, from the layer next to x upwards; () for one layer.
     """
 

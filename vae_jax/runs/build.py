@@ -19,6 +19,7 @@ from vae_jax.data.reading import Reading
 from vae_jax.data.spectrum import eigenvalues, examples_for, parts
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
+from vae_jax.estimators import inferred
 from vae_jax.objective import weighted_layers
 from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement, table_columns
@@ -151,13 +152,15 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
 
     settings, forecast, choice = settle(config, names, dataset, spectrum, check_fit)
     decided = _decided_by_numbers(settings)
+    vae = make_vae(settings, decided["likelihood"].theta_shape(settings.event))
+    inferred(decided["objective"](lambda tree: tree), vae)  # refused here, before anything is written
     view = training = make_view(settings)
     if dataset.words:
         training = word_dropout.prepare(settings.word_dropout)
     return Run(
         config=settings,
         dataset=dataset,
-        vae=make_vae(settings, decided["likelihood"].theta_shape(settings.event)),
+        vae=vae,
         preprocess=view,
         training_preprocess=training,
         choice=choice,
@@ -174,7 +177,7 @@ def _decided_by_numbers(s: Settings) -> dict[str, Any]:
     likelihood = make_likelihood(s)
     weight, changed = make_weight(s)
     rates = learning_rates(s.lr_schedule, s.learning_rate, s.num_steps)
-    base = s.names.objectives[s.objective]
+    base = s.names.objectives[s.objective](s)
     if s.layer_betas:
         base = weighted_layers(s.latent_layers, s.layer_betas)
     ahead = Aggressive(s.encoder_steps + 1, s.aggressive_steps) if s.encoder_steps else None

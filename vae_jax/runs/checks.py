@@ -34,6 +34,7 @@ def check(config: Any, names: Names) -> list[str]:
         if value not in table:
             raise UserError(f"--{flag}={value} must be one of {', '.join(table)}")
     _check_weight(config)
+    _check_objective(config)
     _check_noise(config)
     _check_training(config)
     _check_range(config)
@@ -60,6 +61,16 @@ def _check_weight(config: Any) -> None:
         raise UserError(
             f"{config.cycles} cycles do not fit into {warmup} steps; lower --cycles or raise --warmup_steps"
         )
+
+
+def _check_objective(config: Any) -> None:
+    if config.objective in ("miwae", "piwae") and config.num_samples % config.averages:
+        raise UserError(
+            f"--averages={config.averages} does not divide --num_samples={config.num_samples}: {config.objective} has "
+            "as many samples in each"
+        )
+    if config.objective == "vr" and config.vr_alpha == 1:
+        raise UserError("--vr_alpha=1 is the ELBO; use --objective=elbo, or stl for its sampled form")
 
 
 def _check_noise(config: Any) -> None:

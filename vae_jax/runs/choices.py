@@ -19,7 +19,7 @@ LIKELIHOODS = (
 )
 PRECISIONS = ("fixed", "learned", "per_dimension", "predicted", "optimal")
 WEIGHTINGS = ("constant", "linear", "sigmoid", "cosine", "cyclical", "capacity", "free_bits", "geco", "pi")
-OBJECTIVES = ("elbo", "iwae")
+OBJECTIVES = ("elbo", "iwae", "stl", "dreg", "miwae", "piwae", "vr")
 PRIORS = ("standard_normal",)
 POSTERIORS = ("gaussian", "full_covariance", "iaf", "householder")
 MODELS = ("mlp", "conv", "resnet", "recurrent", "ladder", "hierarchy")

@@ -9,12 +9,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax import data, models, objective, posteriors, priors
+from vae_jax import data, estimators, models, objective, posteriors, priors
 from vae_jax.runs.families import LIKELIHOODS
 from vae_jax.runs.weightings import WEIGHTINGS, scheduled
 from vae_jax.types import UserError
 
-OBJECTIVES = {"elbo": objective.elbo, "iwae": objective.iwae}
+OBJECTIVES = {  # settings -> objective
+    "elbo": lambda s: objective.elbo,
+    "iwae": lambda s: objective.iwae,
+    "stl": lambda s: estimators.stl,
+    "dreg": lambda s: estimators.dreg,
+    "miwae": lambda s: estimators.miwae(s.averages),
+    "piwae": lambda s: estimators.piwae(s.averages),
+    "vr": lambda s: estimators.vr(s.vr_alpha),
+}
 # Each makes a prior or a posterior of the settings and the model without it, whose encoder a prior may use.
 PRIORS = {"standard_normal": lambda s, vae: priors.standard_normal()}
 POSTERIORS = {
@@ -34,7 +42,7 @@ class Names(NamedTuple):
     Attributes:
       likelihoods: ``(settings, levels) -> Likelihood``.
       weightings: ``weightings.Named``; a plugin has SCHEDULES, ``(settings, beta) -> schedule``.
-      objectives: ``(terms, weight) -> scalar``.
+      objectives: ``settings -> objective``; a plugin has the objectives, ``(terms, weight) -> scalar``.
       models: ``(event, theta_shape, latent_dim, hidden, beta_range, batched_kernels) -> VAE``.
       datasets: ``() -> Dataset``.
       priors: ``(settings, vae) -> Prior``.
@@ -53,6 +61,8 @@ class Names(NamedTuple):
 
 
 BUILT_IN = Names(LIKELIHOODS, WEIGHTINGS, OBJECTIVES, MODELS, {}, PRIORS, POSTERIORS)
+# What a plugin writes more simply than its table has it.
+WRAPPED = {"SCHEDULES": scheduled, "OBJECTIVES": lambda bound: lambda s: bound}
 # What a plugin may define, and the table that it adds to.
 TABLES = {
     "LIKELIHOODS": "likelihoods",
@@ -135,7 +145,8 @@ def _extended(module: Any, path: str, digest: str) -> Names:
         taken = sorted(set(own) & set(known))
         if taken:
             raise UserError(f"--plugin={path}: {table} names {taken[0]}, which is built in; give it another name")
-        own = {name: scheduled(make) for name, make in own.items()} if table == "SCHEDULES" else own
+        if table in WRAPPED:
+            own = {name: WRAPPED[table](value) for name, value in own.items()}
         tables[field] = {**getattr(BUILT_IN, field), **own}
     if not tables:
         raise UserError(f"--plugin={path} defines none of {', '.join(TABLES)}: a dict, name -> function")

@@ -126,6 +126,8 @@ class Config:
     )
     objective: str = option("elbo", "what is maximised", choices.OBJECTIVES, extensible=True)
     num_samples: int = option(1, "samples of z per example", least=1)
+    averages: int = option(1, "of miwae and piwae: the mean of so many bounds, which share num_samples", least=1)
+    vr_alpha: float = option(0.5, "of vr, the Renyi bound; 0 is iwae, and towards 1 it is the elbo", least=0)
     model: str = option("mlp", "the encoder and decoder", choices.MODELS, extensible=True)
     latent_dim: int = option(20, "the number of latents", least=1)
     latent_layers: str | None = option(

@@ -57,6 +57,8 @@ _LATER = {
     "prior": "standard_normal",
     "posterior": "gaussian",
     "flow_steps": 4,
+    "averages": 1,
+    "vr_alpha": 0.5,
 }
 
 

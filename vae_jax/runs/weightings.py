@@ -142,7 +142,7 @@ def _ends(config, beta, schedule) -> list[str]:
         warnings.append(
             f"{config.cycles} cycles do not divide {config.warmup_steps} steps: the last one is shorter than the others"
         )
-    if beta != 1 and config.objective == "iwae":
+    if beta != 1 and config.objective in ("iwae", "dreg", "miwae", "piwae", "vr"):
         warnings.append("with a beta other than 1 the importance-weighted objective bounds nothing")
     return warnings
 

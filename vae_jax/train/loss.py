@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax import objective as bounds
+from vae_jax.estimators import inferred, without_gradient
 from vae_jax.randomness import BETA, LATENT, PIXELS, example_keys, purpose_key
 from vae_jax.train.microbatches import in_microbatches
 from vae_jax.train.recipe import Recipe
@@ -58,7 +59,8 @@ def score_batch(recipe: Recipe, params: Params, x: Array, keys: Array, eta: Arra
       x, keys: the batch, and a key for each example.
       eta: None, or of a multi-rate model the log beta of each example, ``[b]``.
     """
-    vae, likelihood, in_parts = recipe.vae, recipe.likelihood, recipe.microbatches > 1
+    vae, likelihood = inferred(recipe.objective, recipe.vae), recipe.likelihood
+    in_parts = recipe.microbatches > 1
     over_batch = in_microbatches(recipe.microbatches) if in_parts else jax.vmap
     own = params["likelihood"]
     if likelihood.refit is not None:  # its variance needs the decoder's output for the whole batch
@@ -86,10 +88,18 @@ def make_loss(recipe: Recipe) -> Callable[..., tuple[Array, tuple[dict[str, Arra
     ``rate_layer_I`` of a hierarchy; ``kept`` is that of ``Scored``.
     """
 
+    of_encoder = getattr(recipe.objective, "of_encoder", None)
+
     def loss_fn(params, beta, x, keys, eta=None):
-        scored = score_batch(recipe, params, x, keys, eta)
+        ours = params if of_encoder is None else without_gradient(params, of_inference=True)
+        scored = score_batch(recipe, ours, x, keys, eta)
         t, sigma = scored.terms, recipe.likelihood.sigma
         loss = -recipe.objective(t, beta if eta is None else beta * jnp.exp(eta))
+        if of_encoder is not None:
+            inference = without_gradient(params, of_inference=False)
+            other = -of_encoder(score_batch(recipe, inference, x, keys).terms, beta)
+            # The loss has its gradient, not its value.
+            loss = loss + other - jax.lax.stop_gradient(other)
         metrics = {
             "loss": loss,
             "elbo": bounds.elbo(t),

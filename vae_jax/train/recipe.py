@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import optax
 
 from vae_jax import objective as bounds
+from vae_jax.estimators import Estimator
 from vae_jax.types import VAE, Array, KLWeight, Likelihood, Objective
 from vae_jax.weighting.multi_rate import log_range
 
@@ -48,7 +49,8 @@ class Recipe(NamedTuple):
     @property
     def couples_examples(self) -> bool:
         """Whether the loss of a batch is more than the mean of its examples' losses."""
-        return self.likelihood.refit is not None or self.objective not in bounds.SEPARABLE
+        separable = isinstance(self.objective, Estimator) or self.objective in bounds.SEPARABLE
+        return self.likelihood.refit is not None or not separable
 
 
 def check(recipe: Recipe) -> None:
