@@ -12,8 +12,8 @@ GROUPS = {
     "dtype",
     "likelihood": "likelihood precision sigma min_sigma columns components df delta squeeze soft_targets",
     "weight": "beta weighting warmup_steps layer_betas beta_norm beta_range objective num_samples averages vr_alpha "
-    "target_kl target_distortion free_nats cycles ratio beta_min beta_max kp ki geco_rate geco_decay gamma encoder_steps "
-    "aggressive_steps",
+    "target_kl target_distortion free_nats cycles ratio beta_min beta_max kp ki geco_rate geco_decay gamma "
+    "encoder_steps aggressive_steps",
     "optimiser": "num_steps batch_size learning_rate lr_schedule weight_decay ema clip_norm",
     "run": "workdir seed keep patience eval_every log_every checkpoint_every keep_checkpoints iw_samples tracker "
     "plugin profile deterministic",
