@@ -59,7 +59,7 @@ class Compress:
     input: str | None = option(
         None, "FOLDER of images, FILE.npz, FILE.csv, FILE.txt, or train, validation or test; or the file"
     )
-    output: str | None = option(None, "the file; or with --decompress FILE.npz, of a text FILE.txt as well")
+    output: str | None = option(None, "the file; or with --decompress FILE.npz, of a text FILE.txt, of rows FILE.csv")
     decompress: bool = option(False, "read --input, a file of compress, back into --output")
     data_dir: str | None = option(None, "where prepared TFDS data sets are, for a split of one")
     plugin: str | None = option(None, "FILE.py that the run was trained with (default: where it was then)")

@@ -58,14 +58,14 @@ def identity(path: str) -> str:
 
 def table(model: TrainedVAE, path: str) -> Source:
     """Opens a file with the columns of the model's table, found by their names."""
-    rows, _ = in_rows(f"--input={path}", read_frame(path), model.data.table)
+    rows, notes = in_rows(f"--input={path}", read_frame(path), model.data.table)
 
     def parts(first, size):
         for start in range(first, len(rows), size):
             some = rows[start : start + size]
             yield Part(some, [*range(start, start + len(some))])
 
-    return Source(identity(path), len(rows), parts)
+    return Source(identity(path), len(rows), parts, notes=tuple(notes))
 
 
 def csv_file(model: TrainedVAE, path: str) -> Source:

@@ -32,7 +32,7 @@ def main(config: Config) -> None:
     if config.reconstruct is not None and config.interpolate is not None:
         raise UserError("--reconstruct and --interpolate are two things; ask for one of them")
     model = open_run(config.workdir, config.beta, config.data_dir, config.plugin)
-    write = _writer(config.output, model)
+    write = writer(config.output, model)
     if config.reconstruct is not None:
         given = _first(model, config.reconstruct, config.num)
         made = {"inputs": given, "reconstructions": model.reconstruct(given)}
@@ -80,7 +80,7 @@ def _ends(model: TrainedVAE, text: str) -> list[Any]:
         raise UserError(f"--interpolate={text}: no image of {width}x{height} there ({error})") from None
 
 
-def _writer(output: str, model: TrainedVAE):
+def writer(output: str, model: TrainedVAE):
     """Returns what writes the results; a path that cannot be is refused before anything is computed.
 
     Raises:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from vae_jax.data.text.vocabulary import decode
-from vae_jax.runtime.files import write_atomic, write_json
+from vae_jax.runtime.files import write_json
 from vae_jax.trained.compression import bits_back, container, values
 from vae_jax.trained.compression.networks import Networks, networks
 from vae_jax.trained.compression.others import Others
 from vae_jax.trained.encoding import open_run
 from vae_jax.trained.flags import Compress
 from vae_jax.trained.model import TrainedVAE
+from vae_jax.trained.sampling import writer
 from vae_jax.trained.sources import open_source
 from vae_jax.types import UserError
 
@@ -73,22 +74,21 @@ def compress(model: TrainedVAE, net: Networks, name: str, output: str) -> dict[s
     os.replace(part_file, output)
     sizes = _sizes(Path(output).stat().st_size, before, seen, symbols, nats, others.totals())
     write_json(Path(f"{output}.json"), sizes)
-    print(*_in_words(sizes, output, "word" if net.kinds.is_text else "dimension"), sep="\n")
+    print(*source.notes, *_in_words(sizes, output, "word" if net.kinds.is_text else "dimension"), sep="\n")
     return sizes
 
 
 def decompress(model: TrainedVAE, net: Networks, name: str, output: str) -> None:
-    """Reads a file back into FILE.npz, array ``x``, exactly as it was; of a text into FILE.txt as well.
+    """Reads a file back into FILE.npz, array ``x``, exactly as it was; or a text into FILE.txt, rows into FILE.csv.
 
     Raises:
       UserError: the file is of another model, damaged or torn.
     """
     from tqdm import tqdm
 
-    as_text = net.kinds.is_text and output.endswith(".txt")
-    if not (output.endswith(".npz") or as_text):
-        kinds = "FILE.txt, or FILE.npz, for its token ids as array x" if net.kinds.is_text else "FILE.npz, for array x"
-        raise UserError(f"--output={output} must be {kinds}")
+    kinds = {".npz"} | ({".txt"} if net.kinds.is_text else {".csv"} if len(model.event) == 1 else set())
+    if Path(output).suffix not in kinds:
+        raise UserError(f"--output={output} must be {' or '.join(f'FILE{kind}' for kind in sorted(kinds))}")
     if not os.path.isfile(name):
         raise UserError(f"--input={name}: there is no such file")
     _make_room(output)
@@ -113,11 +113,11 @@ def decompress(model: TrainedVAE, net: Networks, name: str, output: str) -> None
                 bar.update(stored.count)
     if not ended:
         raise UserError(f"--input={name} is damaged or torn after example {seen}; what is before it is in {part_file}")
-    if as_text:
-        tokens = np.fromfile(part_file, dtype).reshape(seen, *model.event)
-        write_atomic(Path(output), "".join(f"{line}\n" for line in decode(tokens, model.data.words)))
-    else:
+    if output.endswith(".npz"):
         _as_npz(part_file, output, (seen, *model.event), dtype)
+    else:
+        rows = np.fromfile(part_file, dtype).reshape(seen, *model.event)
+        writer(output, model)({"x": decode(rows, model.data.words) if net.kinds.is_text else rows})
     part_file.unlink()
     print(f"{seen:,} examples, each block back at the bits that it began with: {output}")
 
