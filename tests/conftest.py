@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -34,6 +35,9 @@ from vae_jax.report import figure
 
 # Before any device is used, so that the tests of meshes have eight; everything else runs on the first of them.
 jax.config.update("jax_num_cpu_devices", 8)
+
+# As the binaries do: programs that are kept are many objects, and looking through them takes a tenth of the time.
+gc.set_threshold(50_000, 20, 100)
 
 # Coarse figures: a run draws ten, and nobody looks at those of a test.
 figure.DPI = 40

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # The purposes. A number, once given, keeps its meaning: saved runs depend on it.
 INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA, ANNEALING, VALIDATION = range(13)
@@ -15,7 +16,8 @@ INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA, ANN
 def purpose_key(key: jax.Array, *purposes) -> jax.Array:
     """Folds ``key`` by each of ``purposes`` in turn (integers, or traced integers such as the step)."""
     for purpose in purposes:
-        key = jax.random.fold_in(key, purpose)
+        # A plain number would be converted by a program of its own.
+        key = jax.random.fold_in(key, np.uint32(purpose) if isinstance(purpose, int) else purpose)
     return key
 
 

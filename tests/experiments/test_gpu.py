@@ -22,8 +22,8 @@ from vae_jax import objective
 from vae_jax.models import mixed
 from vae_jax.models.resampling import conv_down, conv_same, conv_up, matrix_down, matrix_same, matrix_up
 from vae_jax.randomness import example_keys
-from vae_jax.runs.build import build, first_state, material
-from vae_jax.runs.feeding import fed
+from vae_jax.runs.build import build, material
+from vae_jax.runs.feeding import begin, fed
 from vae_jax.runs.settings import Config
 from vae_jax.train.many_runs import run_of
 
@@ -115,9 +115,9 @@ def test_convolutions_are_plain_ones_and_right(gpu, ours, matrix, shape, kernel)
 @pytest.mark.gpu
 def test_a_donated_state_takes_no_second_place(gpu, shared):
     r = small_run(shared, hidden="1024,1024")
-    state = r.spread.begin(lambda: first_state(r))
-    in_use = []
-    with fed(r, 0) as (advance, _):
+    begun = begin(r, 10)
+    state, in_use = begun.state, []
+    with fed(r, 0, begun) as (advance, _):
         for _ in range(4):
             before = jax.tree.leaves(state.params)
             state, metrics = advance(state, 10)

@@ -150,7 +150,7 @@ def test_more_than_half_of_a_long_stretch_is_warned_of_once():
 def test_a_line_of_a_skipped_update_is_strict_json_and_tells_the_share():
     metrics = skips([0, 3], 4) | {"skipped_in_a_row": np.array([1.0, 0.0, 0.0, 1.0]), "beta": np.full(4, np.nan)}
     rates = learning_rates("cosine", 1.0, 100)
-    rows = [strict(line(step, "train", row)) for step, row in update_rows(50, metrics, True, rates)]
+    rows = [strict(line(step, "train", row)) for step, row in update_rows(50, metrics, True, rates.model)]
     assert [row["step"] for row in rows] == [50, 53] and all(row["skipped"] == 0.5 for row in rows)
     assert rows[0]["loss"] is None and rows[0]["beta"] is None and rows[0]["grad_norm"] == 1.0
     assert not {"skipped_in_a_row", "skipped_total"} & rows[0].keys()
@@ -163,7 +163,7 @@ def test_the_logged_learning_rate_is_the_one_of_the_optimiser(shared):
     state, metrics = train(r, 40)
     metrics = jax.device_get(metrics)
     assert 0 < metrics["skipped"].sum() < 40
-    _, row = update_rows(0, metrics, True, r.rates)[-1]
+    _, row = update_rows(0, metrics, True, r.rates.model)[-1]
     counts = [int(v) for p, v in jax.tree_util.tree_leaves_with_path(state.opt_state) if "count" in str(p[-1])]
     assert set(counts) == {40 - int(metrics["skipped"].sum())}
     made_before = counts[0] - 1 + int(metrics["skipped"][-1])

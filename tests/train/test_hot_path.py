@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vae_jax.devices.parallel import parallel
-from vae_jax.runs.build import build, first_state, material
-from vae_jax.runs.feeding import fed
+from vae_jax.runs.build import build, material
+from vae_jax.runs.feeding import begin, fed
 from vae_jax.runs.settings import Config
 from vae_jax.train.loop import Every, Hooks, fit
 
@@ -44,11 +44,12 @@ def make(shared, devices=1):
 def test_a_run_compiles_a_chunk_for_each_length_and_sends_nothing_into_one(shared, compiled, devices):
     r, seen, ran = make(shared, devices), set(), []
     del compiled[:]
-    state = r.spread.begin(lambda: first_state(r))
+    begun = begin(r, 4)
+    state = begun.state._replace(best=None)
     # Initialisers compiled one by one took longer than the chunk itself. The others are the key's and the placing.
     assert sum("first" in name for name in compiled) == 1 and len(compiled) <= 5, compiled
     before = jax.tree.leaves(state.params)
-    with fed(r, 0) as (advance, _):
+    with fed(r, 0, begun) as (advance, _):
 
         def guarded(state, length):
             ran.append(length)

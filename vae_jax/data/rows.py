@@ -40,7 +40,7 @@ class Rows:
         identity: bytes,
         files: Sequence[str] = (),
     ):
-        self.read, self.shape, self._identity, self.files = read, tuple(shape), identity, files
+        self.read, self.shape, self.identity, self.files = read, tuple(shape), identity, files
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
         self.nbytes = self.size  # what the split would be as an array
 
@@ -50,7 +50,7 @@ class Rows:
     @functools.cached_property
     def fingerprint(self) -> int:
         """A crc32 of what the split is: its identity, its shape, and the values of a few rows."""
-        return zlib.crc32(sample(self, IDENTIFYING), zlib.crc32(self._identity + repr(self.shape).encode()))
+        return zlib.crc32(sample(self, IDENTIFYING), zlib.crc32(self.identity + repr(self.shape).encode()))
 
     @functools.cached_property
     def sampled(self) -> int:
@@ -78,7 +78,7 @@ class Rows:
     def select(self, indices: Sequence[int]) -> Rows:
         """The rows ``indices``, in that order, as ``Rows``: nothing is read."""
         where = np.arange(len(self))[np.asarray(indices, np.int64)]
-        identity = self._identity + zlib.crc32(where).to_bytes(4, "little")
+        identity = self.identity + zlib.crc32(where).to_bytes(4, "little")
         return Rows(
             lambda some: self.read([int(where[i]) for i in some]), (len(where), *self.shape[1:]), identity, self.files
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import io
 import logging
 import os
@@ -18,6 +19,7 @@ import numpy as np
 
 from vae_jax.data import images
 from vae_jax.data.dataset import Dataset, from_images
+from vae_jax.data.decoded import remembered
 from vae_jax.data.fitting import Look, named, of_shape
 from vae_jax.data.reading import Reading
 from vae_jax.data.rows import Rows, hold
@@ -36,7 +38,8 @@ def root(data_dir: str | None = None) -> str:
 def known(name: str, data_dir: str | None = None) -> bool:
     """Whether TFDS has this set (``NAME``, ``NAME/CONFIG``, ``NAME:VERSION``), or one is prepared here."""
     first = name.split("/")[0].split(":")[0]
-    return bool(first.strip(".~")) and (first in _names() or os.path.isdir(os.path.join(root(data_dir), first)))
+    # The list of names takes .3 s.
+    return bool(first.strip(".~")) and (os.path.isdir(os.path.join(root(data_dir), first)) or first in _names())
 
 
 def _names() -> list[str]:
@@ -98,7 +101,9 @@ def read(name: str, reading: Reading) -> Dataset:
         rows = {
             s: _rows(builder, there[s], key, channels, look, resized, classes) for s in dict.fromkeys(named.values())
         }
-        arrays = {split: hold(some, reading.most_held, f"{builder.name} ({split})") for split, some in rows.items()}
+        # Which images were brought to another size is known of those alone that are decoded.
+        keep = None if look.size else classes
+        arrays = {split: _held(builder.name, split, some, reading.most_held, keep) for split, some in rows.items()}
         splits = {"test": None} | {role: arrays[split] for role, split in named.items()}
         dataset = from_images(name, notes=[*notes, *resized.notes(look, [*arrays.values()])], **splits)
         factors = {f"{role}_factors": classes.of(there[split]) for role, split in named.items()}
@@ -200,6 +205,22 @@ def _rows(builder, split, key, channels, look, resized, classes) -> Rows:
     identity = f"{builder.info.full_name} {split} {key} {info.num_bytes} {list(info.shard_lengths or ())}"
     identity += f" {look}" if fit else ""
     return Rows(read, (len(source), height, width, channels), identity.encode(), [*map(str, info.filepaths)])
+
+
+def _held(name: str, split: str, rows: Rows, most: int | None, classes: Classes | None) -> np.ndarray | Rows:
+    """As ``rows.hold``; with ``classes`` from a copy, where one was kept, that has those of the images as well."""
+    held = functools.partial(hold, rows, most, f"{name} ({split})")
+    if classes is None or (most is not None and rows.nbytes > most):
+        return held()
+
+    def decode():
+        images, own = held(), classes.seen.get(split)
+        return {"images": images} if own is None else {"images": images, "classes": own}
+
+    found = remembered(rows.identity, rows.files, rows.shape, decode)
+    if "classes" in found:
+        classes.seen[split] = found["classes"]
+    return found["images"]
 
 
 @contextlib.contextmanager

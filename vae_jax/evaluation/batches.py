@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.randomness import LATENT, PIXELS, example_keys, purpose_key
@@ -63,8 +62,9 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
         size = -(-min(batch_size, n) // devices) * devices
         on_devices, before = isinstance(data, jax.Array), ()
         for start in range(0, n, size):
-            rows = shard(jnp.minimum(jnp.arange(start, start + size), n - 1))
-            raw = data if on_devices else _read(data, np.minimum(np.arange(start, start + size), n - 1), rows.sharding)
+            chosen = np.minimum(np.arange(start, start + size, dtype=np.int32), n - 1)
+            rows = shard(jax.device_put(chosen))
+            raw = data if on_devices else _read(data, chosen, rows.sharding)
             # Full float32 products: the defaults of accelerators move single examples by 1e-2 nats.
             with jax.default_matmul_precision("highest"):
                 part = (from_devices if on_devices else from_host)(params, raw, rows, key, static)

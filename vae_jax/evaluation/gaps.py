@@ -7,6 +7,7 @@ the decoder fixed. All numbers are in nats.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -188,16 +189,17 @@ def make_gaps(vae: VAE, likelihood: Likelihood, batch_size: int = 50, **options)
     """
 
     @jax.jit
-    def batch(params, x, keys):
-        return jax.vmap(lambda x, key: gaps_of_example(vae, likelihood, params, x, key, **options))(x, keys)
+    def batch(params, x, key, rows):
+        of_one = functools.partial(gaps_of_example, vae, likelihood, params, **options)
+        return jax.vmap(of_one)(x, example_keys(key, rows))
 
     def parts(params, x, key):
         n = x.shape[0]
         size = min(batch_size, n)
         for start in range(0, n, size):
-            rows = jnp.minimum(jnp.arange(start, start + size), n - 1)
+            rows = np.minimum(np.arange(start, start + size, dtype=np.int32), n - 1)
             with jax.default_matmul_precision("highest"):  # as ``in_batches``, and for its reason
-                part = batch(params, jnp.asarray(x)[rows], example_keys(key, rows))
+                part = batch(params, np.asarray(x)[rows], key, rows)
             yield part, min(size, n - start)
 
     def gaps(params: Params, x: Array, key: Array) -> Gaps:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.evaluation.batches import Evaluator, inputs
 from vae_jax.evaluation.rate import USED, information_per_latent
+from vae_jax.gaussian import DiagGaussian
 from vae_jax.objective import infer
 from vae_jax.randomness import PRIOR, purpose_key
+from vae_jax.traced import one_by_one
 from vae_jax.types import Array, Event, Params
 
 BYTES = 1_600_000  # of all pictures together
@@ -24,6 +25,7 @@ TEMPERATURES = (0.5, 0.7, 1.0)
 QUANTILES = np.linspace(0.02, 0.98, 9)  # of the prior, along which one latent is moved
 STEPS = 8  # from one end of an interpolation to the other
 POINTS, ROUND = 1500, 250  # of the map of the posterior means, so many at a time
+DECODED = 64  # codes at a time
 # The arrays of pictures.npz that are examples, or what a decoder makes of codes.
 OF_X = ("inputs", "reconstructions", "samples", "traversals", "interpolations", "interpolation_ends", "tempered")
 VALUES = 2**25  # and, of large examples, fewer: 128 MiB of them
@@ -90,9 +92,11 @@ def pictures(
     image = len(data.shape) == 4 and data.shape[-1] in (1, 3)
     counts = counts or counts_for(data.shape[1:], 1 if image else 4)
     decode = jax.jit(lambda params, z: jax.vmap(lambda z: likelihood.mean(own, vae.decode(params["model"], z)))(z))
+    on_devices = isinstance(data, jax.Array)
 
     @jax.jit
     def encode(params, raw, rows):
+        raw = raw[rows] if on_devices else raw
         x, keys = inputs(preprocess, raw, rows, key)
         q, z, _ = jax.vmap(lambda x, key: infer(vae, params, x, key))(x, keys)
         return x, z[:, 0], q
@@ -101,8 +105,10 @@ def pictures(
     rows = np.union1d(first, spread)
     pairs = _pairs(len(rows), counts.ends)
     kept = np.union1d(np.arange(len(first)), pairs)
-    x, z, q, (low, high) = _in_rounds(lambda part: encode(params, data[part], part), rows, kept, data.shape[1:])
-    kl = np.asarray(q.kl()).mean(axis=0)
+    x, z, q, (low, high) = _in_rounds(
+        lambda part: encode(params, data if on_devices else data[part], part), rows, kept, data.shape[1:]
+    )
+    kl = np.asarray(one_by_one(DiagGaussian.kl)(q)).mean(axis=0)
     order = np.argsort(-kl, kind="stable")[: counts.latents]
     noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, q.mean.shape[1])))
     latents = {
@@ -113,7 +119,7 @@ def pictures(
         "tempered": np.multiply.outer(TEMPERATURES, noise[: counts.tempered]).astype(np.float32),
     }
     shown = {"inputs": x[: counts.inputs]}
-    shown |= {name: _decoded(decode, params, codes) for name, codes in latents.items() if codes.size}
+    shown |= _decoded(decode, params, {name: codes for name, codes in latents.items() if codes.size})
     if "interpolations" in shown:
         shown["interpolation_ends"] = x[np.searchsorted(kept, pairs)]
     if image and low >= 0.0 and high <= 1.0:
@@ -129,10 +135,15 @@ def pictures(
     return shown
 
 
-def _decoded(decode: Callable, params: Params, codes: np.ndarray) -> np.ndarray:
-    """Decodes ``codes [..., d]`` to E[x|z] ``[..., *event]``."""
-    mean = np.asarray(decode(params, codes.reshape(-1, codes.shape[-1])))
-    return mean.reshape(*codes.shape[:-1], *mean.shape[1:])
+def _decoded(decode: Callable, params: Params, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Decodes all ``codes [..., d]`` to E[x|z] ``[..., *event]``, so many at a time that one program serves them."""
+    flat = np.concatenate([some.reshape(-1, some.shape[-1]) for some in codes.values()])
+    size = min(DECODED, len(flat))
+    filled = np.resize(flat, (-(-len(flat) // size), size, flat.shape[-1]))
+    means = np.concatenate([np.asarray(decode(params, part)) for part in filled])
+    ends = np.cumsum([some[..., 0].size for some in codes.values()])
+    parts = zip(codes.items(), np.split(means[: len(flat)], ends[:-1]))
+    return {name: part.reshape(*some.shape[:-1], *means.shape[1:]) for (name, some), part in parts}
 
 
 def _in_rounds(encode: Callable, rows: np.ndarray, kept: np.ndarray, event: Event):
@@ -150,7 +161,7 @@ def _in_rounds(encode: Callable, rows: np.ndarray, kept: np.ndarray, event: Even
 
 
 def _prior_quantiles() -> np.ndarray:
-    return np.asarray(jax.scipy.special.ndtri(jnp.asarray(QUANTILES, jnp.float32)))
+    return np.asarray(jax.jit(jax.scipy.special.ndtri)(QUANTILES.astype(np.float32)))
 
 
 def _moved(mean, order) -> np.ndarray:

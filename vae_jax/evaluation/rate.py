@@ -102,7 +102,7 @@ def log_densities(mean, logvar, index, z, block: int = 256) -> tuple[np.ndarray,
       log q(z_j|x_index) ``[s, d]``, log q(z) ``[s]`` and log q(z_j) ``[s, d]``, aggregated over all N.
     """
     mean, logvar = posteriors(mean, logvar)
-    sums = _log_sums(mean, logvar, jnp.asarray(index), at_least_float32(z).T, block)
+    sums = _log_sums(mean, logvar, jnp.asarray(index), at_least_float32(z), block)
     # In float64, so that no rounding lifts log q(z|x_n) - log q(z) above log N.
     log_q, joint, marginal = (np.asarray(v, np.float64).T for v in sums)
     log_n = math.log(mean.shape[0])
@@ -111,13 +111,13 @@ def log_densities(mean, logvar, index, z, block: int = 256) -> tuple[np.ndarray,
 
 @jax.jit(static_argnums=4)
 def _log_sums(mean, logvar, index, z, block):
-    """Maps ``z [d, s]`` to log q(z_j|x_index) ``[d, s]`` and log sum_n q(.|x_n)/q(.|x_index), joint [s] and marginal.
+    """Maps ``z [s, d]`` to log q(z_j|x_index) ``[d, s]`` and log sum_n q(.|x_n)/q(.|x_index), joint [s] and marginal.
 
     Relative to the density that z was drawn from, a running sum needs no maximum: its own term is 1, so it cannot
     vanish, and a density ratio has mean 1 under its denominator, so that one exceeds exp(88) has probability exp(-88).
     One example at a time against all samples keeps the vectors long and the memory small.
     """
-    n, d = mean.shape
+    (n, d), z = mean.shape, z.T
     scale, log_scale = jnp.exp(-0.5 * logvar), 0.5 * logvar
     own = -0.5 * jnp.square((z - mean[index].T) * scale[index].T) - log_scale[index].T
 

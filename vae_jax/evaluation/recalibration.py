@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.gaussian import LOG_2PI
@@ -44,7 +43,7 @@ def recalibrate(likelihood: Likelihood, own: Params, event: Event, summary: Mapp
     same = Recalibrated(own, 1.0, summary["elbo"])
     if likelihood.rescale is None:
         return same
-    theta = jnp.zeros(likelihood.theta_shape(event), jnp.float32)
+    theta = np.zeros(likelihood.theta_shape(event), np.float32)
     variance = np.asarray(likelihood.variance(own, theta), np.float64)
     bound = likelihood.sigma_bound or 0.0
     variance = variance[variance > 0]  # a constant dimension that is not modelled has none

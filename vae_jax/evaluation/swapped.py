@@ -31,6 +31,11 @@ class _Pairs:
         return np.stack([self.data[rows], self.data[self.partner[rows]]], axis=1)
 
 
+@jax.jit
+def _paired(data, partner):
+    return jnp.stack([data, data[partner]], axis=1)
+
+
 def make_swapped(evaluator: Evaluator) -> Callable[..., np.ndarray]:
     """Makes ``(params, data[n, *event], key) -> [n]``: -log p(x_n|z), z ~ q(z|x_m) of another example m, nats.
 
@@ -56,8 +61,7 @@ def make_swapped(evaluator: Evaluator) -> Callable[..., np.ndarray]:
         order = np.random.default_rng(0).permutation(len(data))
         partner = np.empty_like(order)
         partner[order] = np.roll(order, 1)
-        on_devices = isinstance(data, jax.Array)
-        pairs = jnp.stack([data, data[partner]], axis=1) if on_devices else _Pairs(data, partner)
+        pairs = _paired(data, partner) if isinstance(data, jax.Array) else _Pairs(data, partner)
         return gather(parts(params, pairs, key))
 
     return swapped

@@ -31,7 +31,6 @@ from vae_jax.runs.settled import Settings
 from vae_jax.runs.settling import settle
 from vae_jax.runs.weightings import Choice, given_beta, make_weight
 from vae_jax.theory.forecast import Forecast
-from vae_jax.train.best import nothing_yet
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.recipe import Recipe
@@ -277,9 +276,9 @@ def training_chunk(r: Run, all_mean: Callable | None = None, split: Callable | N
 
 def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
     """Returns the state before the first update, not placed on any device; ``key`` is the run's own unless given."""
-    state, c = init_state(recipe(r), r.dataset.event, r.key if key is None else key), r.config
-    if r.dataset.validation is not None or c.ema is not None:
-        state = state._replace(best=jax.jit(nothing_yet)(state.params, state.weight_state))
+    c = r.config
+    has_best = r.dataset.validation is not None or c.ema is not None
+    state = init_state(recipe(r), r.dataset.event, r.key if key is None else key, has_best)
     if c.beta_range is None:
         return state
     return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read

@@ -40,6 +40,7 @@ from vae_jax.runs.workdir import existing_workdir
 from vae_jax.runtime.config import check_values
 from vae_jax.runtime.config import read_config as read_config_file
 from vae_jax.runtime.files import read_object, write_json
+from vae_jax.traced import one_by_one
 from vae_jax.types import TrainState, UserError, printable
 from vae_jax.weighting.multi_rate import at_beta
 
@@ -207,7 +208,11 @@ def gaps(r: Run, state: TrainState, rows, key) -> dict[str, float]:
 
 def seen(r: Run, rows, key) -> jax.Array:
     """Returns examples as the model sees them, ``[n, *event]``."""
-    return jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(len(rows))), jnp.asarray(rows))
+
+    def view(raw, key):
+        return jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(len(rows))), raw)
+
+    return one_by_one(view)(np.asarray(rows), key)
 
 
 def _annealed(r: Run, state: TrainState, rows, scores, key, plan: annealing.Plan) -> dict[str, Any]:

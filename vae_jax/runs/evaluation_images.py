@@ -27,11 +27,12 @@ def make_images(r: Run, test: Any) -> Callable[[Params], dict[str, np.ndarray]]:
     event = r.dataset.event
     if r.is_text or len(event) != 3 or event[-1] not in (1, 3, 4) or r.data_dim > LARGEST:
         return lambda params: {}
-    n, key = min(SHOWN, len(test)), purpose_key(r.key, TEST)
-    raw = np.asarray(test[:n])
-    codes = jax.random.normal(purpose_key(key, PRIOR), (SHOWN, r.config.latent_dim))
+    n = min(SHOWN, len(test))
+    on_devices = isinstance(test, jax.Array)
 
-    def show(params, raw, codes):
+    def show(params, raw, key):
+        raw = raw[:n]
+        codes = jax.random.normal(purpose_key(key, PRIOR), (SHOWN, r.config.latent_dim))
         x = jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(n)), raw)
         means = jax.vmap(lambda x: r.vae.encode(params["model"], x).mean)(x)
         theta = jax.vmap(lambda z: r.vae.decode(params["model"], z))(jnp.concatenate([means, codes]))
@@ -42,7 +43,7 @@ def make_images(r: Run, test: Any) -> Callable[[Params], dict[str, np.ndarray]]:
     program = r.spread.measure(show)
 
     def images(params):
-        shown = np.asarray(program(params, raw, codes))
+        shown = np.asarray(program(params, test if on_devices else np.asarray(test[:n]), purpose_key(r.key, TEST)))
         rows = (shown[:n], shown[n : 2 * n]), (shown[2 * n :],)
         return dict(zip(("reconstructions", "samples"), map(_grid, rows)))
 

@@ -6,15 +6,18 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.data.stream import epoch_order, stream
-from vae_jax.runs.build import Run, training_chunk, training_step
+from vae_jax.devices import processes
+from vae_jax.runs.build import Run, first_state, training_chunk, training_step
 from vae_jax.train.step import make_fed_chunk
+from vae_jax.types import TrainState
 
 PIECE = 2**26  # bytes of batches that go to the devices at a time
 MOST_STEPS = 100  # and so many batches at most
@@ -23,15 +26,42 @@ IN_FLIGHT = 2  # pieces that are on the devices at once
 Advance = Callable[[Any, int], tuple[Any, Any]]  # (state, length) -> (state, metrics [length])
 
 
+class Begun(NamedTuple):
+    """A run before its first update: its state, the compiled chunk and its data, None where these are streamed."""
+
+    state: TrainState
+    chunk: Callable | None
+    data: Any
+
+
+def begin(r: Run, length: int | None) -> Begun:
+    """Returns the first state, and the chunk, which is compiled beside it for ``length`` updates; None: when called."""
+
+    def first():
+        return r.spread.begin(lambda: first_state(r))
+
+    if r.spread.layout == "streamed":
+        return Begun(first(), None, None)
+    chunk, data = r.spread.compile(training_chunk(r)), r.spread.lay(r.dataset.train)
+    # Several processes compile in one order; pmap and divided parameters know their shapes from the arrays alone.
+    if length is None or processes.count() > 1 or r.config.parallel == "pmap" or r.config.shard_params:
+        return Begun(first(), chunk, data)
+    with ThreadPoolExecutor(1) as beside:
+        state = beside.submit(first)
+        shapes = jax.eval_shape(lambda: first_state(r))._replace(best=None)
+        placed = [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=data.sharding) for v in jax.tree.leaves(shapes)]
+        chunk.lower(jax.tree.unflatten(jax.tree.structure(shapes), placed), data, length).compile()
+        return Begun(state.result(), chunk, data)
+
+
 @contextlib.contextmanager
-def fed(r: Run, first: int) -> Iterator[tuple[Advance, Any]]:
+def fed(r: Run, first: int, begun: Begun) -> Iterator[tuple[Advance, Any]]:
     """How a run advances from step ``first``, and its training data as evaluation takes them."""
     if r.spread.layout == "streamed":
         with _streamed(r, first) as advance:
             yield advance, r.dataset.train
         return
-    chunk = r.spread.compile(training_chunk(r))
-    data = r.spread.lay(r.dataset.train)
+    _, chunk, data = begun
     # Divided data are looked at from the host: a device would have to ask the others for each example.
     looked_at = data if r.spread.layout == "whole" else r.dataset.train
     yield lambda state, length: chunk(state, data, length), looked_at

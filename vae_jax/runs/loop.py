@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from vae_jax.devices import processes
 from vae_jax.runs import placement, profiling, warm_start
 from vae_jax.runs.build import Run, first_state
 from vae_jax.runs.evaluation_images import make_images
-from vae_jax.runs.feeding import fed
+from vae_jax.runs.feeding import begin, fed
 from vae_jax.runs.selection import Watch, ending
 from vae_jax.runs.settings import flat
 from vae_jax.runs.skipped_updates import explain, is_sound, watch_skipped
@@ -22,8 +23,9 @@ from vae_jax.runtime.checkpoint import Checkpoints
 from vae_jax.runtime.interruption import Interruption
 from vae_jax.runtime.logs import MetricsLog, Progress, update_rows
 from vae_jax.runtime.restore import holds, read_latest
+from vae_jax.traced import one_by_one
 from vae_jax.train.best import beside, has_stopped, nothing_yet, reported
-from vae_jax.train.loop import Clock, Every, Hooks, fit
+from vae_jax.train.loop import Clock, Every, Hooks, fit, next_stop
 from vae_jax.types import Best, TrainState, UserError
 
 # What the numbers of a checkpoint mean. A change of convention gets a new number, and old checkpoints are refused.
@@ -55,21 +57,22 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
     """Trains a run from its newest good checkpoint to its end, and saves, evaluates and logs on the way."""
     c, path = r.config, workdir.path
     watched = Watch(r, scores)
-    state = r.spread.begin(lambda: first_state(r))
-    checkpoints = checkpoints_of(r, path)
+    every, is_new = Every(c.log_every, c.eval_every, c.checkpoint_every), not (path / "checkpoints").exists()
+    begun = begin(r, next_stop(0, c.num_steps, every) if is_new else None)
+    state, checkpoints = begun.state, checkpoints_of(r, path)
     restored = checkpoints.restore_latest(state)
     if restored:
         print(f"continuing from step {restored[0]}")
     first, state = restored or (0, warm_start.begin(r, state))
     profiling.check(c, first)
-    every = Every(c.log_every, c.eval_every, c.checkpoint_every)
     with (
         processes.at_first(lambda: MetricsLog(path, first, c.tracker, flat(c.flags))) as log,
         Progress(first, c.num_steps) as bar,
         Interruption() as stop,
-        fed(r, first) as (advance, train),
+        fed(r, first, begun) as (advance, train),
     ):
         images = make_images(r, watched.rows)
+        rate = one_by_one(r.rates.model)
         watch, watch_skips = _watch_saturation(c, bar), watch_skipped(bar.say)
         watch_parting = _watch_parting(watched.split, bar)
 
@@ -79,7 +82,7 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
 
         def on_log(first, metrics):
             length = len(metrics["loss"])
-            for step, row in update_rows(first, metrics, first + length == c.num_steps, r.rates):
+            for step, row in update_rows(first, metrics, first + length == c.num_steps, rate):
                 write(step, "train", row)
             watch(first, length, metrics)
             watch_skips(first, metrics)
@@ -191,7 +194,7 @@ def trained(r: Run, has_data: bool = True) -> TrainState:
         # Other data, where they stand in for the run's own, may have no validation split.
         state = first_state(r)._replace(best=None)
         has_best = holds(folder, ".best.step")
-        return state._replace(best=nothing_yet(state.params, state.weight_state)) if has_best else state
+        return state._replace(best=jax.jit(nothing_yet)(state.params, state.weight_state)) if has_best else state
 
     restored = read_latest(folder, r.spread.begin(first), _note(r, has_data))
     if restored is None:

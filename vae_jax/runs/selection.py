@@ -14,6 +14,7 @@ from vae_jax.randomness import TEST, VALIDATION, purpose_key
 from vae_jax.runs import placement
 from vae_jax.runs.build import Run
 from vae_jax.runs.settled import Settings
+from vae_jax.traced import one_by_one
 from vae_jax.train.averaging import averaged
 from vae_jax.train.best import Evaluation, Rule, considered, has_stopped
 from vae_jax.types import Params, TrainState
@@ -65,6 +66,10 @@ class Watch:
         whole = r.dataset.test if r.dataset.validation is None else evenly(r.dataset.validation, MOST)
         self.rows = placement.on_devices(r.spread, whole)
         self._r, self._scores = r, scores
+        own = r.likelihood
+        if own.rescale is not None:  # for the one run; the programs of many would be compiled one by one
+            own = own._replace(variance=one_by_one(own.variance), rescale=one_by_one(own.rescale))
+        self._likelihood = own
         self._purpose = TEST if r.dataset.validation is None else VALIDATION
         self._last: tuple[int, dict[str, Any]] | None = None
 
@@ -96,7 +101,8 @@ class Watch:
             return state, line
         params, found = self.params(state), None
         if self.split == "validation":
-            found = recalibrate(r.likelihood, params["likelihood"], r.event, summary)
+            likelihood = self._likelihood if r is self._r else r.likelihood
+            found = recalibrate(likelihood, params["likelihood"], r.event, summary)
             if r.likelihood.rescale is not None:
                 line |= {"calibration": summary["calibration"], "recalibrated_elbo": found.elbo}
         own, factor, elbo = found or (params["likelihood"], 1.0, summary["elbo"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def line(step: int, split: str, values: dict[str, Any]) -> str:
     return as_line({"step": step, "split": split, **values})
 
 
-def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[tuple[int, dict[str, float]]]:
+def update_rows(first: int, metrics: dict[str, Any], last: bool, rate: Callable) -> list[tuple[int, dict[str, float]]]:
     """Returns the updates of a chunk that metrics.jsonl shows, as (step, values).
 
     The first update of each chunk, and the run's last: each line is one update, so its identities hold. What is 0 or 1
@@ -68,7 +69,7 @@ def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[
       first: the step of the chunk's first update.
       metrics: name -> ``[length]``.
       last: whether the chunk ends the run.
-      rates: the learning rates, functions of the step.
+      rate: the networks' learning rate, a function of the updates made.
     """
     length = len(metrics["loss"])
     shares = {k: float(np.mean(metrics[k])) for k in SHARES & metrics.keys()}
@@ -76,7 +77,7 @@ def update_rows(first: int, metrics: dict[str, Any], last: bool, rates) -> list[
     for i in sorted({0, length - 1}) if last else [0]:
         values = {k: float(v[i]) for k, v in metrics.items() if k not in COUNTS}
         made = first + i - int(metrics["skipped_total"][i] - metrics["skipped"][i])  # what the optimiser has counted
-        rows.append((first + i, values | {"learning_rate": float(rates.model(made))} | shares))
+        rows.append((first + i, values | {"learning_rate": float(rate(made))} | shares))
     return rows
 
 

@@ -68,9 +68,14 @@ def considered(rule: Rule, state: TrainState, found: Evaluation) -> Best:
     best = best._replace(elbo=elbo) if better else best
     if not (better or rule.keep == "last" or (at_end and not seen)):
         return best
-    params, weight_state = jax.tree.map(jnp.copy, (found.params, state.weight_state))
+    params, weight_state = _copied((found.params, state.weight_state))
     numbers = {"factor": np.float32(found.factor), "calibration": np.float32(found.calibration)}
     return best._replace(params=params, weight_state=weight_state, step=np.int32(step), **numbers)
+
+
+@jax.jit
+def _copied(tree):
+    return jax.tree.map(jnp.copy, tree)
 
 
 def has_stopped(best: Best | None) -> bool:

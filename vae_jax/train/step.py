@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from vae_jax.randomness import INIT, batch_rows, purpose_key
+from vae_jax.train.best import nothing_yet
 from vae_jax.train.guard import counted, is_good, none_skipped, update_if
 from vae_jax.train.loss import draws, make_loss
 from vae_jax.train.microbatches import in_parts_on_cpu
@@ -19,20 +20,22 @@ from vae_jax.train.recipe import Recipe, check
 from vae_jax.types import Array, Event, TrainState
 
 
-def init_state(recipe: Recipe, event: Event, key: Array) -> TrainState:
+def init_state(recipe: Recipe, event: Event, key: Array, has_best: bool = False) -> TrainState:
     """The state before the first update.
 
     Args:
       recipe: what will be trained, and how.
       event: the shape of one example.
       key: the run's typed key, kept in the state.
+      has_best: whether the state is to keep the best of its models.
     """
 
     @jax.jit  # or the initialisers would be compiled one by one, which takes longer than the training program itself
     def first(key):
         params = {"model": recipe.vae.init(purpose_key(key, INIT)), "likelihood": recipe.likelihood.init(event)}
         opt_state, weight_state = recipe.optimizer.init(params), recipe.weight.init()
-        return TrainState(jnp.zeros((), jnp.int32), params, opt_state, weight_state, key, none_skipped())
+        best = nothing_yet(params, weight_state) if has_best else None
+        return TrainState(jnp.zeros((), jnp.int32), params, opt_state, weight_state, key, none_skipped(), best)
 
     return first(key)
 

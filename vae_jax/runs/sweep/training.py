@@ -212,7 +212,7 @@ class _Recorder:
             self._watch_skips[i](first, own)
             ends = first + length == job.run.config.num_steps
             with open_to_append(job.workdir / "metrics.jsonl") as file:
-                for step, row in update_rows(first, own, ends, job.run.rates):
+                for step, row in update_rows(first, own, ends, job.run.rates.model):
                     file.write(line(step, "train", row))
         self._show(first + length, length, metrics)
 
