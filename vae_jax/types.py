@@ -56,6 +56,7 @@ class Prior(NamedTuple):
       kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats. None where there is no closed
         form: the rate is then the mean of log q - log p over the samples.
       standard: whether it is N(0, I).
+      mixture: ``(params, c) -> (log weights [k], DiagGaussian [k, d])`` of a mixture of diagonal Gaussians; else None.
     """
 
     init: Callable[[Array, int], Params]
@@ -63,6 +64,7 @@ class Prior(NamedTuple):
     sample: Callable[[Params, Array, int, Any], Array]
     kl: Callable[[Params, DiagGaussian, Any], Array] | None = None
     standard: bool = False
+    mixture: Callable[[Params, Any], tuple[Array, DiagGaussian]] | None = None
 
 
 class Posterior(NamedTuple):

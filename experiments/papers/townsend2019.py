@@ -35,7 +35,7 @@ INK = ",".join([*(f"ink_{i}:negative_binomial" for i in range(64)), "digit:categ
 CASES: dict[str, dict[str, Any]] = {
     "mnist": {"dataset": "mnist", **BINARY},
     "mnist_grey": {"dataset": "mnist", **LEVELS, "components": 5, "hidden": "256,256", "num_steps": 4000},
-    "dsprites": {"dataset": "", "likelihood": "bernoulli", "model": "conv", "latent_dim": 10, "num_steps": 2000},
+    "dsprites": {"dataset": "", "likelihood": "bernoulli", "latent_dim": 10, "hidden": "256,256", "num_steps": 3000},
     "digits": {"dataset": "digits", **LEVELS, "hidden": "128,128", "num_steps": 2000},
     "digits_table": {"dataset": "", "columns": INK, "hidden": "128,128", "num_steps": 1000},
     "grammar": {"dataset": "grammar", **TEXT, "num_steps": 2000, "batch_size": 32},

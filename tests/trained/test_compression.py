@@ -6,18 +6,21 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.trained_models import IMAGES, TABLE, TEXT, some, untrained
+from scipy.special import logsumexp
 
 from vae_jax import objective as bounds
 from vae_jax.data.digits import digits
 from vae_jax.data.text.vocabulary import EOS
+from vae_jax.gaussian import DiagGaussian
 from vae_jax.trained.compression import bits_back, command, container, values
 from vae_jax.trained.compression.networks import AT_ONCE, networks
 from vae_jax.trained.compression.tables import Rounding
 from vae_jax.trained.compression.windows import CELLS, windows
-from vae_jax.types import UserError
+from vae_jax.types import Prior, UserError
 
 X = digits().test[:100]
 DIGITS = dataclasses.replace(IMAGES, event=(8, 8, 1), levels=17)
@@ -212,6 +215,42 @@ def test_missing_values_come_back_at_the_price_of_saying_so():
     np.testing.assert_array_equal(back, x)
     assert values.missing_nats(model, own) == pytest.approx(240 * math.log(2))  # arrays: a bit a value
     assert abs(nats_beyond(model, x)) < 1e-3
+
+
+def test_a_mixture_of_gaussians_is_a_prior_for_codes(binary):
+    """The codes of a mixture cost log p(z), by bits back of the component; other priors and posteriors are refused."""
+    # Two of the three are alike: where the choice between them was not got back, a code would cost .6 bits more.
+    log_weight, mean = np.log([0.4, 0.4, 0.2]), np.array([[2.0, 0.5, -2.0], [2.0, 0.5, -2.0], [0.0, 0.3, 2.0]])
+    logvar = -1.375 * np.array([[0, 1, 0], [0, 1, 0], [1, 0, 0]])  # of deviations that are on the grid
+    own = Prior(
+        init=lambda key, latent_dim: {},
+        log_prob=None,
+        sample=None,
+        mixture=lambda params, c: (jnp.asarray(log_weight), DiagGaussian(jnp.asarray(mean), jnp.asarray(logvar))),
+    )
+    model = dataclasses.replace(binary, vae=binary.vae._replace(prior=own, latents=lambda *_: None))
+    comes_back(model, X)
+    fine = bits_back.Fineness(7, 8)
+    stack, coder = bits_back.coder(bits_back.first_words(500)), bits_back.PriorCoder(networks(model), fine, Rounding())
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(3, 4000, p=np.exp(log_weight))
+    z = np.rint(128 * (mean + np.exp(0.5 * logvar) * rng.normal(size=(4000, 1, 3)))[range(4000), drawn]).astype(
+        np.int32
+    )
+    k = coder.component(stack, z, "")
+    coder.write(stack, k, z)
+    away = (z[:, None] / 128 - mean) ** 2 / np.exp(logvar) + logvar + math.log(2 * math.pi)
+    exact = -logsumexp(log_weight - 0.5 * away.sum(axis=-1), axis=-1).sum() / math.log(2) + 3 * 7 * len(z)
+    assert 32 * (stack.num_words() - 500) == pytest.approx(exact, abs=0.01 * len(z))
+    assert set(np.unique(k)) == {0, 1, 2} and abs(np.mean(k == 0) - np.mean(k == 1)) < 0.05
+    coder.component_back(stack, *coder.read(stack, len(z)), "")
+    np.testing.assert_array_equal(stack.get_compressed(), bits_back.first_words(500))
+    with pytest.raises(UserError, match="is neither a Gaussian nor a mixture"):
+        networks(dataclasses.replace(model, vae=model.vae._replace(prior=own._replace(mixture=None))))
+    for vae in (binary.vae._replace(layers=(2, 1)), binary.vae._replace(latents=lambda *_: None)):
+        iaf = dataclasses.replace(binary.config, posterior="iaf")
+        with pytest.raises(UserError, match="by a diagonal Gaussian"):
+            networks(dataclasses.replace(binary, vae=vae, config=iaf))
 
 
 def test_a_kill_loses_one_block(binary, tmp_path, monkeypatch, capsys):

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.trained.compression.networks import AT_ONCE, Networks
-from vae_jax.trained.compression.tables import Rounding, gaussian
+from vae_jax.trained.compression.tables import Rounding, gaussian, weights
 from vae_jax.types import UserError
 
 
@@ -122,10 +122,54 @@ def _flat(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1)
 
 
+class PriorCoder:
+    """Writes codes by p(z), and reads them.
+
+    Of a mixture the component is coded by bits back as well (Townsend 2019, section 2.3): it is decoded by p(k|z), and
+    written by p(k), at the price of log p(z).
+    """
+
+    def __init__(self, net: Networks, fine: Fineness, rounding: Rounding):
+        log_weight, mean, log_tau = net.prior
+        self._rounding, self._codes = rounding, _codes(fine)
+        self._mean, self._std = gaussian(mean, log_tau, fine.bits, "prior", rounding)
+        self._p = weights(log_weight[None], np.array([len(log_weight)]), "components", rounding)
+
+    def _given(self, z: np.ndarray, call: str) -> np.ndarray:
+        """Returns p(k|z) of codes ``[n, d]``, ``[n, k]``."""
+        away = (z[:, None] - self._mean) / self._std
+        log_p = np.log(self._p) - np.sum(0.5 * np.square(away) + np.log(self._std), axis=-1)
+        log_p -= log_p.max(axis=1, keepdims=True)
+        log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+        return weights(log_p[:, None], np.array([log_p.shape[1]]), f"{call} k", self._rounding)[:, 0]
+
+    def component(self, stack, z: np.ndarray, call: str) -> np.ndarray:
+        """Takes the component of each code from the stack, ``[n]``."""
+        return _Read(stack).table(None, self._given(z, call)) if len(self._mean) > 1 else np.zeros(len(z), int)
+
+    def component_back(self, stack, k: np.ndarray, z: np.ndarray, call: str) -> None:
+        """Puts the components back that ``component`` took."""
+        if len(self._mean) > 1:
+            stack.encode_reverse(k.astype(np.int32), _tables(), self._given(z, call))
+
+    def write(self, stack, k: np.ndarray, z: np.ndarray) -> None:
+        """Writes codes ``[n, d]`` and their components."""
+        stack.encode_reverse(_flat(z), self._codes, _flat(self._mean[k]), _flat(self._std[k]))
+        if len(self._mean) > 1:
+            stack.encode_reverse(k.astype(np.int32), _tables(), np.repeat(self._p, len(k), axis=0))
+
+    def read(self, stack, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Reads n codes: their components and themselves."""
+        k = _Read(stack).table(None, np.repeat(self._p, n, axis=0)) if len(self._mean) > 1 else np.zeros(n, int)
+        z = stack.decode(self._codes, _flat(self._mean[k]), _flat(self._std[k]))
+        return k, z.reshape(n, -1)
+
+
 def encode(net: Networks, fine: Fineness, values: np.ndarray) -> Block:
     """Writes examples, the values ``[n, D]`` of each (``compression.values``)."""
-    # A code spends at most as many bits as the grid has; later ones have those of the examples before.
-    needed = math.ceil(AT_ONCE * net.latents * math.log2(2 * fine.reach * 2.0**fine.bits) / 32)
+    # A code spends at most as many bits as the grid has, a component 24; later ones have those of the examples before.
+    needed = math.ceil(AT_ONCE * (net.latents * math.log2(2 * fine.reach * 2.0**fine.bits)) / 32)
+    needed += AT_ONCE if len(net.prior[0]) > 1 else 0
     before = needed
     while (block := _encoded(net, fine, values, needed, before)) is None:
         before *= 2
@@ -135,16 +179,17 @@ def encode(net: Networks, fine: Fineness, values: np.ndarray) -> Block:
 def _encoded(net: Networks, fine: Fineness, values: np.ndarray, needed: int, before: int) -> Block | None:
     """Writes examples after so many words; None where these were not enough."""
     unit, rounding = 2.0**fine.bits, Rounding()
-    stack, codes = coder(first_words(before)), _codes(fine)
+    stack, codes, prior = coder(first_words(before)), _codes(fine), PriorCoder(net, fine, rounding)
     for start in range(0, len(values), AT_ONCE):
         if stack.num_words() < needed:
             return None
         part = values[start : start + AT_ONCE]
         z = stack.decode(codes, *map(_flat, gaussian(*net.posterior(part), fine.bits, f"{start} q", rounding)))
-        writer = _Write()
-        net.walk(z.reshape(len(part), -1) / unit, part, writer, f"{start} p", rounding)
+        z = z.reshape(len(part), -1)
+        k, writer = prior.component(stack, z, f"{start}"), _Write()
+        net.walk(z / unit, part, writer, f"{start} p", rounding)
         writer.put(stack)
-        stack.encode_reverse(z, codes, *_prior(z, unit))
+        prior.write(stack, k, z)
     return Block(stack.get_compressed(), before, rounding.known)
 
 
@@ -155,18 +200,14 @@ def decode(net: Networks, fine: Fineness, block: Block, count: int) -> np.ndarra
       UserError: what is left at the end is not what was there at the beginning: these are other bits, or another model.
     """
     unit, rounding = 2.0**fine.bits, Rounding(block.known)
-    stack, codes, parts = coder(block.words), _codes(fine), []
+    stack, codes, prior, parts = coder(block.words), _codes(fine), PriorCoder(net, fine, rounding), []
     for start in reversed(range(0, count, AT_ONCE)):
-        n = min(AT_ONCE, count - start)
-        z = stack.decode(codes, *_prior(np.zeros((n, net.latents)), unit)).reshape(n, -1)
+        k, z = prior.read(stack, min(AT_ONCE, count - start))
         values = net.walk(z / unit, None, _Read(stack), f"{start} p", rounding)
+        prior.component_back(stack, k, z, f"{start}")
         q = gaussian(*net.posterior(values), fine.bits, f"{start} q", rounding)
         stack.encode_reverse(_flat(z), codes, *map(_flat, q))
         parts.append(values)
     if not np.array_equal(stack.get_compressed(), first_words(block.before)):
         raise UserError("the file does not decode to its own beginning: it is damaged, or another model wrote it")
     return np.concatenate(parts[::-1])
-
-
-def _prior(z: Any, unit: float) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros(z.size), np.full(z.size, unit)

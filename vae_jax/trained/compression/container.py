@@ -50,7 +50,18 @@ class Stored(NamedTuple):
 def digest(model: TrainedVAE) -> bytes:
     """Returns eight bytes of the sha256 of all that decides the numbers of a model."""
     c = model.config
-    own = (c.likelihood, c.model, c.hidden, c.latent_dim, c.columns, c.pixels, c.count_means, c.missing, c.cell)
+    own = (
+        c.likelihood,
+        c.model,
+        c.hidden,
+        c.latent_dim,
+        c.columns,
+        c.pixels,
+        c.count_means,
+        c.missing,
+        c.cell,
+        c.prior,
+    )
     of_data = (model.x_event, model.data.words, c.missing and missing_rates(model).tolist())
     total = hashlib.sha256(repr((own, of_data)).encode())
     for leaf in jax.tree.leaves(model.params):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import priors
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD
 from vae_jax.trained.compression.tables import Rounding, weights
@@ -43,12 +44,14 @@ class Networks(NamedTuple):
       kinds: what an example is made of.
       latents: d.
       posterior: ``values [b, D] -> (mean, log tau) [b, d]``.
+      prior: log weights ``[k]``, means and log deviations ``[k, d]`` of the Gaussians that p(z) mixes.
       walk: ``(z [b, d], values [b, D] or None, code, call, rounding) -> values``: codes examples given z.
     """
 
     kinds: Kinds
     latents: int
     posterior: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    prior: tuple[np.ndarray, np.ndarray, np.ndarray]
     walk: Callable[[np.ndarray, np.ndarray | None, Code, str, Rounding], np.ndarray]
 
 
@@ -79,7 +82,30 @@ def networks(model: TrainedVAE, rows: int = AT_ONCE, options: dict[str, Any] | N
         return mean, log_tau
 
     walk = _sentences(model, many) if kinds.is_text else _parts(model, kinds, many)
-    return Networks(kinds, model.latent_dim, posterior, walk)
+    return Networks(kinds, model.latent_dim, posterior, many.once(_prior(model)), walk)
+
+
+def _prior(model: TrainedVAE) -> Callable:
+    """Makes ``params -> `` the mixture that p(z) is.
+
+    Raises:
+      UserError: it is none, or q(z|x) is no diagonal Gaussian.
+    """
+    vae, c = model.vae, model.config
+    if vae.layers or (vae.latents is not None and c.posterior != "gaussian"):
+        what = f"--model={c.model}: it has layers of latents" if vae.layers else f"--posterior={c.posterior}"
+        raise UserError(f"--workdir: {what}; codes are written by a diagonal Gaussian q(z|x) only")
+    prior = priors.of(vae)
+    if not prior.standard and prior.mixture is None:
+        raise UserError(f"--workdir: --prior={c.prior} is neither a Gaussian nor a mixture of such, as codes need")
+
+    def parts(params):
+        if prior.standard:
+            return jnp.zeros(1), *jnp.zeros((2, 1, model.latent_dim))
+        log_weight, each = prior.mixture(params["model"], None)
+        return jax.nn.log_softmax(log_weight), each.mean, 0.5 * each.logvar
+
+    return parts
 
 
 class _Many:
@@ -87,6 +113,11 @@ class _Many:
 
     def __init__(self, params: Any, rows: int, options: dict[str, Any] | None):
         self._params, self._rows, self._options = params, rows, options
+
+    def once(self, function: Callable) -> Any:
+        """Returns ``function`` of the parameters."""
+        with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+            return jax.device_get(jax.jit(function, compiler_options=self._options)(self._params))
 
     def program(self, function: Callable, arguments: int = 1) -> Callable:
         """Returns ``function`` of ``arguments`` arrays, or trees of such, ``[b, ...]``."""
