@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = (
     "errors",
     "types",
+    "states",
     "traced",
     "randomness",
     "gaussian",

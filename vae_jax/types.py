@@ -23,6 +23,9 @@ from vae_jax.errors import UserError as UserError
 from vae_jax.errors import one_line as one_line
 from vae_jax.errors import printable as printable
 from vae_jax.gaussian import DiagGaussian
+from vae_jax.states import Best as Best
+from vae_jax.states import Skipped as Skipped
+from vae_jax.states import TrainState as TrainState
 
 Array = jax.Array
 Params = Any  # a pytree of arrays
@@ -53,8 +56,7 @@ class Prior(NamedTuple):
       init: ``(key, latent_dim) -> own``; {} where there are none.
       log_prob: ``(params, z[d], c) -> scalar``, nats.
       sample: ``(params, key, latent_dim, c) -> z[d]``; consumes ``key``.
-      kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats. None where there is no closed
-        form: the rate is then the mean of log q - log p over the samples.
+      kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats; None where it is not known.
       standard: whether it is N(0, I).
       mixture: ``(params, c) -> (log weights [k], DiagGaussian [k, d])`` of a mixture of diagonal Gaussians; else None.
     """
@@ -77,9 +79,10 @@ class Posterior(NamedTuple):
       init: ``(key, latent_dim) -> own``; {} where there are none.
       draw: ``(own, h, key, num_samples) -> (z[s, d], log_q[s])``, reparametrised; consumes ``key``.
       moments: ``(own, h) -> DiagGaussian[d]``, mean and log variance of each latent under q.
-      kl: ``(own, h) -> [d]``, KL(q || N(0, I)) in parts that add up to it, nats. None where there is no closed form.
+      kl: ``(own, h) -> [g]``, KL(q || N(0, I)) in parts that add up to it, nats. None where there is no closed form.
       log_prob: ``(own, h, z[d]) -> scalar``, log q(z|x) at any z, nats. None where it is not known.
       diagonal: whether it is the diagonal Gaussian of its moments.
+      prior: the prior that it brings, to which its ``kl`` then is; None for one of any choice.
     """
 
     numbers: Callable[[int], int]
@@ -89,6 +92,7 @@ class Posterior(NamedTuple):
     kl: Callable[[Params, Array], Array] | None = None
     log_prob: Callable[[Params, Array, Array], Array] | None = None
     diagonal: bool = False
+    prior: Prior | None = None
 
 
 class Latents(NamedTuple):
@@ -178,8 +182,7 @@ class Likelihood(NamedTuple):
         dimension (of a mixture on images for each pixel). None where the dimensions depend on each other.
       conditionals: ``(own, theta, x[event]) -> [event]``, log p of each dimension given those before it along the last
         axis, nats, of which ``log_prob`` is the sum too. None where that is ``terms``, or not known.
-      counted: ``x[event] -> [event]``, the dimensions of x that the likelihood counts, where it leaves some out
-        (``likelihoods.partial``); None where it counts all.
+      counted: ``x[event] -> [event]``, the dimensions of x that ``likelihoods.partial`` counts; None for all.
       rescale: ``(own, factor) -> own``, with every standard deviation that is not at its bound times ``factor``, for a
         family whose noise does not depend on theta and is not fixed; None for the others.
       units: ``[event]`` or ``[1]``, how many of the data's own one unit of x is (``likelihoods.in_own_units``), where
@@ -242,61 +245,3 @@ class KLWeight(NamedTuple):
     update: Callable[[Any, Array, dict[str, Array]], Any]
     logged: Callable[[Any, Array, dict[str, Array]], dict[str, Array]] | None = None
     beta: Callable[[Any, Array], Array] | None = None
-
-
-class Skipped(NamedTuple):
-    """How many updates were not made, because their loss or gradient was not finite (``train/guard.py``).
-
-    Attributes:
-      in_a_row: int32 scalar, those since the last update that was made.
-      total: int32 scalar, those of the whole run.
-    """
-
-    in_a_row: Array
-    total: Array
-
-
-class Best(NamedTuple):
-    """The model that a run reports, of the best evaluation so far or of the last one (``train/best.py``).
-
-    Attributes:
-      params: as they were evaluated: averaged where the run averages, and their sigma recalibrated.
-      weight_state: the ``KLWeight``'s state at that step.
-      step: int32 scalar, the step of these parameters; -1 before there are any.
-      elbo: float32 scalar, the best bound so far, nats.
-      factor: float32 scalar, what recalibration multiplied their sigma by.
-      calibration: float32 scalar, their mean standardised squared error before that.
-      misses: int32 scalar, how many evaluations ago the best bound was; -1 before the first one that counts.
-      stopped_at: int32 scalar, the step at which patience ended; -1 while it lasts.
-    """
-
-    params: Params
-    weight_state: Any
-    step: Array
-    elbo: Array
-    factor: Array
-    calibration: Array
-    misses: Array
-    stopped_at: Array
-
-
-class TrainState(NamedTuple):
-    """All that training must save: arrays only.
-
-    Attributes:
-      step: int32 scalar, the number of updates done or skipped, and the index of the next one.
-      params: ``{"model": ..., "likelihood": ...}``.
-      opt_state: the optimiser's state.
-      weight_state: the ``KLWeight``'s state.
-      key: the run's typed key; never split, only folded (by purpose, step and example).
-      skipped: how many of the updates were skipped.
-      best: the model that the run reports; None where that is always the last one.
-    """
-
-    step: Array
-    params: Params
-    opt_state: Any
-    weight_state: Any
-    key: Array
-    skipped: Skipped
-    best: Best | None = None

@@ -14,6 +14,7 @@ from vae_jax.data.digits import digits
 FLAGS = ["--hidden=8", "--latent_dim=3", "--batch_size=16", "--log_every=4", "--iw_samples=4", "--lr_schedule=constant"]
 RUNS = {
     "full_covariance": ["--objective=dreg", "--num_samples=4"],
+    "categorical": ["--latent_classes=4", "--gumbel_temperature=0.5"],
     "iaf": ["--objective=stl", "--flow_steps=2"],
     "householder": ["--objective=piwae", "--num_samples=4", "--averages=2"],
 }
@@ -31,10 +32,13 @@ def test_a_run_is_made_continued_loaded_and_sampled(tmp_path, posterior):
     model = load(tmp_path)
     x = digits().test[:4]
     mean, deviation = model.encode(x)
-    assert mean.shape == deviation.shape == (4, 3) and np.isfinite(mean).all() and (deviation > 0).all()
+    d = 12 if posterior == "categorical" else 3  # three groups of four classes
+    assert mean.shape == deviation.shape == (4, d) and np.isfinite(mean).all() and (deviation > 0).all()
     assert model.sample(2, jax.random.key(0)).shape == (2, *x.shape[1:])
     assert np.isfinite(model.log_prob(x, num_samples=4)).all()
-    assert (model.rate(x) > 0).all() or posterior == "iaf"
+    rate = model.rate(x)
+    assert rate.shape == (4, 1 if posterior == "iaf" else 3) and ((rate > 0).all() or posterior == "iaf")
+    assert (rate < np.log(4)).all() or posterior != "categorical"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,9 @@ def test_a_run_is_made_continued_loaded_and_sampled(tmp_path, posterior):
         (["--posterior=full_covariance", "--beta_range=0.1:10"], "use --posterior=gaussian"),
         (["--objective=miwae", "--num_samples=4", "--averages=3"], "does not divide"),
         (["--objective=vr", "--vr_alpha=1"], "is the ELBO"),
+        (["--objective=stl", "--posterior=categorical"], "through z alone"),
+        (["--objective=iwae", "--posterior=categorical", "--gumbel_temperature=1"], "needs their density"),
+        (["--gumbel_temperature=1"], "is for --posterior=categorical"),
         (["--objective=dreg", "--weighting=free_bits"], "use it with --objective=elbo"),
     ],
 )

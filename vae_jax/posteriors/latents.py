@@ -11,15 +11,17 @@ from vae_jax.types import VAE, Given, Latents, Posterior, Prior
 
 def closed_form(prior: Prior, posterior: Posterior) -> bool:
     """Returns whether KL(q || p) is known in closed form, latent by latent."""
-    return posterior.kl is not None if prior.standard else posterior.diagonal and prior.kl is not None
+    if prior.standard or prior is posterior.prior:
+        return posterior.kl is not None
+    return posterior.diagonal and prior.kl is not None
 
 
 def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, encoder: VAE | None = None) -> VAE:
     """Returns the model with this prior and this posterior; its parameters gain ``"prior"`` and ``"posterior"``.
 
     The rate is in closed form where the posterior is the diagonal Gaussian and the prior knows one (``prior.kl``), and
-    where the prior is the standard normal and the posterior knows one (``posterior.kl``); else it is the mean of
-    log q - log p over the samples.
+    where the prior is the standard normal, or the posterior's own, and the posterior knows one (``posterior.kl``); else
+    it is the mean of log q - log p over the samples.
 
     Args:
       vae: encoder and decoder; ``params["encoder"]`` are the encoder's where ``encoder`` is given.
@@ -52,7 +54,7 @@ def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, 
         q = posterior.moments(own, h)
         if posterior.diagonal and prior.kl is not None:
             parts = prior.kl(params, q, c)
-        elif prior.standard and posterior.kl is not None:
+        elif closed_form(prior, posterior):
             parts = posterior.kl(own, h)
         else:
             parts = jnp.mean(log_qz - log_pz, keepdims=True)

@@ -66,11 +66,12 @@ class Run(NamedTuple):
 
     @property
     def training_vae(self) -> VAE:
-        """The networks as training computes them; evaluation takes ``vae``, in float32."""
+        """The networks as training computes them; evaluation takes ``vae``, in float32 and with one-hot codes."""
         s = self.config
-        if s.dtype == "float32":
+        if s.dtype == "float32" and s.gumbel_temperature is None:
             return self.vae
-        return make_vae(s, self.likelihood.theta_shape(s.event), self.batched_kernels, s.dtype)
+        dtype = None if s.dtype == "float32" else s.dtype
+        return make_vae(s, self.likelihood.theta_shape(s.event), self.batched_kernels, dtype, soft=True)
 
     @property
     def is_text(self) -> bool:

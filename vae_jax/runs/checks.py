@@ -35,6 +35,7 @@ def check(config: Any, names: Names) -> list[str]:
             raise UserError(f"--{flag}={value} must be one of {', '.join(table)}")
     _check_weight(config)
     _check_objective(config)
+    _check_discrete(config)
     _check_noise(config)
     _check_training(config)
     _check_range(config)
@@ -71,6 +72,18 @@ def _check_objective(config: Any) -> None:
         )
     if config.objective == "vr" and config.vr_alpha == 1:
         raise UserError("--vr_alpha=1 is the ELBO; use --objective=elbo, or stl for its sampled form")
+
+
+def _check_discrete(config: Any) -> None:
+    if config.posterior != "categorical":
+        if config.gumbel_temperature is not None:
+            raise UserError(f"--gumbel_temperature is for --posterior=categorical, not {config.posterior}: drop it")
+        return
+    if config.gumbel_temperature is not None and config.objective != "elbo":
+        raise UserError(
+            f"--gumbel_temperature trains on soft codes, and --objective={config.objective} needs their density: drop "
+            "it, or use --objective=elbo, which has the KL of the classes"
+        )
 
 
 def _check_noise(config: Any) -> None:

@@ -32,7 +32,7 @@ def make_images(r: Run, test: Any) -> Callable[[Params], dict[str, np.ndarray]]:
 
     def show(params, raw, key):
         raw = raw[:n]
-        codes = jax.random.normal(purpose_key(key, PRIOR), (SHOWN, r.config.latent_dim))
+        codes = jax.random.normal(purpose_key(key, PRIOR), (SHOWN, r.config.code_dim))
         x = jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(n)), raw)
         means = jax.vmap(lambda x: r.vae.encode(params["model"], x).mean)(x)
         theta = jax.vmap(lambda z: r.vae.decode(params["model"], z))(jnp.concatenate([means, codes]))

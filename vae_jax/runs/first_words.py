@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vae_jax.runs.build import Run
 from vae_jax.theory.forecast import headline
 
@@ -14,6 +16,11 @@ def start_line(r: Run) -> str:
         return (
             f"sentences of up to {r.dataset.event[0]} tokens of {r.dataset.levels} kinds, M = {c.latent_dim}: "
             f"{w.headline} on nats summed over the words of a sentence, its end included{dropped}"
+        )
+    if c.posterior == "categorical":
+        return (
+            f"D = {r.data_dim}, {c.latent_dim} groups of {c.latent_classes} classes, a rate of at most "
+            f"{c.latent_dim * math.log(c.latent_classes):.3g} nats: {w.headline}"
         )
     gaussian = (c.precision, c.sigma, c.min_sigma) if c.likelihood == "gaussian" else ()
     line = headline(r.spectrum, (*c.latent_layers, c.latent_dim)[0], w.headline, w.beta, c.likelihood, *gaussian)

@@ -63,7 +63,7 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
     s = settings
     theta = s.names.likelihoods[s.likelihood](s, s.levels).theta_shape(s.event)
     shape = Settings(**{name: getattr(s, name) for name in _SHAPES})
-    each = math.prod(s.event) + s.num_samples * (math.prod(theta) + s.latent_dim)
+    each = math.prod(s.event) + s.num_samples * (math.prod(theta) + s.code_dim)
     devices = jax.device_count()
     chunk = min(s.log_every, s.eval_every, s.checkpoint_every, s.num_steps)
     batch = BYTES[s.dtype] * each * s.batch_size / s.microbatches / devices
@@ -78,7 +78,10 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
 
 
 # What the number of parameters depends on.
-_SHAPES = ("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names", "latent_layers")
+_SHAPES = (
+    *("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names", "latent_layers"),
+    *("posterior", "flow_steps", "latent_classes"),
+)
 
 
 @functools.lru_cache(maxsize=256)  # a sweep asks for every run, and most have the same shape

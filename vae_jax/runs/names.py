@@ -30,6 +30,7 @@ POSTERIORS = {
     "full_covariance": lambda s, vae: posteriors.full_covariance(),
     "iaf": lambda s, vae: posteriors.iaf(s.flow_steps),
     "householder": lambda s, vae: posteriors.householder(s.flow_steps),
+    "categorical": lambda s, vae: posteriors.categorical(s.latent_classes, s.gumbel_temperature),
 }
 MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
 MODELS |= {"ladder": models.ladder, "hierarchy": models.hierarchy}

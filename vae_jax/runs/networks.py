@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from vae_jax.models import mixed
 from vae_jax.posteriors import closed_form, with_latents
 from vae_jax.runs import table_columns
@@ -10,7 +12,9 @@ from vae_jax.runs.settled import Settings
 from vae_jax.types import VAE, Event, UserError
 
 
-def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dtype: str | None = None) -> VAE:
+def make_vae(
+    s: Settings, theta_shape: Event, batched_kernels: bool = False, dtype: str | None = None, soft: bool = False
+) -> VAE:
     """Makes the encoder and decoder, and what their latents are.
 
     Args:
@@ -18,6 +22,7 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dty
       theta_shape: of the likelihood.
       batched_kernels: whether many models will be computed side by side; the parameters are the same.
       dtype: what the networks are computed in; None for float32.
+      soft: whether discrete latents may be soft, as in training; every measure is of one-hot ones.
     """
     own = (s.cell, s.embedding) if s.model == "recurrent" else (s.latent_layers,) if s.model in HIERARCHIES else ()
 
@@ -26,15 +31,19 @@ def make_vae(s: Settings, theta_shape: Event, batched_kernels: bool = False, dty
         vae = table_columns.with_features(s, lambda event: s.names.models[s.model](event, *rest, *own))
         return vae if dtype is None else mixed(vae, dtype)
 
-    vae = networks(s.latent_dim)
+    vae = networks(s.code_dim)
     if vae.layers:
         return vae
+    s = s if soft else dataclasses.replace(s, gumbel_temperature=None)
     prior, posterior = s.names.priors[s.prior](s, vae), s.names.posteriors[s.posterior](s, vae)
+    if posterior.prior is not None and not prior.standard:
+        raise UserError(f"--posterior={s.posterior} brings its own prior: drop --prior={s.prior}")
+    prior = posterior.prior or prior
     if prior.standard and posterior.diagonal:
         return vae
     _check(s, closed_form(prior, posterior), posterior.diagonal)
-    wanted = -(-posterior.numbers(s.latent_dim) // 2)
-    return with_latents(vae, prior, posterior, s.latent_dim, None if wanted == s.latent_dim else networks(wanted))
+    wanted = -(-posterior.numbers(s.code_dim) // 2)
+    return with_latents(vae, prior, posterior, s.code_dim, None if wanted == s.code_dim else networks(wanted))
 
 
 def _check(s: Settings, closed_form: bool, diagonal: bool) -> None:

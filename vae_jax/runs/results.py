@@ -93,7 +93,7 @@ def make_instruments(r: Run) -> Instruments:
         swapped=make_swapped(evaluator),
         reliability=None if r.is_text or _is_no_density(r) else make_reliability(evaluator),
         fidelity=make_fidelity(evaluator) if images else None,
-        prior=make_prior_distortion(evaluator, r.config.latent_dim) if r.is_text else None,
+        prior=make_prior_distortion(evaluator, r.config.code_dim) if r.is_text else None,
     )
 
 

@@ -141,6 +141,10 @@ class Config:
     prior: str = option("standard_normal", "the family of p(z)", choices.PRIORS, extensible=True)
     posterior: str = option("gaussian", "the family of q(z|x)", choices.POSTERIORS, extensible=True)
     flow_steps: int = option(4, "steps of iaf, or pairs of reflections of householder", least=1)
+    latent_classes: int = option(32, "classes of each of categorical's --latent_dim groups", least=2)
+    gumbel_temperature: float | None = option(
+        None, "train on soft codes of a categorical, at this temperature (default: one-hot, straight-through)", above=0
+    )
     hidden: str | None = option(
         None,
         "widths of the fully connected layers (default: 512,512 for an mlp, 128,128 on small data, 256,256 for conv); "
@@ -220,6 +224,11 @@ class Config:
     checkpoint_every: int = option(1000, "steps between checkpoints", least=1)
     keep_checkpoints: int = option(3, "how many of the last checkpoints stay", identity=False, least=1)
     iw_samples: int = option(64, "importance samples of the final iw_nll", identity=False, most=10**7, least=1)
+
+    @property
+    def code_dim(self) -> int:
+        """How many numbers a code has, d: of discrete latents the classes of all groups."""
+        return self.latent_dim * (self.latent_classes if self.posterior == "categorical" else 1)
 
 
 def flat(config: Config) -> dict[str, object]:

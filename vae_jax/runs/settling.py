@@ -57,6 +57,8 @@ _LATER = {
     "prior": "standard_normal",
     "posterior": "gaussian",
     "flow_steps": 4,
+    "latent_classes": 32,
+    "gumbel_temperature": None,
     "averages": 1,
     "vr_alpha": 0.5,
 }
@@ -108,7 +110,7 @@ def settle(
     # The theory below makes arrays of as many numbers as there are latents.
     check_fit(settings)
     forecast = None
-    if flags.likelihood == "gaussian" and spectrum is not None:
+    if flags.likelihood == "gaussian" and spectrum is not None and flags.posterior != "categorical":
         sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
         # The optimum of a linear hierarchy is that of its first layer alone (theory/README.md).
         forecast = Forecast(spectrum, (*settings.latent_layers, flags.latent_dim)[0], sigma2, flags.min_sigma**2)

@@ -84,7 +84,7 @@ def sentences(r: Run, state: TrainState, test) -> dict[str, Any]:
     def words(tokens):
         return decode(np.asarray(tokens), r.dataset.words)
 
-    codes = jax.random.normal(jax.random.fold_in(key, 1), (SHOWN, r.config.latent_dim))
+    codes = jax.random.normal(jax.random.fold_in(key, 1), (SHOWN, r.config.code_dim))
     ways = []
     for a, b in zip(means[0:SHOWN:2], means[1:SHOWN:2]):
         share = jnp.linspace(0.0, 1.0, STEPS)[:, None]

@@ -86,7 +86,7 @@ class TrainedVAE:
     @property
     def latent_dim(self) -> int:
         """How many latents there are, d."""
-        return self.config.latent_dim
+        return self.config.code_dim
 
     @property
     def active(self) -> np.ndarray | None:
