@@ -1,4 +1,4 @@
-"""What is timed: four models, each on data of its own, as ``train`` would build them; their programs."""
+"""What is timed: five models, each on data of its own, as ``train`` would build them; their programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ CASES = {
     "mlp": ({"model": "mlp", "hidden": "512,512", "latent_dim": 20, **BERNOULLI}, (28, 28, 1), 100),
     "conv": ({"model": "conv", "hidden": "256,256", "latent_dim": 10, **BERNOULLI}, (64, 64, 1), 20),
     "resnet": ({"model": "resnet", **BERNOULLI}, (32, 32, 3), 5),
-    "lstm": ({}, None, 20),
+    "lstm": ({"cell": "lstm"}, None, 20),
+    "gru": ({"cell": "gru"}, None, 20),
 }
 IMPORTANCE = ("mlp",)  # whose importance-weighted NLL is timed too
 EXAMPLES, SCORED = 4096, 1000
@@ -54,7 +55,14 @@ def available() -> list[str]:
     return [name for name, (flags, _, _) in CASES.items() if flags.get("model", "mlp") in MODELS]
 
 
-def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: int = EXAMPLES, devices: int = 1) -> Case:
+def make(
+    name: str,
+    changes: dict[str, Any] | None = None,
+    shape=None,
+    count: int = EXAMPLES,
+    devices: int = 1,
+    side: int | None = None,
+) -> Case:
     """Returns the case of that name.
 
     Args:
@@ -63,8 +71,11 @@ def make(name: str, changes: dict[str, Any] | None = None, shape=None, count: in
       shape: another shape of an image.
       count: how many images.
       devices: how many are used.
+      side: another side of its images, which stay square and of as many channels.
     """
     flags, own, length = CASES[name]
+    if own and side:
+        shape = (side, side, own[-1])
     config = (settings if own else text).Config(**AS_PUBLISHED | flags | (changes or {}) | {"workdir": "unused"})
     spread = parallel("jit", config.batch_size, jax.devices()[:devices])
     return Case(name, build(config, _noise(shape or own, count) if own else None, spread), length)

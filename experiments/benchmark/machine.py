@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 import time
@@ -12,6 +13,8 @@ from typing import Any
 import jax
 
 BUSY = 0.25  # of the cores, kept busy by others: more and no figure means much
+# The flag of each instruction set, the widest first.
+ISAS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON"}
 
 
 def about() -> dict[str, Any]:
@@ -22,12 +25,51 @@ def about() -> dict[str, Any]:
     others = cores_in_use()
     return {
         "device": jax.devices()[0].device_kind,
+        "processor": processor(),
+        "instruction_set": instruction_set(),
         "platform": jax.default_backend(),
         "threads": threads(),
         "cores_in_use_by_others": others,
         "busy": others is not None and others > BUSY * threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("jax", "jaxlib", "flax")},
     }
+
+
+def processor() -> str:
+    """Returns the model of the device that is timed; a CPU's family and model where its name has no number."""
+    if jax.default_backend() != "cpu":
+        return jax.devices()[0].device_kind
+    import platform
+
+    known = _cpuinfo()
+    name = known.get("model name") or platform.processor() or platform.machine()
+    return name if re.search(r"\d", name) else f"{name} {known.get('cpu family', '')}.{known.get('model', '')}"
+
+
+def instruction_set() -> str:
+    """Returns the widest vectors of a CPU that XLA may use, or what a GPU calls its own version."""
+    if jax.default_backend() != "cpu":
+        return f"compute {getattr(jax.devices()[0], 'compute_capability', 'unknown')}"
+    limit = re.search(r"--xla_cpu_max_isa=(\S+)", os.environ.get("XLA_FLAGS", ""))
+    if limit:
+        return limit[1].upper().replace("_", "-")
+    flags = _cpuinfo().get("flags", _cpuinfo().get("Features", "")).split()
+    return next((name for flag, name in ISAS.items() if flag in flags), "unknown")
+
+
+def name_of(results: dict[str, Any]) -> str:
+    """Returns a short name of the machine of these results: what it computes with, and never what it is called."""
+    text = f"{results['processor']} {results['instruction_set']} {results['threads']}"
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"\(r\)|\(tm\)|cpu|processor|@.*?ghz", "", text.lower())).strip("_")
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def threads() -> int:

@@ -56,6 +56,8 @@ def warm(case: Case, mode: str, runs: int, samples: int, update: float) -> Timed
         "model": case.name,
         "mode": mode,
         "runs": runs,
+        "event": r.dataset.event,
+        "dtype": r.config.dtype,
         "batch_size": None if scores else size,
         "iw_samples": samples if scores else None,
         "flops_per_step": flops,  # of one update of one model, or of the evaluation of one example

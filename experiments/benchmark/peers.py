@@ -7,6 +7,7 @@ importance samples, and whether threads are to sleep while they wait for each ot
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,13 +20,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from vae_jax.models import convolutional
+from vae_jax.models import convolutional, residual
 from vae_jax.types import UserError
 
-from .cases import AT_ONCE, IMPORTANCE, Case
+from .cases import AT_ONCE, CASES, IMPORTANCE, Case
 from .machine import threads
-from .timing import Timer
+from .timing import SIDES, Timer
 
+CONVOLUTIONAL = ("conv", "resnet")
+VARIANTS = ("eager", "compiled", "channels_last", "compiled channels_last")  # the last two of convolutions
 SCRIPT = Path(__file__).with_name("torch_peer.py")
 
 
@@ -40,7 +43,7 @@ class Peer(NamedTuple):
       name: "torch" or "flax", as asked for.
       variant: how, such as "eager".
       version: of its library.
-      timers: by what is timed: "train", "evaluate", "importance"; in examples.
+      timers: by what is timed: "train", "evaluate", "importance", in examples; "products" of matrices, in operations.
       failed: what could not be timed, and why.
     """
 
@@ -52,7 +55,7 @@ class Peer(NamedTuple):
 
 
 class Worker:
-    """A process that answers lines with lines: ``load {...}`` with ``ready ...``, ``time ...`` with ``seconds S``."""
+    """A process that answers lines with lines: ``load {...}`` with ``ready ...``, and so on (``torch_peer.py``)."""
 
     def __init__(self, command: Sequence[str], patient: bool = False):
         policy = {"OMP_WAIT_POLICY": "PASSIVE"} if patient else {}
@@ -127,21 +130,22 @@ def warmed(name: str, variant: str, version: str, timers: dict[str, Timer]) -> P
 
 @contextmanager
 def torch_peers(case: Case, python: str | None, samples: int, patient: bool) -> Iterator[list[Peer]]:
-    """Has the case in PyTorch, eager and compiled, each in a process of its own that waits while it is not asked."""
-    workers = {name: Worker([python or sys.executable, str(SCRIPT)], patient) for name in ("eager", "compiled")}
+    """Has the case in PyTorch in all its variants, each in a process of its own that waits while it is not asked."""
+    variants = VARIANTS if case.name in CONVOLUTIONAL else VARIANTS[:2]
+    workers = {name: Worker([python or sys.executable, str(SCRIPT)], patient) for name in variants}
     try:
         with tempfile.TemporaryDirectory() as folder:
             spec = spec_of(case, samples, Path(folder))
-            yield [loaded(worker, name, spec | {"compiled": name == "compiled"}) for name, worker in workers.items()]
+            yield [loaded(worker, name, spec) for name, worker in workers.items()]
     finally:
         for worker in workers.values():
             worker.close()
 
 
 def loaded(worker: Worker, variant: str, spec: dict[str, Any]) -> Peer:
-    """Returns the peer of a process that is told ``spec``."""
+    """Returns the peer of a process that is told ``spec`` and the variant."""
 
-    def timer(what: str, unit: int, amount: int) -> Timer:
+    def timer(what: str, unit: int, amount: float) -> Timer:
         return Timer(lambda count: worker.seconds(what, count * unit), amount)
 
     timers = {"train": timer("train", 1, spec["batch_size"])}
@@ -150,7 +154,15 @@ def loaded(worker: Worker, variant: str, spec: dict[str, Any]) -> Peer:
     if not spec["weighed"]:
         del timers["importance"]
     try:
-        return warmed("torch", variant, worker.ask(f"load {json.dumps(spec)}", "ready"), timers)
+        # The rate of products is the library's, whichever way the network is written: one variant says it.
+        asked = spec | {name: name in variant.split() for name in ("compiled", "channels_last")}
+        asked |= {} if variant == VARIANTS[0] else {"sides": ()}
+        version, device, parameters, side = worker.ask(f"load {json.dumps(asked)}", "ready").split()
+        if int(parameters) != spec["parameters"]:
+            raise PeerError(f"its network has {parameters} parameters, and ours {spec['parameters']}")
+        if asked["sides"]:
+            timers["products"] = timer("products", 1, 2.0 * int(side) ** 3)
+        return warmed("torch", variant, f"{version} {device}", timers)
     except PeerError as error:
         return Peer("torch", variant, "", {}, dict.fromkeys(timers, str(error)))
 
@@ -172,12 +184,17 @@ def spec_of(case: Case, samples: int, folder: Path) -> dict[str, Any]:
         "evaluated_at_once": AT_ONCE,
         "weighed": case.name in IMPORTANCE,
         "weighed_at_once": 100,
+        "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(r.vae.init, r.key))),
         "threads": threads(),
         "device": "cpu" if jax.default_backend() == "cpu" else "cuda",
+        "dtype": c.dtype,
+        "sides": SIDES.get(jax.default_backend(), SIDES["default"]),
         **paths,
     }
     if case.name == "conv":
         spec["levels"] = convolutional.num_levels(event)
+    if case.name == "resnet":
+        spec["blocks"] = residual.BLOCKS
     if r.is_text:
         spec |= {"vocabulary": r.dataset.levels, "embedding": c.embedding, "clip_norm": c.clip_norm}
     return spec
@@ -195,7 +212,7 @@ def flax_peers(case: Case, *_: Any) -> Iterator[list[Peer]]:
 
 # name -> the peer, and the models that it has
 PEERS: dict[str, tuple[Callable, Sequence[str]]] = {
-    "torch": (torch_peers, ("mlp", "conv", "lstm")),
+    "torch": (torch_peers, tuple(CASES)),
     "flax": (flax_peers, ("mlp", "conv")),
 }
 

@@ -1,4 +1,7 @@
-"""The rounds: each model warm in all its modes, then ours, the peers' and matrix products in turn; a row a mode."""
+"""The rounds: each model warm in all its modes, then ours, the peers' and matrix products in turn; a row a mode.
+
+The limit of a row is the rate of float32 matrix products of the library that is quicker at them: XLA, or the peer's.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ HEAD = "model  mode             examples/s   share       flops  compile  peak MB
 
 
 def measure(config: Any, models: list[str], wanted: tuple[str, ...], results: dict, write: Callable[[], None]) -> None:
-    """Fills ``results["rows"]`` and ``results["matmul_gflops"]``, and writes them after each model.
+    """Fills ``results["rows"]`` and the rates of matrix products, and writes them after each model.
 
     Args:
       config: the flags.
@@ -29,15 +32,16 @@ def measure(config: Any, models: list[str], wanted: tuple[str, ...], results: di
       results: what benchmark.json will hold.
       write: writes it.
     """
-    reference, rates = best_products(), []
+    reference, rates = best_products(), {}
+    machine = {name: results[name] for name in ("processor", "instruction_set")}
     others = results["cores_in_use_by_others"]
     used = "" if others is None else f", {others:.2g} cores in use"
-    print(f"{results['device']}, {results['threads']} threads{used}")
+    print(f"{results['processor']}, {results['instruction_set']}, {results['threads']} threads{used}")
     if results["busy"]:
         print("warning: this machine is busy: no figure of this run says how fast anything is")
     print(HEAD)
     for name in models:
-        case = cases.make(name)
+        case = cases.make(name, {"dtype": config.dtype}, side=config.side)
         rows, update = modes.rows_of(name, wanted, config.iw_samples), step_flops(case.run)
         timed = [modes.warm(case, mode, config.runs, samples, update) for mode, samples in rows]
         try:
@@ -45,13 +49,15 @@ def measure(config: Any, models: list[str], wanted: tuple[str, ...], results: di
                 measured = rounds(timed, there, reference, config.repeats, config.seconds)
         except PeerError as error:
             raise UserError(f"--peer={config.peer}: it failed while {name} was timed: {error}") from None
-        rates.append(measured["products"])
+        for library, key in libraries(measured).items():
+            rates.setdefault(library, []).append(measured[key])
         for one in timed:
-            results["rows"].append(row(one.row, measured, there))
+            results["rows"].append(row(one.row, measured, there) | machine)
             print(line(results["rows"][-1]), flush=True)
-        results["matmul_gflops"] = float(np.median(np.concatenate(rates))) / 1e9
+        found = {library: float(np.median(np.concatenate(own))) / 1e9 for library, own in rates.items()}
+        results |= {"matmul_gflops": max(found.values()), "matmul_gflops_of": found}
         write()
-    print(f"matrix products: {results['matmul_gflops']:.4g} GFLOP/s")
+    print("matrix products: " + ", ".join(f"{rate:.4g} GFLOP/s of {library}" for library, rate in found.items()))
 
 
 def rounds(
@@ -69,6 +75,11 @@ def rate_of_products(repeats: int, seconds: float) -> float:
     return float(np.median(alternate({"products": best_products()}, repeats, seconds)["products"])) / 1e9
 
 
+def libraries(rates: dict[Any, np.ndarray]) -> dict[str, Any]:
+    """Returns the keys of the rates of matrix products by whose they are: "xla", and the peer's name."""
+    return {"xla": "products"} | {key[0]: key for key in rates if key[-1] == "products" and key != "products"}
+
+
 def _name(row: dict[str, Any]) -> str:
     return "importance" if row["iw_samples"] else row["mode"]
 
@@ -81,11 +92,13 @@ def row(known: dict[str, Any], rates: dict[Any, np.ndarray], peers: list[Peer]) 
       rates: of ``rounds``.
       peers: those that were timed.
     """
-    own = rates[_name(known)]
+    own, there = rates[_name(known)], libraries(rates)
+    limit = max(there, key=lambda library: np.median(rates[there[library]]))
     full = known | {
         "examples_per_second": float(np.median(own)),
         "examples_per_second_spread": [float(own.min()), float(own.max())],
-        "flops_share": ratio(own * known["flops_per_example"], rates["products"])[0],
+        "flops_share": ratio(own * known["flops_per_example"], rates[there[limit]])[0],
+        "limit": limit,
     }
     other = BESIDE.get(known["mode"])
     if other in rates:
@@ -95,8 +108,11 @@ def row(known: dict[str, Any], rates: dict[Any, np.ndarray], peers: list[Peer]) 
     compared = [_compared(peer, what, own, rates) for peer in peers if what in peer.timers or what in peer.failed]
     if compared:
         # The first that worked stands for all; PyTorch's is the eager one.
-        first = next((c for c in compared if "ratio" in c), {})
-        full |= {k: first[k] for k in ("peer", "peer_examples_per_second", "ratio", "ratio_spread") if first}
+        worked = [c for c in compared if "ratio" in c]
+        if worked:
+            kept = ("peer", "peer_examples_per_second", "ratio", "ratio_spread")
+            full |= {k: worked[0][k] for k in kept}
+            full["best"] = max(worked, key=lambda c: c["peer_examples_per_second"])["variant"]
         full["peers"] = compared
     return full
 

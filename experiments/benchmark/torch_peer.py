@@ -1,14 +1,18 @@
-"""The same networks in PyTorch, timed on request: a program of its own that imports nothing of jax or of this project.
+"""PyTorch, timed on request: a program of its own that imports nothing of jax, and of this project its networks alone.
 
     python torch_peer.py      then a line at a time on standard input, each answered by one line on standard output
 
-    load {"model": ..., ...}   makes the network of ``SPEC``              ready VERSION DEVICE
+    load {"model": ..., ...}   makes the network of ``SPEC``              ready VERSION DEVICE PARAMETERS SIDE
     time train N               N updates                                  seconds S
     time evaluate N            the ELBO of N examples                     seconds S
     time importance N          the importance-weighted NLL of N examples  seconds S
+    time products N            N float32 products of SIDE x SIDE          seconds S
+    outputs FILE               sums over the test data of means, log      outputs A B C
+                               variances and log p(x|z = mean), with the weights of an npz, in PyTorch's order
 
 Anything that fails is answered by ``error`` and one line. It is written as PyTorch would be by somebody who cares: data
-in memory as tensors, no loader, the fused Adam, ``inference_mode`` for evaluation, nothing read back inside the loop.
+in memory as tensors, no loader, the fused Adam, ``inference_mode`` for evaluation, nothing read back inside the loop;
+on a GPU TensorFloat32, as JAX has it.
 """
 
 from __future__ import annotations
@@ -17,105 +21,16 @@ import json
 import math
 import sys
 import time
-from itertools import pairwise
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch_networks import MODELS, Sentences
 
-# What ``load`` is given; of a text "vocabulary", "embedding" and "clip_norm" as well.
-SPEC = ("model", "event", "hidden", "latent_dim", "batch_size", "train", "test", "threads", "device", "compiled")
-PAD, BOS, FIRST_TARGET = 0, 1, 2
+# What ``load`` is given; of a text "vocabulary", "embedding" and "clip_norm" as well, of images "levels" or "blocks".
+SPEC = ("model", "event", "hidden", "latent_dim", "batch_size", "train", "test", "threads", "device", "dtype", "sides")
+SPEC += ("compiled", "channels_last")
 ROWS = 4096  # of z decoded at once for importance samples: about twice as quick as 1,000 on two cores
-
-
-def layers(widths, activation=nn.SiLU):
-    """Linear layers of these widths, each followed by the activation."""
-    return [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), activation())]
-
-
-class Images(nn.Module):
-    """Encoder and decoder of binary images ``[b, c, h, w]``; ``down`` and ``up`` are the two stacks."""
-
-    def __init__(self, down, up, width, latent_dim):
-        super().__init__()
-        self.down, self.up = nn.Sequential(*down), nn.Sequential(*up)
-        self.mean, self.logvar = nn.Linear(width, latent_dim), nn.Linear(width, latent_dim)
-
-    def encode(self, x):
-        """Mean and log variance, ``[b, d]``."""
-        h = self.down(x - 0.5)
-        return self.mean(h), self.logvar(h)
-
-    def log_likelihood(self, z, x):
-        """log p(x|z), ``[...]``, of ``z [..., b, d]`` and ``x [b, ...]``."""
-        logits = self.up(z.flatten(0, -2)).unflatten(0, z.shape[:-1])
-        elementwise = F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
-        return -elementwise.flatten(z.dim() - 1).sum(-1)
-
-
-def mlp(spec):
-    """Fully connected, the decoder mirroring the encoder."""
-    size, hidden, d = math.prod(spec["event"]), spec["hidden"], spec["latent_dim"]
-    up = [*layers([d, *hidden[::-1]]), nn.Linear(hidden[0], size), nn.Unflatten(1, spec["event"])]
-    return Images([nn.Flatten(), *layers([size, *hidden])], up, hidden[-1], d)
-
-
-def conv(spec, channels=32):
-    """The convolutions of Burgess 2018: 4x4 of stride 2, down to 4x4 pixels."""
-    (c, height, width), hidden, d = spec["event"], spec["hidden"], spec["latent_dim"]
-    levels = spec["levels"]
-    grid = [channels, height >> levels, width >> levels]
-    flat = math.prod(grid)
-    down, up = [], []
-    for i in range(levels):
-        down += [nn.Conv2d(channels if i else c, channels, 4, 2, 1), nn.SiLU()]
-        last = i == levels - 1
-        up += [nn.ConvTranspose2d(channels, c if last else channels, 4, 2, 1), *([] if last else [nn.SiLU()])]
-    down += [nn.Flatten(), *layers([flat, *hidden])]
-    up = [*layers([d, *hidden[::-1], flat]), nn.Unflatten(1, grid), *up]
-    return Images(down, up, hidden[-1], d)
-
-
-class Sentences(nn.Module):
-    """A recurrent encoder and an autoregressive decoder of ``tokens [b, t]``; z enters every step and the start."""
-
-    def __init__(self, vocabulary, embedding, hidden, latent_dim):
-        super().__init__()
-        self.read, self.write = nn.Embedding(vocabulary, embedding), nn.Embedding(vocabulary, embedding)
-        self.encoder = nn.LSTM(embedding, hidden, batch_first=True)
-        self.decoder = nn.LSTM(embedding + latent_dim, hidden, batch_first=True)
-        self.mean, self.logvar = nn.Linear(hidden, latent_dim), nn.Linear(hidden, latent_dim)
-        self.start, self.logits = nn.Linear(latent_dim, hidden), nn.Linear(hidden, vocabulary)
-
-    def encode(self, x):
-        """Mean and log variance, ``[b, d]``, from the state after the last word."""
-        states, _ = self.encoder(self.read(x))
-        last = (x != PAD).sum(1) - 1
-        h = states[torch.arange(len(x), device=x.device), last]
-        return self.mean(h), self.logvar(h)
-
-    def log_likelihood(self, z, x):
-        """log p(x|z), ``[...]``, of ``z [..., b, d]`` and ``x [b, t]``."""
-        x = x.expand(*z.shape[:-1], x.shape[-1]).flatten(0, -2)
-        flat = z.flatten(0, -2)
-        words = self.write(torch.cat([torch.full_like(x[:, :1], BOS), x[:, :-1]], 1))
-        inputs = torch.cat([words, flat[:, None].expand(-1, x.shape[1], -1)], 2)
-        c = self.start(flat)
-        states, _ = self.decoder(inputs, (torch.tanh(c)[None], c[None]))
-        logits = self.logits(states)[..., FIRST_TARGET:]  # the padding and the beginning are no targets
-        target = torch.where(x == PAD, FIRST_TARGET - 1, x) - FIRST_TARGET
-        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-1, reduction="none")
-        return -loss.unflatten(0, x.shape).sum(1).unflatten(0, z.shape[:-1])
-
-
-def lstm(spec):
-    """The sequence VAE."""
-    return Sentences(spec["vocabulary"], spec["embedding"], spec["hidden"][0], spec["latent_dim"])
-
-
-MODELS = {"mlp": mlp, "conv": conv, "lstm": lstm}
 
 
 def negative_elbo(model, x):
@@ -138,6 +53,21 @@ def importance_nll(model, x, samples):
     return math.log(samples) - torch.cat(parts).logsumexp(0)
 
 
+def products(side, device):
+    """A function that makes ``count`` products of two float32 matrices of this side, each the factor of the next."""
+    a = torch.full((side, side), 1 / side, device=device)
+    pair = [a.clone(), a.clone()]
+
+    @torch.inference_mode()
+    def multiply(count):
+        for _ in range(count):
+            torch.mm(pair[1], a, out=pair[0])
+            pair.reverse()
+        return pair[1]
+
+    return multiply
+
+
 class Peer:
     """A network, its optimiser and its data, ready to be timed."""
 
@@ -146,18 +76,35 @@ class Peer:
             torch.set_num_threads(spec["threads"])
         torch.manual_seed(0)
         self.spec, self.device = spec, torch.device(spec["device"])
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+        self.layout = torch.channels_last if spec["channels_last"] else torch.contiguous_format
+        self.model = MODELS[spec["model"]](spec).to(self.device, memory_format=self.layout)
         self.train_data, self.test_data = (self._tensor(np.load(spec[split])) for split in ("train", "test"))
-        self.model = MODELS[spec["model"]](spec).to(self.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, betas=(0.9, 0.99), fused=True)
         self.batches = self._batches()
         self.loss, self.importance = negative_elbo, importance_nll
         if spec["compiled"]:
             mode = "default" if self.device.type == "cpu" else "reduce-overhead"  # the latter is CUDA graphs
             self.loss, self.importance = (torch.compile(f, mode=mode) for f in (negative_elbo, importance_nll))
+        self.work = {"train": self.train, "evaluate": self.evaluate, "importance": self.weigh}
+        self.side, most = 0, 0.0
+        for side in spec["sides"]:  # the one whose products are quickest
+            multiply, count = products(side, self.device), max(1, int(2e10 / side**3))
+            rate = count * side**3 / min(self.clock(multiply, count) for _ in range(3))
+            if rate > most:
+                self.side, most, self.work["products"] = side, rate, multiply
+
+    @property
+    def parameters(self):
+        """How many numbers are learned, the second bias of a recurrent layer apart."""
+        return sum(p.numel() for name, p in self.model.named_parameters() if "bias_hh" not in name)
 
     def _tensor(self, array):
-        array = array.astype(np.int64) if self.spec["model"] == "lstm" else np.moveaxis(array, -1, 1).astype(np.float32)
-        return torch.from_numpy(array).to(self.device)
+        if isinstance(self.model, Sentences):
+            return torch.from_numpy(array.astype(np.int64)).to(self.device)
+        images = torch.from_numpy(np.moveaxis(array, -1, 1).astype(np.float32))
+        return images.to(self.device, memory_format=self.layout)
 
     def _batches(self):
         size = self.spec["batch_size"]
@@ -194,18 +141,35 @@ class Peer:
         size = min(count, self.spec["weighed_at_once"])
         return torch.cat([self.importance(self.model, x, self.spec["samples"]) for x in self._parts(count, size)])
 
-    def seconds(self, what, count):
-        """How long ``count`` of ``what`` took, the devices waited for."""
-        work = {"train": self.train, "evaluate": self.evaluate, "importance": self.weigh}[what]
+    @torch.no_grad()
+    def outputs(self, path):
+        """The sums of the means, the log variances and log p(x|z = mean) over the test data, with these weights."""
+        weights = np.load(path)
+        for parameter, name in zip(self.model.parameters(), weights, strict=True):
+            parameter.copy_(torch.from_numpy(weights[name]).reshape_as(parameter))
+        mean, logvar = self.model.encode(self.test_data)
+        return [float(values.sum()) for values in (mean, logvar, self.model.log_likelihood(mean, self.test_data))]
+
+    def clock(self, work, count):
+        """How long ``work(count)`` took, the devices waited for."""
         wait = torch.cuda.synchronize if self.device.type == "cuda" else lambda: None
         wait()
         started = time.perf_counter()
-        values = work(count)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec["dtype"] == "bfloat16"):
+            values = work(count)
         wait()
         taken = time.perf_counter() - started
         if not bool(torch.isfinite(values).all()):
-            raise ArithmeticError(f"{what} gave a number that is not finite")
+            raise ArithmeticError("it gave a number that is not finite")
         return taken
+
+
+def answered(peer, verb, rest):
+    """The answer of ``peer`` to a line, but for ``load``."""
+    if verb == "outputs":
+        return "outputs " + " ".join(f"{value:.9g}" for value in peer.outputs(rest))
+    what, count = rest.split()
+    return f"seconds {peer.clock(peer.work[what], int(count)):.9f}"
 
 
 def main():
@@ -217,10 +181,9 @@ def main():
         try:
             if verb == "load":
                 peer = Peer(json.loads(rest))
-                answer = f"ready {torch.__version__} {peer.device.type}"
+                answer = f"ready {torch.__version__} {peer.device.type} {peer.parameters} {peer.side}"
             else:
-                what, count = rest.split()
-                answer = f"seconds {peer.seconds(what, int(count)):.9f}"
+                answer = answered(peer, verb, rest)
         except Exception as error:  # whatever it is, the one who asked is waiting for a line
             answer = f"error {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         print(answer, file=answers, flush=True)

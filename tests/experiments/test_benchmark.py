@@ -6,6 +6,7 @@ import ast
 import json
 import sys
 from contextlib import nullcontext
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +16,14 @@ from absl import flags as absl_flags
 
 from experiments import train
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import cases, growth, machine, modes, peers, rows, start_up, timing
+from experiments.benchmark import cases, growth, machine, modes, peers, rows, start_up, table, timing
 from experiments.benchmark.operations import count, step_flops
 from experiments.benchmark.timing import Timer, alternate, enough, ratio
 from vae_jax.runs.build import first_state, training_chunk
 from vae_jax.runtime.config import define_flags, parse
 from vae_jax.types import UserError
 
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 TINY = {"model": "mlp", "hidden": "8,8", "latent_dim": 2, "likelihood": "bernoulli", "batch_size": 16}
 
 
@@ -75,6 +77,14 @@ def test_a_row_has_the_ratio_of_the_peer_that_works():
     assert row["beside"] == {"mode": "step", "ratio": 1.0, "ratio_spread": [0.5, 2.0]}
     assert row["peers"][1]["failed"] == "no compiler" and "ratio" not in row["peers"][1]
     assert "no compiler" in rows.line(row) and "4.000 [1.000, 6.000] of torch eager" in rows.line(row)
+    assert row["limit"] == "xla" and row["best"] == "eager"
+    # The limit is the library's whose products are quicker, and the best of a peer's variants the one of most examples.
+    others[1].timers["train"] = Timer(lambda n: 1.0, 1.0)
+    del others[1].failed["train"]
+    rates |= {("torch", "compiled", "train"): np.full(3, 50.0), ("torch", "eager", "products"): 2 * products}
+    row = rows.row(KNOWN | {"mode": "chunk"}, rates, others)
+    assert row["limit"] == "torch" and row["flops_share"] == 0.125 and row["ratio"] == 4.0 and row["best"] == "compiled"
+    others[1].timers.clear()
     alone = rows.row(KNOWN | {"mode": "evaluate", "iw_samples": 5}, rates | {"importance": products}, others)
     assert "ratio" not in alone and "peers" not in alone  # this peer does not evaluate
 
@@ -87,9 +97,11 @@ import time
 for line in sys.stdin:
     verb, what, *rest = line.split(" ", 2)
     if verb == "load":
-        print("ready 1.0 cpu", flush=True)
+        print("ready 1.0 cpu 12 64", flush=True)
     elif what == "train":
         print(f"seconds {0.25 * int(rest[0])}", flush=True)
+    elif what == "products":
+        print(f"seconds {2 * int(rest[0])}", flush=True)
     elif what == "evaluate":
         print("error RuntimeError: no such thing", flush=True)
     elif what == "importance":
@@ -108,7 +120,7 @@ def worker():
 
 
 def test_the_line_protocol(worker):
-    assert worker.ask("load {}", "ready") == "1.0 cpu"
+    assert worker.ask("load {}", "ready") == "1.0 cpu 12 64"
     assert worker.seconds("train", 8) == 2.0
     for what, match in (("evaluate", "no such thing"), ("importance", "'nan' seconds")):
         with pytest.raises(peers.PeerError, match=match):
@@ -122,22 +134,27 @@ def test_the_line_protocol(worker):
 
 
 def test_what_a_peer_cannot_do_is_kept_beside_what_it_can(worker):
-    found = peers.loaded(
-        worker, "eager", {"batch_size": 16, "evaluated_at_once": 4, "weighed_at_once": 2, "weighed": True}
-    )
-    assert found.version == "1.0 cpu" and set(found.timers) == {"train"}
+    spec = {"batch_size": 16, "evaluated_at_once": 4, "weighed_at_once": 2, "weighed": True}
+    spec |= {"parameters": 12, "sides": (64,)}
+    found = peers.loaded(worker, "eager", spec)
+    assert found.version == "1.0 cpu" and set(found.timers) == {"train", "products"}
+    assert found.timers["products"].run(2) == 4.0 and found.timers["products"].amount == 2 * 64**3
+    assert set(peers.loaded(worker, "compiled", spec).timers) == {"train"}  # one variant says the library's rate
+    other = peers.loaded(worker, "eager", spec | {"parameters": 13})
+    assert not other.timers and "12 parameters, and ours 13" in other.failed["train"]
     assert set(found.failed) == {"evaluate", "importance"} and "no such thing" in found.failed["evaluate"]
     assert found.timers["train"].run(4) == 1.0 and found.timers["train"].amount == 16
 
 
 def test_the_torch_script_imports_nothing_of_ours():
     names = set()
-    for node in ast.walk(ast.parse(peers.SCRIPT.read_text())):
+    scripts = (peers.SCRIPT, peers.SCRIPT.with_name("torch_networks.py"))
+    for node in (node for script in scripts for node in ast.walk(ast.parse(script.read_text()))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module.split(".")[0])
-    assert "torch" in names and names <= {*sys.stdlib_module_names, "numpy", "torch"}
+    assert "torch" in names and names <= {*sys.stdlib_module_names, "numpy", "torch", "torch_networks"}
 
 
 def test_no_torch_is_one_line(tmp_path):
@@ -240,7 +257,12 @@ def test_the_file_of_a_whole_run(tmp_path, tiny, monkeypatch, capsys):
     weighted = Timer(lambda n: 0.01 * n, 50)
     monkeypatch.setattr(modes, "_evaluate", lambda r, samples: weighted if samples else evaluate(r, samples))
     flags = {"modes": "evaluate,sweep,step", "runs": 2, "iw_samples": 3, "repeats": 2, "seconds": 0.01}
+    flags |= {"results": str(tmp_path / "results")}
     benchmark.main(benchmark.Config(workdir=str(tmp_path / "new"), peer="torch", growth=True, **flags))
+    (path,) = (tmp_path / "results").iterdir()
+    kept = json.loads(path.read_text())
+    assert len(kept["rows"]) == 4 and len(kept["table"]) == 8 and len(kept["growth"]) == len(growth.AXES)
+    assert path.stat().st_size < 40_000
     found = json.loads((tmp_path / "new" / "benchmark.json").read_text())
     assert found["matmul_gflops"] > 0 and found["device"] and found["threads"] >= 1 and found["versions"]["jax"]
     entries = found["rows"]
@@ -278,6 +300,40 @@ def test_what_grows_is_measured(tiny):
     assert 0 < timer.run(2) < 60 and timer.amount == axis.steps == 4 and used > 64 * 64 and flops > least
 
 
+def _measured(processor="Some CPU @ 2.00GHz", mode="chunk", ratio=1.0, **changes):
+    peer = {"peer": "torch", "variant": "eager", "ratio": ratio, "ratio_spread": [ratio, ratio]}
+    row = {"model": "mlp", "event": (8, 8, 1), "dtype": "float32", "mode": mode, "runs": 1, "batch_size": 16}
+    row |= {"iw_samples": None, "examples_per_second": 123456.0, "examples_per_second_spread": [1.0, 2e5]}
+    row |= {"flops_share": 0.5, "peers": [peer], "best": "eager"} | changes
+    about = {"processor": processor, "instruction_set": "AVX-512", "threads": 2, "versions": {"jax": "1"}}
+    return about | {"matmul_gflops": 9.0, "matmul_gflops_of": {"xla": 8.0, "torch": 9.0}, "rows": [row]}
+
+
+def test_a_machines_file_keeps_the_rows_that_are_not_measured_again(tmp_path):
+    table.keep(_measured(mode="evaluate", iw_samples=5), tmp_path)
+    table.keep(_measured(), tmp_path)
+    lines = table.keep(_measured(ratio=2.0), tmp_path)
+    assert lines[-1].endswith("benchmark_some_avx_512_2.json") and len(lines) == 4 + 2 + 1
+    assert lines[4] == (
+        "| mlp 8x8x1, training in chunks | 1.235e+05 [1, 2e+05] | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] eager | 50% |"
+    )
+    assert "scoring, 5 samples" in lines[5] and "9 GFLOP/s of torch" in lines[0]
+    table.keep(_measured("Another 7"), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # numbers of machines stay apart
+    for path in RESULTS.glob("*"):  # what is kept here: nothing but small files of the machines that they name
+        kept = json.loads(path.read_text())
+        assert path.name == f"benchmark_{machine.name_of(kept)}.json" and path.stat().st_size < 100_000
+        assert kept["table"] == table.table(kept) and "/" not in json.dumps(kept["versions"])
+
+
+def test_the_instruction_set_is_the_one_that_xla_may_use(monkeypatch):
+    monkeypatch.setattr(machine, "_cpuinfo", lambda: {"flags": "sse avx avx2 avx512f", "model name": "EPYC"})
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert machine.instruction_set() == "AVX-512" and machine.processor().startswith("EPYC")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump=1 --xla_cpu_max_isa=AVX2")
+    assert machine.instruction_set() == "AVX2"
+
+
 def test_memory_says_whose_it_is():
     machine.forget_peak()
     used, whose = machine.peak_memory()
@@ -295,6 +351,7 @@ def test_memory_says_whose_it_is():
         ({"repeats": 0}, "--repeats=0 must be positive"),
         ({"seconds": -1.0}, "--seconds=-1.0 must be positive"),
         ({"models": "none"}, "--growth"),
+        ({"side": 2}, "4 pixels"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, flags, match):
