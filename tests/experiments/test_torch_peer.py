@@ -25,7 +25,7 @@ IMAGES = {
 
 
 def of_layer(layer, before=None, after=None):
-    """Weight and bias of a layer as PyTorch has them, a dense one's grid [h, w, c] of inputs or outputs channels first."""
+    """Weight and bias of a layer as PyTorch has them: channels first in the grid before or after a dense one."""
     if "Same_0" in layer:
         return [array for name in ("Same_0", "Same_1") for array in of_layer(layer[name])]
     kernel, bias = layer["kernel"], layer["bias"]
