@@ -24,8 +24,8 @@ import time
 
 import numpy as np
 import torch
+from networks_of_torch_peer import MODELS, Sentences
 from torch import nn
-from torch_networks import MODELS, Sentences
 
 # What ``load`` is given; of a text "vocabulary", "embedding" and "clip_norm" as well, of images "levels" or "blocks".
 SPEC = ("model", "event", "hidden", "latent_dim", "batch_size", "train", "test", "threads", "device", "dtype", "sides")

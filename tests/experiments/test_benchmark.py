@@ -148,13 +148,13 @@ def test_what_a_peer_cannot_do_is_kept_beside_what_it_can(worker):
 
 def test_the_torch_script_imports_nothing_of_ours():
     names = set()
-    scripts = (peers.SCRIPT, peers.SCRIPT.with_name("torch_networks.py"))
+    scripts = (peers.SCRIPT, peers.SCRIPT.with_name("networks_of_torch_peer.py"))
     for node in (node for script in scripts for node in ast.walk(ast.parse(script.read_text()))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module.split(".")[0])
-    assert "torch" in names and names <= {*sys.stdlib_module_names, "numpy", "torch", "torch_networks"}
+    assert "torch" in names and names <= {*sys.stdlib_module_names, "numpy", "torch", "networks_of_torch_peer"}
 
 
 def test_no_torch_is_one_line(tmp_path):
