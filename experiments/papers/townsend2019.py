@@ -35,11 +35,11 @@ INK = ",".join([*(f"ink_{i}:negative_binomial" for i in range(64)), "digit:categ
 CASES: dict[str, dict[str, Any]] = {
     "mnist": {"dataset": "mnist", **BINARY},
     "mnist_grey": {"dataset": "mnist", **LEVELS, "components": 5, "hidden": "256,256", "num_steps": 4000},
-    "dsprites": {"dataset": "", "likelihood": "bernoulli", "latent_dim": 10, "hidden": "256,256", "num_steps": 3000},
+    "dsprites": {"dataset": "", "likelihood": "bernoulli", "latent_dim": 10, "hidden": "512,512", "num_steps": 6000},
     "digits": {"dataset": "digits", **LEVELS, "hidden": "128,128", "num_steps": 2000},
     "digits_table": {"dataset": "", "columns": INK, "hidden": "128,128", "num_steps": 1000},
     "grammar": {"dataset": "grammar", **TEXT, "num_steps": 2000, "batch_size": 32},
-    "ptb": {"dataset": "ptb", **TEXT, "num_steps": 1500, "batch_size": 32, "max_length": 100},
+    "ptb": {"dataset": "ptb", **TEXT, "num_steps": 600, "batch_size": 32, "max_length": 100},
 }
 
 

@@ -140,6 +140,11 @@ def test_a_stop_costs_nothing_but_time(found, tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
+def test_codes_without_a_gradient_are_refused_in_a_line():
+    with pytest.raises(UserError, match="posterior=categorical are discrete"):
+        annealing.check(SimpleNamespace(posterior="categorical"))
+
+
 def test_temperatures_and_plans():
     ladder = temperatures(100)
     assert ladder[0] == 0 and ladder[-1] == 1 and np.all(np.diff(ladder) > 0)

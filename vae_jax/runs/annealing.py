@@ -68,6 +68,19 @@ def parse_plan(text: str) -> Plan:
     )
 
 
+def check(config: Any) -> None:
+    """Refuses a run whose codes have no gradient to move along.
+
+    Raises:
+      UserError: its latents are discrete.
+    """
+    if config.posterior == "categorical":
+        raise UserError(
+            f"--ais moves codes along the gradient of log p(x|z), and those of --posterior={config.posterior} are "
+            "discrete; --iw_samples has a bound for them"
+        )
+
+
 def forget(folder: Path) -> None:
     """Removes the state of chains whose numbers have been written."""
     (folder / FILE).unlink(missing_ok=True)

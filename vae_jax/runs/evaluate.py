@@ -75,6 +75,8 @@ def evaluate(config: Config) -> dict[str, Any]:
     started = time.perf_counter()
     plan = None if config.ais is None else annealing.parse_plan(config.ais)
     (r, has_data), path = _run_of(config), Path(config.workdir) / "results.json"
+    if plan is not None:
+        annealing.check(r.config)
     measured = read_object(path, "train writes it anew once it is removed") if path.exists() else {}
     state = trained(r, has_data)
     if config.beta is not None:
@@ -217,7 +219,7 @@ def seen(r: Run, rows, key) -> jax.Array:
 
 def _annealed(r: Run, state: TrainState, rows, scores, key, plan: annealing.Plan) -> dict[str, Any]:
     """Returns the bracket of annealed chains, beside the two bounds of the same examples."""
-    x, n = np.asarray(seen(r, rows, key)), len(rows)
+    x, n = jax.tree.map(np.asarray, seen(r, rows, key)), len(rows)
     found = annealing.annealed(r, state.params, x, plan, Path(r.config.workdir))
     elbo = -np.mean(np.asarray(scores.rate[:n], np.float64) + scores.distortion[:n])
     bounds = {"elbo": float(elbo), "iw_log_px": -float(np.mean(scores.iw_nll[:n], dtype=np.float64))}
