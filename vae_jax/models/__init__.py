@@ -87,14 +87,15 @@ def resnet(
       UserError: for anything but images, for sides below half of 2 to the number of widths, or no widths.
     """
     from vae_jax.models.padding import padded, up_to
-    from vae_jax.models.residual import Decoder, Encoder, check_event
+    from vae_jax.models.residual import Decoder, Encoder, check_event, largest_map
 
     check_event(event, hidden)
 
     def make(event, theta_shape):
         encoder = Encoder(latent_dim, hidden, beta_range, batched_kernels)
         decoder = Decoder(event, theta_shape, hidden[::-1], beta_range, batched_kernels)
-        return from_linen(encoder, decoder, event, latent_dim, beta_range)
+        vae = from_linen(encoder, decoder, event, latent_dim, beta_range)
+        return vae._replace(largest_map=largest_map(event, hidden))
 
     return padded(make, event, theta_shape, up_to(event, 2 ** len(hidden)))
 

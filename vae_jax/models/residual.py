@@ -6,6 +6,7 @@ convolution that begins at zero each block begins as the identity, which deep VA
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -27,6 +28,11 @@ def check_event(event: Event, hidden: Sequence[int]) -> None:
         raise UserError("--model=resnet has a stage for each width of --hidden, and there is none; name one or more")
     model = f"--model=resnet with --hidden={','.join(map(str, hidden))}"
     check_image(event, 2 ** len(hidden), model, "fewer widths halve it less often, and ")
+
+
+def largest_map(event: Event, hidden: Sequence[int]) -> int:
+    """The numbers in the largest array of an update on a CPU: three shifts of a map, for its kernel's gradient."""
+    return max(3 * width * math.prod(n // 2**i for n in event[:2]) for i, width in enumerate(hidden, start=1))
 
 
 class Same(nn.Module):
