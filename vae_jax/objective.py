@@ -18,12 +18,16 @@ from vae_jax.types import VAE, Array, Given, Latents, Likelihood, Objective, Par
 
 def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
     """Encodes one example, samples z and decodes: ``x[event] -> (q[d], z[s, d], theta[s, ...])``; consumes ``key``."""
-    if vae.latents is not None:
-        q, z = vae.latents(params["model"], x, key, num_samples)
-        return q, z, decode(vae, params, x, z)
-    q = vae.encode(params["model"], x)
-    z = q.sample(key, num_samples)
+    q, z = draw_codes(vae, params, x, key, num_samples)
     return q, z, decode(vae, params, x, z)
+
+
+def draw_codes(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
+    """Encodes one example and samples z: ``x[event] -> (q[d], z[s, d])``; consumes ``key``."""
+    if vae.latents is not None:
+        return vae.latents(params["model"], x, key, num_samples)
+    q = vae.encode(params["model"], x)
+    return q, q.sample(key, num_samples)
 
 
 def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:

@@ -59,6 +59,7 @@ class Prior(NamedTuple):
       kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats; None where it is not known.
       standard: whether it is N(0, I).
       mixture: ``(params, c) -> (log weights [k], DiagGaussian [k, d])`` of a mixture of diagonal Gaussians; else None.
+      from_data: ``(n, (own, x[n, *event]) -> own)``, how n training examples, or all, become its first parameters.
     """
 
     init: Callable[[Array, int], Params]
@@ -67,6 +68,7 @@ class Prior(NamedTuple):
     kl: Callable[[Params, DiagGaussian, Any], Array] | None = None
     standard: bool = False
     mixture: Callable[[Params, Any], tuple[Array, DiagGaussian]] | None = None
+    from_data: tuple[int, Callable[[Params, Array], Params]] | None = None
 
 
 class Posterior(NamedTuple):
@@ -98,8 +100,6 @@ class Posterior(NamedTuple):
 class Latents(NamedTuple):
     """What inference says of the latents of one example, where q is no diagonal Gaussian or p(z) not N(0, I).
 
-    It stands where else the ``DiagGaussian`` stands, ``Terms.q``, and has its fields.
-
     Attributes:
       mean, logvar: mean and log variance of each latent under q(z|x), ``[d]``.
       log_pz, log_qz: at the samples, ``[s]``, nats.
@@ -127,8 +127,7 @@ class VAE(NamedTuple):
 
     Attributes:
       init: ``key -> params``.
-      encode: ``(params, x[event]) -> DiagGaussian[d]``, the approximate posterior q(z|x), or where it is another
-        distribution its mean and variance.
+      encode: ``(params, x[event]) -> DiagGaussian[d]``, q(z|x), or of another distribution its mean and variance.
       decode: ``(params, z[d]) -> theta``, the likelihood's parameters, of shape ``likelihood.theta_shape(event)``.
       decode_given: ``(params, z[d], x[event]) -> theta`` of a decoder that reads the example it predicts, each part
         only from the parts before it (teacher forcing), for the bound; ``decode`` reads its own output. Or None.
@@ -140,6 +139,7 @@ class VAE(NamedTuple):
         or p(z) not N(0, I); consumes ``key``. None is the standard case, in which ``encode`` is q.
       log_q: ``(params, x[event], z[d]) -> scalar``, log q(z|x), nats; None with no ``latents``, or where not known.
       layers: the sizes of the groups of latents of a hierarchy, from the layer next to x upwards; () for one layer.
+      diagonal: whether q(z|x) is the diagonal Gaussian that ``encode`` returns.
     """
 
     init: Callable[[Array], Params]
@@ -152,6 +152,7 @@ class VAE(NamedTuple):
     latents: Callable[[Params, Array, Array, int], tuple[Latents, Array]] | None = None
     log_q: Callable[[Params, Array, Array], Array] | None = None
     layers: tuple[int, ...] = ()
+    diagonal: bool = True
 
 
 class Likelihood(NamedTuple):

@@ -36,7 +36,7 @@ class Scores(NamedTuple):
       variance: Var[x|z], summed over the event.
       at_bound: the share of dimensions whose sigma is below ``AT_BOUND`` times the family's lower bound.
       nats_at_bound: the log density of these dimensions under a Gaussian of that mean and variance, their sum.
-      kl: the rate per latent, ``[n, d]``.
+      kl: the rate per latent, ``[n, d]``; ``[n, 1]`` where there is no closed form, and so only their sum.
       posterior_mean, posterior_variance: of q(z|x), ``[n, d]``.
       log_loss, correct: -log p of the class that x is, nats, and whether it is the most probable one, ``[n, *event]``:
         NaN in a dimension whose values have an order. None where all have.
@@ -193,7 +193,8 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
       ``_per_column``, None in the columns that have a squared error),
       ``calibration`` (the mean standardised squared error, SSE / (D sigma^2) where sigma is one number), ``sigma``
       (root mean variance), ``sigma_at_bound``, ``nats_at_bound`` (of the ELBO, from the dimensions there),
-      ``active_units``, ``used_latents`` and ``information_per_latent`` (``rate.py``), ``kl_per_latent``,
+      ``active_units``, ``used_latents`` and ``information_per_latent`` (``rate.py``), ``kl_per_latent`` (None
+      where only the sum over the latents is known),
       ``second_moment`` (E[mu^2 + tau^2] per latent, 1 at any optimum), ``iw_nll`` where it was computed;
       where x is in other units than the data ``standardised_mse`` beside the ``mse`` in theirs, ``log_scale``, the nats
       that the change of units adds to the distortion, and of rows ``rmse_per_column`` and ``sigma_per_column``; and
@@ -216,6 +217,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
     with np.errstate(divide="ignore"):  # a variance that has underflown
         second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
         information = information_per_latent(scores.posterior_mean, scores.posterior_variance)
+    known = np.shape(scores.kl) == np.shape(scores.posterior_mean)
     summary = {
         "elbo": -(rate + distortion),
         "rate": rate,
@@ -230,7 +232,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         "active_units": int(np.sum(units)),
         "used_latents": used_latents(information, len(scores.rate)),
         "information_per_latent": [float(v) for v in information],
-        "kl_per_latent": [float(v) for v in mean(scores.kl, axis=0)],
+        "kl_per_latent": [float(v) for v in mean(scores.kl, axis=0)] if known else None,
         "second_moment": [float(v) for v in second],
     }
     if scores.iw_nll is not None:

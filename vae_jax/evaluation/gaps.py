@@ -18,10 +18,11 @@ import numpy as np
 import optax
 
 from vae_jax import objective as bounds
+from vae_jax import priors
 from vae_jax.evaluation.batches import gather
 from vae_jax.gaussian import DiagGaussian, at_least_float32
 from vae_jax.randomness import example_keys
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax.types import VAE, Array, Given, Likelihood, Params
 
 
 class Gaps(NamedTuple):
@@ -73,7 +74,7 @@ def _log_weights(vae, likelihood, params, x, q, noise, density=None):
     z = q.mean + jnp.exp(0.5 * q.logvar) * noise
     theta = bounds.decode(vae, params, x, z)
     t = bounds.score(likelihood, params["likelihood"], x, q if density is None else density, z, theta)
-    return t.log_px_z + t.log_pz - t.log_qz
+    return t.log_px_z + priors.log_prob(vae, params, z, x.c if isinstance(x, Given) else None) - t.log_qz
 
 
 def optimise(

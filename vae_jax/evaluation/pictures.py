@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from vae_jax import priors
 from vae_jax.evaluation.batches import Evaluator, inputs
 from vae_jax.evaluation.rate import USED, information_per_latent
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.objective import infer
 from vae_jax.randomness import PRIOR, purpose_key
 from vae_jax.traced import one_by_one
-from vae_jax.types import Array, Event, Params
+from vae_jax.types import Array, Event, Latents, Params
 
 BYTES = 1_600_000  # of all pictures together
 TEMPERATURES = (0.5, 0.7, 1.0)
 QUANTILES = np.linspace(0.02, 0.98, 9)  # of the prior, along which one latent is moved
+OF_PRIOR = 2000  # draws of a learned prior that its quantiles are of
 STEPS = 8  # from one end of an interpolation to the other
 POINTS, ROUND = 1500, 250  # of the map of the posterior means, so many at a time
 DECODED = 64  # codes at a time
@@ -80,10 +82,12 @@ def pictures(
     Returns:
       ``inputs``, ``reconstructions`` [n, *event] and ``samples`` [m, *event]: E[x|z] at z ~ q(z|x) and at z ~ p(z).
       ``traversals`` [l, t, *event]: the first example's posterior mean with one latent moved to ``traversal_z`` [t],
-      for the latents ``traversal_latents`` [l], those of largest KL first, which carry ``traversal_kl`` [l] nats.
+      for the latents ``traversal_latents`` [l], those of largest KL first, which cost ``traversal_kl`` [l] nats; where
+      only their sum is known those that carry most first, and no ``traversal_kl``. The values are quantiles of the
+      prior, of a learned one each latent's own, without ``traversal_z``.
       ``interpolations`` [p, t, *event]: at equal steps between the posterior means of two examples,
       ``interpolation_ends`` [p, 2, *event].
-      ``tempered`` [k, n, *event]: at the same n draws of N(0, I) times each of ``temperatures`` [k].
+      ``tempered`` [k, n, *event]: at the same n draws of N(0, I) times each of ``temperatures`` [k]; of no other prior.
       ``embedding`` [n, 2] with its two ``embedding_axes``: posterior means of examples spread over the split, and where
       given their ``factors`` [n, f], ``factor_names`` [f] and ``class_names``.
     """
@@ -108,26 +112,35 @@ def pictures(
     x, z, q, (low, high) = _in_rounds(
         lambda part: encode(params, data if on_devices else data[part], part), rows, kept, data.shape[1:]
     )
-    kl = np.asarray(one_by_one(DiagGaussian.kl)(q)).mean(axis=0)
-    order = np.argsort(-kl, kind="stable")[: counts.latents]
-    noise = np.asarray(jax.random.normal(purpose_key(key, PRIOR), (counts.samples, q.mean.shape[1])))
+    with np.errstate(divide="ignore"):  # a variance that has underflown
+        information = information_per_latent(q.mean, np.exp(q.logvar))
+    kl = np.asarray(q.parts if isinstance(q, Latents) else one_by_one(DiagGaussian.kl)(q)).mean(axis=0)
+    known, prior = kl.shape == information.shape, priors.of(vae)
+    order = np.argsort(-(kl if known else information), kind="stable")[: counts.latents]
+    drawn = np.asarray(priors.draw(vae, params, purpose_key(key, PRIOR), counts.samples, q.mean.shape[1]))
+    if prior.standard:
+        quantiles = np.broadcast_to(_prior_quantiles()[:, None], (len(QUANTILES), len(information)))
+    else:
+        some = priors.draw(vae, params, purpose_key(key, PRIOR, 1), OF_PRIOR, q.mean.shape[1])
+        quantiles = np.quantile(np.asarray(some), QUANTILES, axis=0).astype(np.float32)
     latents = {
         "reconstructions": z[: counts.inputs],
-        "samples": noise,
-        "traversals": _moved(q.mean[0], order),
+        "samples": drawn,
+        "traversals": _moved(q.mean[0], order, quantiles),
         "interpolations": _between(q.mean, counts.ends),
-        "tempered": np.multiply.outer(TEMPERATURES, noise[: counts.tempered]).astype(np.float32),
     }
+    if prior.standard:
+        latents["tempered"] = np.multiply.outer(TEMPERATURES, drawn[: counts.tempered]).astype(np.float32)
     shown = {"inputs": x[: counts.inputs]}
     shown |= _decoded(decode, params, {name: codes for name, codes in latents.items() if codes.size})
     if "interpolations" in shown:
         shown["interpolation_ends"] = x[np.searchsorted(kept, pairs)]
     if image and low >= 0.0 and high <= 1.0:
         shown = {name: _bytes(values) for name, values in shown.items()}
-    shown |= {"traversal_latents": order, "traversal_kl": kl[order], "traversal_z": _prior_quantiles()}
-    shown |= {"temperatures": np.asarray(TEMPERATURES)}
-    with np.errstate(divide="ignore"):  # a variance that has underflown
-        points, axes = embed(q.mean, information_per_latent(q.mean, np.exp(q.logvar)))
+    shown |= {"traversal_latents": order} | ({"traversal_kl": kl[order]} if known else {})
+    if prior.standard:
+        shown |= {"traversal_z": _prior_quantiles(), "temperatures": np.asarray(TEMPERATURES)}
+    points, axes = embed(q.mean, information)
     shown |= {"embedding": points, "embedding_axes": np.asarray(axes)}
     if factors is not None:
         shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
@@ -164,12 +177,11 @@ def _prior_quantiles() -> np.ndarray:
     return np.asarray(jax.jit(jax.scipy.special.ndtri)(QUANTILES.astype(np.float32)))
 
 
-def _moved(mean, order) -> np.ndarray:
-    """Moves each latent of ``order [l]`` of ``mean [d]`` along the prior: ``[l, t, d]``."""
-    values = _prior_quantiles()
+def _moved(mean, order, values) -> np.ndarray:
+    """Moves each latent of ``order [l]`` of ``mean [d]`` along the prior's ``values [t, d]``: ``[l, t, d]``."""
     codes = np.broadcast_to(mean, (len(order), len(values), len(mean))).copy()
     for row, latent in zip(codes, order):
-        row[:, latent] = values
+        row[:, latent] = values[:, latent]
     return codes
 
 

@@ -12,6 +12,7 @@ the log of the batch, and are tens of nats off where the rate is above it. All n
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -37,22 +38,28 @@ class Decomposition(NamedTuple):
       sampled_rate: of the samples that the parts come from; the parts sum to it exactly.
       mutual_information: I(n; z) of the N examples, between 0 and ``cap``.
       total_correlation: KL(q(z) || prod_j q(z_j)) >= 0.
-      dimension_wise_kl: sum_j KL(q(z_j) || p(z_j)) >= 0.
-      kl_per_latent: its summands, ``[d]``: the aggregate posterior against the prior, latent by latent.
+      dimension_wise_kl: sum_j KL(q(z_j) || p(z_j)) >= 0. Of another prior than N(0, I), which need be no product, None:
+        the rate is then the mutual information and ``prior_gap``.
+      kl_per_latent: its summands, ``[d]``: the aggregate posterior against the prior, latent by latent; None likewise.
       cap: the largest mutual information that could have been found, log N. A value near it says that the N posteriors
         hardly overlap; TC is then large too, as N islands are no product, whatever the dependence between the latents.
+      prior_gap: KL(q(z) || p(z)) >= 0, what a better prior could save (Hoffman and Johnson 2016); None of N(0, I),
+        where it is TC and dimension-wise KL.
     """
 
     rate: float
     sampled_rate: Estimate
     mutual_information: Estimate
     total_correlation: Estimate
-    dimension_wise_kl: Estimate
-    kl_per_latent: Estimate
+    dimension_wise_kl: Estimate | None
+    kl_per_latent: Estimate | None
     cap: float
+    prior_gap: Estimate | None = None
 
 
-def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 256) -> Decomposition:
+def decompose(
+    mean, logvar, key: Array, num_samples: int = 2000, block: int = 256, log_prior: Callable | None = None, rate=None
+) -> Decomposition:
     """Takes the rate of a whole data set apart, by exact sums over all its examples.
 
     The cost is ``num_samples * n * d`` exponentials; the memory does not grow with ``num_samples * n``.
@@ -63,6 +70,8 @@ def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 25
       num_samples: how many pairs (example, z). Up to N they belong to different examples, drawn at random; beyond,
         every example has its turn again.
       block: how many examples are added up before their sum joins the total: fewer roundings, the same result.
+      log_prior: ``z [s, d] -> [s]``, log p(z); None for N(0, I).
+      rate: of all examples, where the prior is another one.
 
     Returns:
       A ``Decomposition``. Standard errors are those of independent pairs; with ``num_samples`` near or above N they
@@ -75,9 +84,14 @@ def decompose(mean, logvar, key: Array, num_samples: int = 2000, block: int = 25
     if num_samples < 2 or block < 1:
         raise ValueError(f"num_samples must be at least 2 and block at least 1, not {num_samples} and {block}")
     index, z, rates = _draw(mean, logvar, key, num_samples)
-    parts = sampled_parts(z, *log_densities(mean, logvar, index, z, block))
-    rate = float(np.mean(np.asarray(rates, np.float64)))
-    return Decomposition(rate, *(estimate(part) for part in parts), cap=math.log(len(rates)))
+    densities, cap = log_densities(mean, logvar, index, z, block), math.log(len(rates))
+    if log_prior is None:
+        rate = float(np.mean(np.asarray(rates, np.float64)))
+        return Decomposition(rate, *(estimate(part) for part in sampled_parts(z, *densities)), cap=cap)
+    log_q, joint, marginal = densities
+    log_q, p = log_q.sum(-1), np.asarray(log_prior(z), np.float64)
+    parts = (estimate(part) for part in (log_q - p, log_q - joint, joint - marginal.sum(-1)))
+    return Decomposition(rate, *parts, None, None, cap, estimate(joint - p))
 
 
 @jax.jit(static_argnums=3)

@@ -219,4 +219,5 @@ def hierarchical(
         prior=prior,
         latents=latents,
         layers=layers,
+        diagonal=False,
     )

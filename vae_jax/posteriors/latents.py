@@ -64,4 +64,5 @@ def with_latents(vae: VAE, prior: Prior, posterior: Posterior, latent_dim: int, 
         return posterior.log_prob(params.get("posterior", {}), numbers(params, x), z)
 
     known = None if posterior.log_prob is None else log_q
-    return vae._replace(init=init, encode=encode, latents=latents, log_q=known, prior=prior)
+    new = {"init": init, "encode": encode, "latents": latents, "log_q": known}
+    return vae._replace(**new, prior=prior, diagonal=posterior.diagonal)

@@ -46,7 +46,9 @@ def reconstructions(run: Run) -> Figure:
 def samples(run: Run) -> Figure:
     """Shows the decoder's means at draws from the prior."""
     drawn = run.pictures.get("samples")
-    caption = "Samples: the decoder's mean at z drawn from the prior N(0, I), without the noise of p(x|z)."
+    prior = run.config.get("prior", "standard_normal")
+    named = "N(0, I)" if prior == "standard_normal" else f"p(z), which was learned ({prior})"
+    caption = f"Samples: the decoder's mean at z drawn from the prior {named}, without the noise of p(x|z)."
     if drawn is not None:
         columns = min(COLUMNS, len(drawn)) if is_image(drawn) else 1
         drawn = [drawn[i : i + columns] for i in range(0, len(drawn) - columns + 1, columns)][:6]
@@ -56,6 +58,8 @@ def samples(run: Run) -> Figure:
 def tempered(run: Run) -> Figure:
     """Shows the same draws from the prior at several temperatures."""
     temperatures = run.pictures.get("temperatures")
+    if run.config.get("prior", "standard_normal") != "standard_normal":
+        return Figure("temperatures.png", "Samples at several temperatures: none, because only N(0, I) has one.", None)
     labels = [f"T = {t:.2g}" for t in temperatures] if temperatures is not None else []
     caption = (
         "Samples at several temperatures: the decoder's mean at T times the same draws from N(0, I), in each column "
@@ -67,12 +71,13 @@ def tempered(run: Run) -> Figure:
 def traversals(run: Run) -> Figure:
     """Shows one latent moved along the prior, the others at an example's posterior mean; the dearest first."""
     latents, kl, z = (run.pictures.get(f"traversal_{key}") for key in ("latents", "kl", "z"))
-    labels = [] if latents is None or kl is None else [f"z{i}\n{nats:.2f}" for i, nats in zip(latents, kl)]
+    labels = [] if latents is None else [f"z{i}" for i in latents]
+    labels = labels if kl is None else [f"{label}\n{nats:.2f}" for label, nats in zip(labels, kl)]
+    beside = "its latent" if kl is None else "its latent, and that latent's mean KL in nats, largest first"
     ends = f" ({z[0]:.1f} to {z[-1]:.1f})".replace("-", "\N{MINUS SIGN}") if z is not None and len(z) else ""
     caption = (
         "Latent traversals: the decoder's mean with one latent moved from the 2% to the 98% quantile of the prior"
-        f"{ends}, all others at the posterior mean of the first test example. Beside each row its latent, and that "
-        "latent's mean KL in nats, largest first."
+        f"{ends}, all others at the posterior mean of the first test example. Beside each row {beside}."
     )
     return _groups(run, "traversals.png", caption, run.pictures.get("traversals"), labels)
 

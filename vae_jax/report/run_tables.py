@@ -58,6 +58,7 @@ _EVALUATED = (
     ("mutual_information", "Mutual information", "nats; part of the rate{cap}"),
     ("total_correlation", "Total correlation", "nats; part of the rate"),
     ("dimension_wise_kl", "Dimension-wise KL", "nats; part of the rate"),
+    ("prior_gap", "Prior gap", "nats; KL(q(z) || p(z)): with the mutual information it is the rate"),
     ("approximation_gap", "Approximation gap", "nats; {effective_samples} effective samples"),
     ("amortisation_gap", "Amortisation gap", "nats"),
     ("log_px", "log p(x), annealed", "nats; from below, {ais}"),

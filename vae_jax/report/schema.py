@@ -96,7 +96,7 @@ RESULTS: dict[str, Any] = {
     ),
     "stopped_early": flag,
     "rate_parts": {"cap": number}
-    | _each(_each(number, "value error"), "mutual_information total_correlation dimension_wise_kl"),
+    | _each(_each(number, "value error"), "mutual_information total_correlation dimension_wise_kl prior_gap"),
     "reliability": _each([number], "levels coverage standard_error pit") | {"skipped": text, "share": number},
 }
 EVALUATION = RESULTS | {

@@ -25,7 +25,7 @@ from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
-from vae_jax.runs.networks import make_vae
+from vae_jax.runs.networks import make_vae, with_first_prior
 from vae_jax.runs.settings import Config
 from vae_jax.runs.settled import Settings
 from vae_jax.runs.settling import settle
@@ -280,6 +280,7 @@ def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
     c = r.config
     has_best = r.dataset.validation is not None or c.ema is not None
     state = init_state(recipe(r), r.dataset.event, r.key if key is None else key, has_best)
+    state = with_first_prior(r.vae, state, r.dataset.train, r.preprocess)
     if c.beta_range is None:
         return state
     return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read

@@ -96,13 +96,13 @@ def evaluate(config: Config) -> dict[str, Any]:
         known = answer | {"data_dim": r.data_dim, "train": measured.get("train")}
         mse = model_mse(known["train"]) if isinstance(known["train"], dict) else None
         answer["calibrated_elbo"] = calibrated_elbo(known) if isinstance(mse, float) and mse > 0 else None
-    answer["rate_parts"] = rate_parts(scores, key, config.rate_samples)
+    answer["rate_parts"] = rate_parts(r, state.params, scores, key, config.rate_samples)
     names = split.dataset.factor_names
     disentangled = factor_scores([scores.posterior_mean], [split.factors], names, config.seed, split.description)
     if disentangled is not None:
         answer["disentanglement"] = disentangled
-    # The search for the best posterior was not tried on sentences.
-    if config.gap_examples and not r.is_text:
+    # The search for the best posterior was not tried on sentences, and it is among diagonal Gaussians.
+    if config.gap_examples and not r.is_text and r.vae.diagonal:
         answer["gaps"] = gaps(r, state, split.rows[: config.gap_examples], key)
     if plan is not None:
         answer["annealed"] = _annealed(r, state, split.rows[: config.examples], scores, key, plan)

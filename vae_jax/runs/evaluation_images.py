@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import priors
 from vae_jax.gaussian import at_least_float32
 from vae_jax.randomness import PIXELS, PRIOR, TEST, example_keys, purpose_key
 from vae_jax.runs.build import Run
@@ -32,7 +33,7 @@ def make_images(r: Run, test: Any) -> Callable[[Params], dict[str, np.ndarray]]:
 
     def show(params, raw, key):
         raw = raw[:n]
-        codes = jax.random.normal(purpose_key(key, PRIOR), (SHOWN, r.config.code_dim))
+        codes = priors.draw(r.vae, params, purpose_key(key, PRIOR), SHOWN, r.config.code_dim)
         x = jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(n)), raw)
         means = jax.vmap(lambda x: r.vae.encode(params["model"], x).mean)(x)
         theta = jax.vmap(lambda z: r.vae.decode(params["model"], z))(jnp.concatenate([means, codes]))

@@ -6,14 +6,21 @@ from typing import Any
 
 from vae_jax.evaluation.disentanglement import SCORES
 
+PARTS = {
+    "mutual_information": "mutual information",
+    "total_correlation": "total correlation",
+    "dimension_wise_kl": "dimension-wise KL",
+    "prior_gap": "KL of the aggregate posterior from the prior",
+}
+NO_PARTS = "the rate is not taken apart: q(z|x) is no diagonal Gaussian, so the sums over all examples are not exact"
 ERRORS = ("mse", "accuracy", "log_loss", "perplexity")
 
 
 def in_words(answer: dict[str, Any]) -> list[str]:
     """Returns the numbers in words, with what they may not be taken for."""
     elbo, nll, parts = answer["elbo"], answer["iw_nll"], answer["rate_parts"]
-    pieces = ("mutual_information", "total_correlation", "dimension_wise_kl")
-    shown = [f"{parts[k]['value']:.3f} +- {parts[k]['error']:.3f}" for k in pieces]
+    parts = parts or {}
+    shown = [f"{words} {parts[k]['value']:.3f} +- {parts[k]['error']:.3f}" for k, words in PARTS.items() if k in parts]
     bits = answer["bits_per_dim"]
     lines = [
         f"elbo {elbo:.4f} = -(rate {answer['rate']:.4f} + distortion {answer['distortion']:.4f}) nats per example",
@@ -21,9 +28,9 @@ def in_words(answer: dict[str, Any]) -> list[str]:
         ", ".join(f"{name} {answer[name]:.6g}" for name in ERRORS if answer.get(name) is not None)
         + f", {answer['active_units']} active units"
         + ("" if bits is None else f", {bits:.4f} bits per dimension ({answer['iw_bits_per_dim']:.4f} by iw_nll)"),
-        f"rate, taken apart: mutual information {shown[0]}, total correlation {shown[1]}, dimension-wise KL {shown[2]}",
+        f"rate, taken apart: {', '.join(shown)}" if shown else NO_PARTS,
     ]
-    if parts["mutual_information"]["value"] > 0.9 * parts["cap"]:
+    if shown and parts["mutual_information"]["value"] > 0.9 * parts["cap"]:
         lines.append(
             f"  the mutual information is at its cap, log N = {parts['cap']:.3f}: these posteriors hardly overlap, so "
             "it says how many examples there are, and the total correlation is not entanglement"

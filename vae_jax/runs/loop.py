@@ -95,7 +95,8 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
             summary = watched.measured(state)
             state, row = watched.chosen(r, state, summary)
             state = state._replace(best=_placed(r, state.best))
-            shown = images(watched.params(state)) | {"nats_per_latent": np.asarray(summary["kl_per_latent"])}
+            kl = summary["kl_per_latent"]
+            shown = images(watched.params(state)) | ({} if kl is None else {"nats_per_latent": np.asarray(kl)})
             write(step, watched.split, row, shown)
             bar.say(f"step {step}: {watched.split} elbo {summary['elbo']:.4f} nats")
             watch_parting(state, row)

@@ -19,6 +19,7 @@ LEAST = {
     "latent_dim": 1,
     "embedding": 1,
     "components": 1,
+    "prior_components": 1,
     "batch_size": 1,
     "num_samples": 1,
     "log_every": 1,
@@ -80,7 +81,7 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
 # What the number of parameters depends on.
 _SHAPES = (
     *("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names", "latent_layers"),
-    *("posterior", "flow_steps", "latent_classes"),
+    *("posterior", "flow_steps", "latent_classes", "prior", "prior_components", "likelihood", "levels", "columns"),
 )
 
 

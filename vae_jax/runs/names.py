@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vae_jax import data, estimators, models, objective, posteriors, priors
+from vae_jax import data, estimators, models, objective
 from vae_jax.runs.families import LIKELIHOODS
+from vae_jax.runs.latent_families import POSTERIORS, PRIORS
 from vae_jax.runs.weightings import WEIGHTINGS, scheduled
 from vae_jax.types import UserError
 
@@ -22,15 +23,6 @@ OBJECTIVES = {  # settings -> objective
     "miwae": lambda s: estimators.miwae(s.averages),
     "piwae": lambda s: estimators.piwae(s.averages),
     "vr": lambda s: estimators.vr(s.vr_alpha),
-}
-# Each makes a prior or a posterior of the settings and the model without it, whose encoder a prior may use.
-PRIORS = {"standard_normal": lambda s, vae: priors.standard_normal()}
-POSTERIORS = {
-    "gaussian": lambda s, vae: posteriors.diagonal(),
-    "full_covariance": lambda s, vae: posteriors.full_covariance(),
-    "iaf": lambda s, vae: posteriors.iaf(s.flow_steps),
-    "householder": lambda s, vae: posteriors.householder(s.flow_steps),
-    "categorical": lambda s, vae: posteriors.categorical(s.latent_classes, s.gumbel_temperature),
 }
 MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
 MODELS |= {"ladder": models.ladder, "hierarchy": models.hierarchy}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
+import numpy as np
+
 from vae_jax.models import mixed
 from vae_jax.posteriors import closed_form, with_latents
+from vae_jax.randomness import PRIOR, example_keys
 from vae_jax.runs import table_columns
 from vae_jax.runs.names import HIERARCHIES
 from vae_jax.runs.settled import Settings
-from vae_jax.types import VAE, Event, UserError
+from vae_jax.types import VAE, Event, TrainState, UserError
 
 
 def make_vae(
@@ -41,20 +45,38 @@ def make_vae(
     prior = posterior.prior or prior
     if prior.standard and posterior.diagonal:
         return vae
-    _check(s, closed_form(prior, posterior), posterior.diagonal)
+    _check(s, closed_form(prior, posterior))
     wanted = -(-posterior.numbers(s.code_dim) // 2)
     return with_latents(vae, prior, posterior, s.code_dim, None if wanted == s.code_dim else networks(wanted))
 
 
-def _check(s: Settings, closed_form: bool, diagonal: bool) -> None:
-    """Refuses what needs the KL of each latent where there is none, and what needs a diagonal Gaussian."""
+def _check(s: Settings, closed_form: bool) -> None:
+    """Refuses what needs the KL of each latent where there is none, and what needs the standard pair."""
     if s.weighting == "free_bits" and not closed_form:
         raise UserError(
             f"--weighting=free_bits has a floor for the KL of each latent, and that of --posterior={s.posterior} to "
             f"--prior={s.prior} has no closed form; use another weighting"
         )
-    if s.beta_range is not None and not diagonal:
+    if s.beta_range is not None:
         raise UserError(
-            f"--beta_range sets mean and scale of a diagonal Gaussian at each beta, and --posterior={s.posterior} is "
-            "none; use --posterior=gaussian"
+            f"--beta_range sets mean and scale of a diagonal Gaussian at each beta, against N(0, I), not "
+            f"--prior={s.prior} --posterior={s.posterior}; use --prior=standard_normal --posterior=gaussian"
         )
+
+
+def with_first_prior(vae: VAE, state: TrainState, rows, view) -> TrainState:
+    """Returns the first state in which the prior's parameters are made of training examples, where it asks for some.
+
+    Args:
+      vae, state: the model, and the state before the first update.
+      rows: the training split; evenly spaced ones of it are taken, as splits may be sorted by class.
+      view: ``(key, raw[event]) -> x[event]``.
+    """
+    if vae.prior is None or vae.prior.from_data is None:
+        return state
+    count, from_data = vae.prior.from_data
+    taken = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
+    x = jax.vmap(view)(example_keys(jax.random.key(PRIOR), taken), np.asarray(rows[taken]))
+    model = state.params["model"]
+    model = {**model, "prior": from_data(model["prior"], x)}
+    return state._replace(params={**state.params, "model": model})

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax import priors
 from vae_jax.conventions import beta_norm
 from vae_jax.data.pixels import bits_offset
 from vae_jax.evaluation import (
@@ -145,7 +146,7 @@ def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments)
         **by_layer(on_test["kl_per_latent"], test_scores.posterior_mean, r.vae.layers),
         "train": _of_split(on_train),
         "validation": None if validation is None else _on_validation(r, state, validation, instruments),
-        "rate_parts": rate_parts(test_scores, key, RATE_SAMPLES),
+        "rate_parts": rate_parts(r, state.params, test_scores, key, RATE_SAMPLES),
         **table_columns.standardisation(r.dataset),
         **table_columns.by_column(r.dataset, on_test),
         "warnings": r.warnings,
@@ -204,6 +205,8 @@ def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01
     if r.is_text:
         elbo = -np.asarray(scores.rate, np.float64) - np.asarray(scores.distortion, np.float64)
         summary |= text_numbers(summary, rows[: len(elbo)], r.dataset.entropy, elbo)
+    if not priors.of(r.vae).standard:
+        summary["second_moment"] = None  # a learned prior has any scale
     return summary | {"bits_per_dim": bits_per_dim(r, -summary["elbo"], summary.get("counted_dim"))}
 
 

@@ -20,7 +20,7 @@ from vae_jax.evaluation.pictures import OF_X, pictures
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import known_data, placement, profiling, warm_start
 from vae_jax.runs.build import Material, Run, build
-from vae_jax.runs.first_words import start_line
+from vae_jax.runs.first_words import latents_in_words, start_line
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure, refuse_infinite
 from vae_jax.runs.workdir import Workdir, open_workdir
@@ -55,7 +55,7 @@ def _run(r: Run, workdir: Workdir, started: float) -> None:
     known_data.keep(path, r)
     line = start_line(r)
     table = in_words(r.dataset.table) if r.dataset.table is not None else []
-    notes = [*map(printable, [*table, *r.dataset.notes]), *r.vae.notes, *_on_new_data(r)]
+    notes = [*map(printable, [*table, *r.dataset.notes]), *r.vae.notes, *latents_in_words(r), *_on_new_data(r)]
     print(line, placement.describe(r.spread.layout, config, r.dataset), *notes, sep="\n")
     for warning in r.warnings if first else ():
         print(f"warning: {printable(warning)}", file=sys.stderr)

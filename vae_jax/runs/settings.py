@@ -139,6 +139,17 @@ class Config:
         None, "of a ladder or hierarchy: what beta is multiplied by in each layer (default: 1 in all)"
     )
     prior: str = option("standard_normal", "the family of p(z)", choices.PRIORS, extensible=True)
+    prior_components: int = option(
+        100,
+        "components of the mixture (1 is a learned Gaussian), or pseudo-inputs of vamp, which the encoder reads "
+        "in each step beside the batch",
+        least=1,
+    )
+    prior_stage: str = option(
+        "with",
+        "when the prior is learned; after: alone, on the codes of the frozen VAE of --init_from (Dai and Wipf 2019)",
+        ("with", "after"),
+    )
     posterior: str = option("gaussian", "the family of q(z|x)", choices.POSTERIORS, extensible=True)
     flow_steps: int = option(4, "steps of iaf, or pairs of reflections of householder", least=1)
     latent_classes: int = option(32, "classes of each of categorical's --latent_dim groups", least=2)

@@ -61,6 +61,8 @@ _LATER = {
     "gumbel_temperature": None,
     "averages": 1,
     "vr_alpha": 0.5,
+    "prior_components": 100,
+    "prior_stage": "with",
 }
 
 

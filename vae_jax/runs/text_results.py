@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import priors
 from vae_jax.data.text import UNKNOWN, decode, words_of
 from vae_jax.evaluation import Evaluator
 from vae_jax.evaluation.batches import gather, in_batches
@@ -56,7 +57,7 @@ def make_prior_distortion(evaluator: Evaluator, latent_dim: int):
     """
 
     def measure(params, x, key):
-        z = jax.random.normal(jax.random.fold_in(key, PRIOR), (1, latent_dim))
+        z = priors.draw(evaluator.vae, params, jax.random.fold_in(key, PRIOR), 1, latent_dim)
         theta = decode_z(evaluator.vae, params, x, z)
         return -evaluator.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
 
@@ -84,7 +85,7 @@ def sentences(r: Run, state: TrainState, test) -> dict[str, Any]:
     def words(tokens):
         return decode(np.asarray(tokens), r.dataset.words)
 
-    codes = jax.random.normal(jax.random.fold_in(key, 1), (SHOWN, r.config.code_dim))
+    codes = priors.draw(r.vae, state.params, jax.random.fold_in(key, 1), SHOWN, r.config.code_dim)
     ways = []
     for a, b in zip(means[0:SHOWN:2], means[1:SHOWN:2]):
         share = jnp.linspace(0.0, 1.0, STEPS)[:, None]

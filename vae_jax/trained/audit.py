@@ -54,6 +54,11 @@ def export(c: Config, path: Path) -> dict[str, Any]:
         raise UserError(f"--input={c.input}: an audit of a run takes one of {', '.join(SPLITS)}")
     if model.data.words:
         raise UserError("a text has no squared error: an audit takes images, rows and tables")
+    if model.vae.latents is not None:
+        raise UserError(
+            f"an audit measures codes by N(0, I) and a diagonal Gaussian; this run has --prior={model.config.prior} "
+            f"--posterior={model.config.posterior}"
+        )
     levels, units = model.data.levels, own_units(model.config.pixels, model.data.levels)
     generator, parts = np.random.default_rng(c.seed), []
     for part in open_source(model, c.input).parts(0, 16 * model.batch_size):

@@ -61,6 +61,7 @@ def card(model: TrainedVAE, kind: str) -> str:
         "weight": f"{c.weighting}, beta {_number(results.get('beta', c.beta))}, objective {c.objective}",
         "water level": None if results.get("water_level") is None else f"{results['water_level']:.6g} = beta sigma^2",
         "model": f"{c.model} {c.hidden}, {c.latent_dim} latents",
+        "latents": None if model.vae.latents is None else f"prior {c.prior}, posterior {c.posterior}",
         "units": _UNITS[kind] if data.table is not None and data.table.is_scaled else None,
         "training": f"{results.get('step', 'unfinished')} steps of {c.batch_size} examples, seed {c.seed}",
     }

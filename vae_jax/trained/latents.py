@@ -1,8 +1,12 @@
-"""Ways between codes."""
+"""Codes: ways between them, and how far from the middle they are drawn."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from vae_jax.types import UserError
 
 
 def between(a: np.ndarray, b: np.ndarray, share: np.ndarray, kind: str) -> np.ndarray:
@@ -19,3 +23,18 @@ def between(a: np.ndarray, b: np.ndarray, share: np.ndarray, kind: str) -> np.nd
     sine = np.where(degenerate, 1.0, sine)
     arc = (np.sin((1.0 - share) * angle) * a + np.sin(share * angle) * b) / sine
     return np.where(degenerate, linear, arc).astype(np.float32)
+
+
+def check_temperature(temperature: Any, learned: str | None) -> None:
+    """Refuses a temperature that is no number, or that is of another prior than N(0, I); ``learned`` is its name.
+
+    Raises:
+      UserError: saying so.
+    """
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < np.inf:
+        raise UserError(f"sample(temperature={temperature!r}): expected a number of at least 0")
+    if temperature != 1 and learned is not None:
+        raise UserError(
+            f"sample(temperature={temperature}): it scales draws of N(0, I), and this model has --prior={learned}; "
+            "leave it at 1"
+        )

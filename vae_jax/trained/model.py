@@ -10,15 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vae_jax import priors
 from vae_jax.evaluation.bounds import score_example
 from vae_jax.gaussian import at_least_float32
+from vae_jax.objective import draw_codes
 from vae_jax.randomness import LATENT, PIXELS, PRIOR, TEST, example_keys, purpose_key
 from vae_jax.runs.known_data import KnownData
 from vae_jax.runs.settings import Config
 from vae_jax.trained import examples
 from vae_jax.trained.flags import KINDS
-from vae_jax.trained.latents import between
-from vae_jax.trained.programs import Programs
+from vae_jax.trained.latents import between, check_temperature
+from vae_jax.trained.programs import Programs, checked_key
 from vae_jax.types import VAE, Array, Event, Likelihood, Params, UserError
 from vae_jax.weighting.multi_rate import at_beta
 
@@ -91,8 +93,9 @@ class TrainedVAE:
     @property
     def active(self) -> np.ndarray | None:
         """Which latents carry more than 0.01 nats on the test split, bool ``[d]``; None before there are results."""
-        kl = (self.results or {}).get("kl_per_latent")
-        return None if kl is None else np.asarray(kl, float) > CARRIES
+        results = self.results or {}
+        nats = results.get("kl_per_latent") or results.get("information_per_latent")
+        return None if nats is None else np.asarray(nats, float) > CARRIES
 
     @property
     def sigma(self) -> float | None:
@@ -128,12 +131,7 @@ class TrainedVAE:
         if not sample:
             return self._each("encode", self.posterior, [raw], key, first)
         self._need_key("encode(sample=True)", key)
-
-        def draw(params, key, row, raw):
-            q = self.vae.encode(params["model"], self._x(key, row, raw))
-            return q.sample(_folded(key, LATENT, row), 1)[0]
-
-        return self._each("draw", draw, [raw], key, first)
+        return self._each("draw", self._draw, [raw], key, first)
 
     def decode(self, z):
         """Decodes codes ``[n, d]``: E[x|z], ``[n, *event]``; of a text the most probable sentences, word by word."""
@@ -145,19 +143,19 @@ class TrainedVAE:
         Args:
           n: how many.
           key: consumed.
-          temperature: of the prior, z ~ N(0, temperature^2); below 1 for more usual examples.
-          noise: draw x from p(x|z) in place of E[x|z]; words are drawn, too.
+          temperature: of the prior, z ~ N(0, temperature^2); below 1 for more usual examples. Of N(0, I) only.
+          noise: draw x from p(x|z), words too, in place of E[x|z].
         """
         examples.check_whole("sample(n)", n)
-        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < np.inf:
-            raise UserError(f"sample(temperature={temperature!r}): expected a number of at least 0")
+        prior = priors.of(self.vae)
+        check_temperature(temperature, None if prior.standard else self.config.prior)
         self._need_key("sample", key)
 
         def code(params, key, row, _):
-            return jax.random.normal(_folded(key, PRIOR, row), (self.latent_dim,))
+            return prior.sample(params["model"], _folded(key, PRIOR, row), self.latent_dim, None)
 
-        z = np.float32(temperature) * self._each("prior", code, [np.zeros((n, 0))], key)
-        return self._decoded(z, key if noise else None)
+        z = self._each("prior", code, [np.zeros((n, 0))], key)
+        return self._decoded(np.float32(temperature) * z, key if noise else None)
 
     def reconstruct(self, x, key: Array | None = None):
         """Reconstructs examples: E[x|z] at the posterior mean, in the form of ``x``."""
@@ -214,7 +212,7 @@ class TrainedVAE:
         return -(scores.rate + scores.distortion)
 
     def rate(self, x, key: Array | None = None) -> np.ndarray:
-        """Computes KL(q(z|x) || p(z)) of each latent, ``[n, d]`` nats."""
+        """Computes KL(q(z|x) || p(z)) of each latent, ``[n, d]`` nats; ``[n, 1]`` where only their sum is known."""
         return self._scores(x, key).kl
 
     def anomaly_score(self, x, key: Array | None = None) -> np.ndarray:
@@ -236,6 +234,9 @@ class TrainedVAE:
         """Computes mean and standard deviation of q(z|x) of one raw example, ``[d]`` each."""
         q = self.vae.encode(params["model"], self._x(key, row, raw))
         return q.mean, jnp.exp(0.5 * q.logvar)
+
+    def _draw(self, params, key, row, raw):
+        return draw_codes(self.vae, params, self._x(key, row, raw), _folded(key, LATENT, row))[1][0]
 
     def _means(self, given: examples.Given, key=None) -> np.ndarray:
         return self._each("encode", self.posterior, [given.raw], key)[0]
@@ -268,8 +269,9 @@ class TrainedVAE:
         key = _folded(key, LATENT, row)
         if self.data.words:
             return self._write(params, z, key)
-        theta = at_least_float32(self.vae.decode(params["model"], z))
-        return self._units(self.likelihood.sample(params["likelihood"], theta, key)).astype(jnp.float32)
+        return self._units(self.likelihood.sample(params["likelihood"], self._theta(params, z), key)).astype(
+            jnp.float32
+        )
 
     def _write(self, params, z, key):
         from vae_jax.models.autoregressive import generate
@@ -281,20 +283,14 @@ class TrainedVAE:
 
     def _each(self, name: str, function: Callable, arrays, key=None, first: int = 0):
         """Maps ``function(params, key, row, *example)`` over the first axis of ``arrays``."""
-        key = self.own_key if key is None else _checked(key)
+        key = self.own_key if key is None else checked_key(key)
         return self.programs.run(name, function, self.params, arrays, key, first, self.batch_size)
 
     def _need_key(self, what: str, key) -> None:
         if key is None:
             raise UserError(f"{what} draws: give a key, such as key=jax.random.key(0)")
-        _checked(key)
+        checked_key(key)
 
 
 def _folded(key, purpose: int, row):
     return example_keys(purpose_key(key, purpose), row[None])[0]
-
-
-def _checked(key) -> Array:
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
-        raise UserError(f"key is {type(key).__name__}, expected one of JAX's, such as jax.random.key(0)")
-    return key

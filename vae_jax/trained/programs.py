@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.types import Array, Params
+from vae_jax.types import Array, Params, UserError
 
 FEW = 16  # a batch for calls with a few examples, which need not wait for a full one
 IN_FLIGHT = 3  # batches that are computed while the host prepares the next
@@ -58,3 +59,10 @@ def _padded(rows: np.ndarray, size: int) -> np.ndarray:
     if len(rows) == size:
         return rows
     return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def checked_key(key) -> Array:
+    """Returns a key of randomness, or raises a ``UserError`` that says what else it is."""
+    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()):
+        raise UserError(f"key is {type(key).__name__}, expected one of JAX's, such as jax.random.key(0)")
+    return key

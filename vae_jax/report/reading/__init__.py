@@ -20,6 +20,7 @@ READERS = (
     decoder.dispersion,
     model.latents,
     decoder.prior,
+    decoder.learned_prior,
     decoder.decoder,
     model.generalisation,
     model.posterior,

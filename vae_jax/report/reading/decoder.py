@@ -40,6 +40,17 @@ def prior(
     return Finding("Prior", far, text)
 
 
+def learned_prior(prior_gap, rate, cap, mutual_information, collapsed, examples=FEW) -> Finding | None:
+    """Tells how far the aggregate posterior is from a prior that was learned (Hoffman and Johnson 2016)."""
+    if collapsed or examples < FEW:
+        return None
+    text = f"The codes are {number(prior_gap)} nats from the prior that was learned, of a rate of {number(rate)}."
+    if mutual_information > NEAR_CAP * cap:
+        # Of N islands, which any smooth prior has to miss, it is at least the rate less log N.
+        return Finding("Prior", False, f"{text} The {examples} posteriors hardly overlap: most of it is unavoidable.")
+    return Finding("Prior", prior_gap > max(1.0, 0.25 * rate), text)
+
+
 def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, direction=None) -> Finding | None:
     """Tells whether the decoder uses what the code costs: the distortion with the codes of other examples."""
     if collapsed or examples < FEW:
