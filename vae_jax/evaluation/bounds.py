@@ -217,7 +217,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
     with np.errstate(divide="ignore"):  # a variance that has underflown
         second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
         information = information_per_latent(scores.posterior_mean, scores.posterior_variance)
-    known = np.shape(scores.kl) == np.shape(scores.posterior_mean)
+    known = np.shape(scores.kl)[1] > 1 or np.shape(scores.posterior_mean)[1] == 1
     summary = {
         "elbo": -(rate + distortion),
         "rate": rate,
