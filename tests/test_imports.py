@@ -23,6 +23,7 @@ CORE = (
     "traced",
     "randomness",
     "gaussian",
+    "given",
     "likelihoods",
     "priors",
     "posteriors",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32, standard_normal_log_prob
 from vae_jax.traced import given
-from vae_jax.types import VAE, Array, Given, Latents, Likelihood, Objective, Params, Terms
+from vae_jax.types import VAE, Array, Given, Latents, Likelihood, Objective, Params, Terms, value_of
 
 
 def infer(vae: VAE, params: Params, x: Array, key: Array, num_samples: int = 1):
@@ -32,7 +32,7 @@ def draw_codes(vae: VAE, params: Params, x: Array, key: Array, num_samples: int 
 
 def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:
     """Decodes ``z [s, d]`` to theta ``[s, ...]``, to score ``x[event]`` with; one that reads its example reads x."""
-    if isinstance(x, Given) and vae.decode_given is None:
+    if vae.decode_given is None and isinstance(x, Given):
         return jax.vmap(lambda z: vae.decode(params["model"], Given(z, x.c)))(z)
     if vae.decode_given is None:
         return jax.vmap(vae.decode, in_axes=(None, 0))(params["model"], z)
@@ -41,7 +41,7 @@ def decode(vae: VAE, params: Params, x: Array, z: Array) -> Array:
 
 def score(likelihood: Likelihood, own: Params, x: Array, q, z: Array, theta: Array) -> Terms:
     """Scores one example with what ``infer`` returned for it; log densities in nats."""
-    x = x.value if isinstance(x, Given) else x
+    x = value_of(x)
     log_px_z = jax.vmap(likelihood.log_prob, in_axes=(None, 0, None))(own, at_least_float32(theta), x)
     if isinstance(q, Latents):
         return Terms(q, z, log_px_z, q.log_pz, q.log_qz)

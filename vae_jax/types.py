@@ -23,6 +23,11 @@ from vae_jax.errors import UserError as UserError
 from vae_jax.errors import one_line as one_line
 from vae_jax.errors import printable as printable
 from vae_jax.gaussian import DiagGaussian
+from vae_jax.given import Given as Given
+from vae_jax.given import beside as beside
+from vae_jax.given import beside_condition as beside_condition
+from vae_jax.given import condition_of as condition_of
+from vae_jax.given import value_of as value_of
 from vae_jax.states import Best as Best
 from vae_jax.states import Skipped as Skipped
 from vae_jax.states import TrainState as TrainState
@@ -32,18 +37,6 @@ Params = Any  # a pytree of arrays
 Event = tuple[int, ...]  # the shape of one datum
 
 Schedule = Callable[[Any], Any]  # step -> scalar, the same type as optax.Schedule
-
-
-class Given(NamedTuple):
-    """An example, or a code, with the condition c that is known beside it: p(x|z,c), q(z|x,c), p(z|c).
-
-    Attributes:
-      value: x ``[event]``, or z ``[d]``.
-      c: the condition, ``[m]`` numbers.
-    """
-
-    value: Array
-    c: Array
 
 
 class Prior(NamedTuple):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from vae_jax.data.rows import IDENTIFYING, Rows, sample
-from vae_jax.types import Event, UserError
+from vae_jax.types import Event, UserError, beside
 
 if TYPE_CHECKING:
     from vae_jax.data.units import Table
@@ -40,6 +40,9 @@ class Dataset(NamedTuple):
       validation_factors: as ``train_factors``.
       table: the columns of a file and the units of floats; None where the values are in their own.
       class_names: of the factor named ``label``, the names of its values 0, 1, ...; () where they have none.
+      train_c, test_c, validation_c: what is known beside each example, ``[n, m]`` float32 (``data/conditions.py``);
+        None where nothing is.
+      condition: what that is made of.
     """
 
     name: str
@@ -56,6 +59,15 @@ class Dataset(NamedTuple):
     validation_factors: np.ndarray | None = None
     class_names: tuple[str, ...] = ()
     table: Table | None = None
+    train_c: np.ndarray | None = None
+    test_c: np.ndarray | None = None
+    validation_c: np.ndarray | None = None
+    condition: Table | None = None
+
+    def split(self, name: str) -> Any:
+        """Returns a split as a model takes it: its examples, each with what is known beside it; None for none."""
+        x = getattr(self, name)
+        return None if x is None else beside(x, getattr(self, f"{name}_c"))
 
     @property
     def event(self) -> Event:
@@ -81,6 +93,8 @@ class Dataset(NamedTuple):
                 prints[f"all {name}data"] = 0
                 for block in _blocks(split):
                     prints[f"all {name}data"] = zlib.crc32(np.ascontiguousarray(block), prints[f"all {name}data"])
+        if self.condition is not None:
+            prints["all conditions"] = zlib.crc32(np.ascontiguousarray(self.train_c))
         return prints
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vae_jax.data.images import decode_all, map_in_threads
+from vae_jax.given import Given
 
 SAMPLE_BYTES = 2**26  # of the rows that a sample decodes
 PIECE = 256  # bytes of a file that are part of a fingerprint, at least eight times
@@ -118,6 +119,8 @@ def first(split, n: int | None):
     """The first ``n`` examples of a split (None: all): of an array a view, of ``Rows`` other ``Rows``, not yet read."""
     if n is None or n >= len(split):
         return split
+    if isinstance(split, Given):
+        return Given(first(split.value, n), split.c[:n])
     return split.select(range(n)) if isinstance(split, Rows) else split[:n]
 
 

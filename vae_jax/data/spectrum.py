@@ -7,11 +7,17 @@ batch and a matrix of dimensions by directions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
+import jax
 import numpy as np
 
+from vae_jax.data.conditions import without_condition
+from vae_jax.data.ranges import in_words
 from vae_jax.data.rows import held_out
+from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
+from vae_jax.types import UserError
 
 MAX_DIMENSIONS = 2000  # beyond this a covariance matrix costs more than it tells
 MAX_PRODUCTS = 5e10  # multiplications for the covariance matrix: about a second on two cores
@@ -147,3 +153,24 @@ def _batches(x):
     dimensions = _flat(x[:1]).shape[1]
     cut = parts(examples_for(len(x), dimensions), dimensions)
     return lambda: (x[part] for part in cut)
+
+
+def data_spectrum(dataset, view, key: jax.Array, scale: Callable = lambda rows: rows) -> np.ndarray:
+    """The eigenvalues of the covariance of the training data as the model will see them, then brought to ``scale``.
+
+    Where something is known beside x it is the covariance of x given c, of what a linear regression on c leaves.
+
+    Raises:
+      UserError: the values are too large to have one.
+    """
+    rows = examples_for(len(dataset.train), dim := math.prod(dataset.event))
+    seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
+
+    def read():
+        return ((part, scale(np.asarray(seen(dataset.train[part], part)))) for part in parts(rows, dim))
+
+    left = without_condition(dataset, read)
+    try:
+        return eigenvalues(lambda: (left(part, values) for part, values in read()))
+    except ValueError as error:
+        raise UserError("; ".join([f"{dataset.name}: {error}", *in_words(dataset)[:1]])) from None

@@ -105,7 +105,9 @@ def parallel(
     per_process = batch_size // processes.count()
     parts = {
         "begin": lambda first: processes.put(first(), whole),
-        "lay": lambda data: _lay(data, *((sharded, batch_size) if layout == "divided" else (whole, 1))),
+        "lay": lambda data: jax.tree.map(
+            lambda part: _lay(part, *((sharded, batch_size) if layout == "divided" else (whole, 1))), data
+        ),
         "measure": functools.partial(jax.jit, out_shardings=whole),
         "place": lambda tree: processes.put(tree, whole),
         "shard": lambda array: processes.put(array, sharded),
@@ -148,7 +150,7 @@ def _jit(mesh: Mesh, layout: str, shard_params: bool, whole: NamedSharding, shar
         return jax.jit(first, out_shardings=_parts(jax.eval_shape(first), mesh))()
 
     def feed(raw):
-        return jax.make_array_from_process_local_data(over_batch, raw)
+        return jax.tree.map(lambda part: jax.make_array_from_process_local_data(over_batch, part), raw)
 
     parts = {"all_mean": lambda tree: tree, "split": split, "take": take, "compile": compile, "feed": feed}
     return parts | ({"begin": begin} if shard_params else {})
@@ -211,12 +213,17 @@ def _pmap(mesh: Mesh, batch_size: int, layout: str, whole: NamedSharding, sharde
         return lambda state, data, length: jax.device_put(mapped(ranks, state, data, length), whole)
 
     def lay(data):
-        data = np.asarray(data[: len(data) // batch_size * batch_size])
-        return jax.device_put(data.reshape(mesh.size, -1, *data.shape[1:]), sharded)
+        def cut(part):
+            part = np.asarray(part[: len(part) // batch_size * batch_size])
+            return part.reshape(mesh.size, -1, *part.shape[1:])
+
+        return jax.device_put(jax.tree.map(cut, data), sharded)
 
     def feed(raw):
-        cut = raw.reshape(raw.shape[0], mesh.size, -1, *raw.shape[2:]).swapaxes(0, 1)
-        return jax.device_put(cut, sharded)
+        def cut(part):
+            return part.reshape(part.shape[0], mesh.size, -1, *part.shape[2:]).swapaxes(0, 1)
+
+        return jax.device_put(jax.tree.map(cut, raw), sharded)
 
     parts = {"all_mean": all_mean, "split": split, "take": take, "compile": compile, "feed": feed}
     return parts | ({"lay": lay} if layout == "divided" else {})

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from vae_jax.randomness import LATENT, PIXELS, example_keys, purpose_key
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax.types import VAE, Array, Likelihood, Params, value_of
 
 
 class Evaluator(NamedTuple):
@@ -60,7 +60,7 @@ def in_batches(evaluator: Evaluator, measure: Callable) -> Callable[..., Iterato
     def parts(params: Params, data: Any, key: Array, limit: int | None = None, static: tuple = ()):
         n = data.shape[0] if limit is None else min(limit, data.shape[0])
         size = -(-min(batch_size, n) // devices) * devices
-        on_devices, before = isinstance(data, jax.Array), ()
+        on_devices, before = is_on_devices(data), ()
         for start in range(0, n, size):
             chosen = np.minimum(np.arange(start, start + size, dtype=np.int32), n - 1)
             rows = shard(jax.device_put(chosen))
@@ -84,8 +84,17 @@ def inputs(preprocess: Callable, raw: Array, rows: Array, key: Array) -> tuple[A
 
 def _read(data: Any, rows: np.ndarray, sharding: jax.sharding.Sharding) -> Array:
     """Reads the examples ``rows`` of a split on the host, to where their indices are: each process reads its own."""
-    shape = (len(rows), *data.shape[1:])
-    return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(data[rows[index[0]]]))
+
+    def read(part):
+        shape = (len(rows), *part.shape[1:])
+        return jax.make_array_from_callback(shape, sharding, lambda index: np.asarray(part[rows[index[0]]]))
+
+    return jax.tree.map(read, data)
+
+
+def is_on_devices(data: Any) -> bool:
+    """Says whether a split is on the devices, with what is known beside it where that is so."""
+    return isinstance(value_of(data), jax.Array)
 
 
 def watched(parts: Iterator[tuple[Any, int]], watch: Callable[[int], None]) -> Iterator[tuple[Any, int]]:

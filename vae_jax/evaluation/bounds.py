@@ -20,7 +20,7 @@ from vae_jax.evaluation.batches import Evaluator, gather, in_batches, watched
 from vae_jax.evaluation.rate import active_units, information_per_latent, second_moments, used_latents
 from vae_jax.gaussian import LOG_2PI, at_least_float32
 from vae_jax.likelihoods.shared import AT_BOUND
-from vae_jax.types import VAE, Array, Likelihood, Params
+from vae_jax.types import VAE, Array, Likelihood, Params, value_of
 
 
 class Scores(NamedTuple):
@@ -87,7 +87,7 @@ def score_example(
     q, z, theta = bounds.infer(vae, params, x, jax.random.fold_in(key, 0))
     t = bounds.score(likelihood, own, x, q, z, theta)
     # The errors are at the one z of the distortion: at the posterior mean they would be smaller than any code allows.
-    theta = at_least_float32(theta[0])
+    theta, given, x = at_least_float32(theta[0]), x, value_of(x)
     error = jnp.square(x - likelihood.mean(own, theta))
     log_loss, correct = None, None
     if likelihood.log_classes is not None:
@@ -120,7 +120,7 @@ def score_example(
     return Scores(
         rate=bounds.rate(t),
         distortion=bounds.distortion(t),
-        iw_nll=-_importance_weighted(vae, likelihood, params, x, key, iw_samples, chunk) if iw_samples else None,
+        iw_nll=-_importance_weighted(vae, likelihood, params, given, key, iw_samples, chunk) if iw_samples else None,
         squared_error=jnp.sum(error),
         standardised_error=jnp.sum(error / variance),
         variance=total,

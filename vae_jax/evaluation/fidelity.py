@@ -17,7 +17,7 @@ import numpy as np
 from vae_jax.evaluation.batches import Evaluator, gather, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import infer
-from vae_jax.types import Array, Event
+from vae_jax.types import Array, Event, value_of
 
 WINDOW, SPREAD = 11, 1.5  # of the Gaussian window, in pixels (Wang 2004, IEEE TIP 13, section III.C)
 C1, C2 = 0.01**2, 0.03**2  # (K L)^2 with K1 = 0.01, K2 = 0.03 and L = 1, the range of the pixels
@@ -82,6 +82,7 @@ def make_fidelity(evaluator: Evaluator) -> Callable[..., Fidelity]:
     def measure(params, x, key):
         theta = infer(evaluator.vae, params, x, jax.random.fold_in(key, 0))[2][0]
         mean = evaluator.likelihood.mean(params["likelihood"], at_least_float32(theta))
+        x = value_of(x)
         return Fidelity(psnr(x, mean), ssim(x, mean) if x.ndim == 3 else None)
 
     parts = in_batches(evaluator, measure)

@@ -200,7 +200,7 @@ def make_gaps(vae: VAE, likelihood: Likelihood, batch_size: int = 50, **options)
         for start in range(0, n, size):
             rows = np.minimum(np.arange(start, start + size, dtype=np.int32), n - 1)
             with jax.default_matmul_precision("highest"):  # as ``in_batches``, and for its reason
-                part = batch(params, np.asarray(x)[rows], key, rows)
+                part = batch(params, jax.tree.map(np.asarray, x)[rows], key, rows)
             yield part, min(size, n - start)
 
     def gaps(params: Params, x: Array, key: Array) -> Gaps:

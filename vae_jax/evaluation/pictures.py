@@ -13,18 +13,19 @@ import jax
 import numpy as np
 
 from vae_jax import priors
-from vae_jax.evaluation.batches import Evaluator, inputs
+from vae_jax.evaluation.batches import Evaluator, inputs, is_on_devices
 from vae_jax.evaluation.rate import USED, information_per_latent
 from vae_jax.gaussian import DiagGaussian
 from vae_jax.objective import infer
 from vae_jax.randomness import PRIOR, purpose_key
 from vae_jax.traced import one_by_one
-from vae_jax.types import Array, Event, Latents, Params
+from vae_jax.types import Array, Event, Given, Latents, Params, condition_of, value_of
 
 BYTES = 1_600_000  # of all pictures together
 TEMPERATURES = (0.5, 0.7, 1.0)
 QUANTILES = np.linspace(0.02, 0.98, 9)  # of the prior, along which one latent is moved
 OF_PRIOR = 2000  # draws of a learned prior that its quantiles are of
+ROW = 10  # samples of each condition, at most
 STEPS = 8  # from one end of an interpolation to the other
 POINTS, ROUND = 1500, 250  # of the map of the posterior means, so many at a time
 DECODED = 64  # codes at a time
@@ -66,6 +67,7 @@ def pictures(
     factors: np.ndarray | None = None,
     factor_names: Sequence[str] = (),
     class_names: Sequence[str] = (),
+    conditions: tuple[np.ndarray, Sequence[str]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of ``pictures.npz``; every picture is E[x|z], without the noise of p(x|z).
 
@@ -78,6 +80,7 @@ def pictures(
       counts: how many of each; None for as many as keep the file below 2 MB.
       factors, factor_names: known factors or labels of ``data``, ``[n, f]`` and ``f`` names, to colour the map by.
       class_names: of the values 0, 1, ... of the factor ``label``, where they have some.
+      conditions: where x has some, those of the rows of samples ``[g, m]``, and a name for each row.
 
     Returns:
       ``inputs``, ``reconstructions`` [n, *event] and ``samples`` [m, *event]: E[x|z] at z ~ q(z|x) and at z ~ p(z).
@@ -88,6 +91,7 @@ def pictures(
       ``interpolations`` [p, t, *event]: at equal steps between the posterior means of two examples,
       ``interpolation_ends`` [p, 2, *event].
       ``tempered`` [k, n, *event]: at the same n draws of N(0, I) times each of ``temperatures`` [k]; of no other prior.
+      Where x has conditions, ``samples`` has ``sample_rows`` [g] rows one after another, a condition each.
       ``embedding`` [n, 2] with its two ``embedding_axes``: posterior means of examples spread over the split, and where
       given their ``factors`` [n, f], ``factor_names`` [f] and ``class_names``.
     """
@@ -95,21 +99,22 @@ def pictures(
     own, n = params["likelihood"], data.shape[0]
     image = len(data.shape) == 4 and data.shape[-1] in (1, 3)
     counts = counts or counts_for(data.shape[1:], 1 if image else 4)
+    shown_c, row_names = (None, ()) if conditions is None else conditions
     decode = jax.jit(lambda params, z: jax.vmap(lambda z: likelihood.mean(own, vae.decode(params["model"], z)))(z))
-    on_devices = isinstance(data, jax.Array)
+    on_devices = is_on_devices(data)
 
     @jax.jit
     def encode(params, raw, rows):
         raw = raw[rows] if on_devices else raw
         x, keys = inputs(preprocess, raw, rows, key)
         q, z, _ = jax.vmap(lambda x, key: infer(vae, params, x, key))(x, keys)
-        return x, z[:, 0], q
+        return value_of(x), z[:, 0], q, condition_of(x)
 
     first, spread = np.arange(min(counts.inputs, n)), np.linspace(0, n - 1, min(POINTS, n)).astype(int)
     rows = np.union1d(first, spread)
     pairs = _pairs(len(rows), counts.ends)
     kept = np.union1d(np.arange(len(first)), pairs)
-    x, z, q, (low, high) = _in_rounds(
+    x, z, q, c, (low, high) = _in_rounds(
         lambda part: encode(params, data if on_devices else data[part], part), rows, kept, data.shape[1:]
     )
     with np.errstate(divide="ignore"):  # a variance that has underflown
@@ -117,11 +122,12 @@ def pictures(
     kl = np.asarray(q.parts if isinstance(q, Latents) else one_by_one(DiagGaussian.kl)(q)).mean(axis=0)
     known, prior = kl.shape == information.shape, priors.of(vae)
     order = np.argsort(-(kl if known else information), kind="stable")[: counts.latents]
-    drawn = np.asarray(priors.draw(vae, params, purpose_key(key, PRIOR), counts.samples, q.mean.shape[1]))
+    drawn, drawn_c = _drawn(vae, params, purpose_key(key, PRIOR), counts.samples, q.mean.shape[1], shown_c)
+    first_c = None if c is None else c[0]
     if prior.standard:
         quantiles = np.broadcast_to(_prior_quantiles()[:, None], (len(QUANTILES), len(information)))
     else:
-        some = priors.draw(vae, params, purpose_key(key, PRIOR, 1), OF_PRIOR, q.mean.shape[1])
+        some = priors.draw(vae, params, purpose_key(key, PRIOR, 1), OF_PRIOR, q.mean.shape[1], first_c)
         quantiles = np.quantile(np.asarray(some), QUANTILES, axis=0).astype(np.float32)
     latents = {
         "reconstructions": z[: counts.inputs],
@@ -131,12 +137,24 @@ def pictures(
     }
     if prior.standard:
         latents["tempered"] = np.multiply.outer(TEMPERATURES, drawn[: counts.tempered]).astype(np.float32)
+    beside_z = (
+        {}
+        if c is None
+        else {
+            "reconstructions": c[: counts.inputs],
+            "samples": drawn_c,
+            "traversals": first_c,
+            "interpolations": _between(c, counts.ends),
+            "tempered": drawn_c[: counts.tempered],
+        }
+    )
     shown = {"inputs": x[: counts.inputs]}
-    shown |= _decoded(decode, params, {name: codes for name, codes in latents.items() if codes.size})
+    shown |= _decoded(decode, params, {name: codes for name, codes in latents.items() if codes.size}, beside_z)
     if "interpolations" in shown:
         shown["interpolation_ends"] = x[np.searchsorted(kept, pairs)]
     if image and low >= 0.0 and high <= 1.0:
         shown = {name: _bytes(values) for name, values in shown.items()}
+    shown |= {} if c is None else {"sample_rows": np.asarray(row_names, dtype=str)}
     shown |= {"traversal_latents": order} | ({"traversal_kl": kl[order]} if known else {})
     if prior.standard:
         shown |= {"traversal_z": _prior_quantiles(), "temperatures": np.asarray(TEMPERATURES)}
@@ -148,29 +166,51 @@ def pictures(
     return shown
 
 
-def _decoded(decode: Callable, params: Params, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _drawn(vae, params, key, count, latent_dim, c) -> tuple[np.ndarray, np.ndarray | None]:
+    """Draws codes of the prior, ``[n, d]``; with conditions ``c [g, m]`` as many for each, next to each other."""
+    if c is None:
+        return np.asarray(priors.draw(vae, params, key, count, latent_dim)), None
+    each, c = max(1, min(ROW, count // len(c))), np.asarray(c[:count])
+
+    # The same key for all: of N(0, I) the same codes, so that a column differs in the condition alone.
+    def draw(params, c):
+        return jax.vmap(lambda c: priors.draw(vae, params, key, each, latent_dim, c))(c)
+
+    return np.asarray(jax.jit(draw)(params, c)).reshape(-1, latent_dim), np.repeat(c, each, axis=0)
+
+
+def _decoded(
+    decode: Callable, params: Params, codes: dict[str, np.ndarray], conditions: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Decodes all ``codes [..., d]`` to E[x|z] ``[..., *event]``, so many at a time that one program serves them."""
     flat = np.concatenate([some.reshape(-1, some.shape[-1]) for some in codes.values()])
     size = min(DECODED, len(flat))
-    filled = np.resize(flat, (-(-len(flat) // size), size, flat.shape[-1]))
-    means = np.concatenate([np.asarray(decode(params, part)) for part in filled])
+
+    def in_parts(values):
+        return np.resize(values, (-(-len(values) // size), size, values.shape[-1]))
+
+    filled = in_parts(flat)
+    if conditions:
+        each = [np.broadcast_to(conditions[k], (*z.shape[:-1], conditions[k].shape[-1])) for k, z in codes.items()]
+        filled = Given(filled, in_parts(np.concatenate([c.reshape(-1, c.shape[-1]) for c in each])))
+    means = np.concatenate([np.asarray(decode(params, filled[i])) for i in range(len(filled))])
     ends = np.cumsum([some[..., 0].size for some in codes.values()])
     parts = zip(codes.items(), np.split(means[: len(flat)], ends[:-1]))
     return {name: part.reshape(*some.shape[:-1], *means.shape[1:]) for (name, some), part in parts}
 
 
 def _in_rounds(encode: Callable, rows: np.ndarray, kept: np.ndarray, event: Event):
-    """Returns x of the rows at the places ``kept``, z and q of all ``rows``, on the host; and the range of x."""
+    """Returns x of the rows at the places ``kept``, z, q and c of all ``rows``, on the host; and the range of x."""
     # Rounds of one size, so that one compilation serves them all.
     size = min(ROUND, max(16, VALUES // math.prod(event)))
     parts, low, high = [], np.inf, -np.inf
     for number, part in enumerate(np.resize(rows, (-(-len(rows) // size), size))):
-        x, z, q = jax.tree.map(np.asarray, encode(part))
+        x, *rest = jax.tree.map(np.asarray, encode(part))
         low, high = np.minimum(low, x.min()), np.maximum(high, x.max())
         here = kept[kept // size == number] - number * size
-        parts.append((x[here], z, q))
-    x, z, q = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    return x, *jax.tree.map(lambda v: v[: len(rows)], (z, q)), (low, high)
+        parts.append((x[here], rest))
+    x, rest = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return x, *jax.tree.map(lambda v: v[: len(rows)], rest), (low, high)
 
 
 def _prior_quantiles() -> np.ndarray:

@@ -24,7 +24,7 @@ from vae_jax.evaluation.batches import Evaluator, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods import Grid, is_discrete
 from vae_jax.objective import infer
-from vae_jax.types import Array, Likelihood, Params
+from vae_jax.types import Array, Likelihood, Params, value_of
 
 BINS = 40  # of the histogram of u; each nominal level below is a whole number of them
 LEVELS = np.arange(1, BINS // 2) / (BINS // 2)  # 5%, 10%, ... 95%
@@ -91,6 +91,7 @@ def make_reliability(evaluator: Evaluator) -> Callable[..., dict[str, Any]]:
 
     def measure(params, x, key):
         own, theta = params["likelihood"], infer(vae, params, x, jax.random.fold_in(key, 0))[2][0]
+        x = value_of(x)
         u = transform(likelihood, own, theta, x, jax.random.fold_in(key, _RANDOMISED))
         counted = ~(likelihood.variance(own, at_least_float32(theta)) <= least)
         if likelihood.counted is not None:

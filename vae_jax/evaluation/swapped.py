@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vae_jax.evaluation.batches import Evaluator, gather, in_batches
+from vae_jax.evaluation.batches import Evaluator, gather, in_batches, is_on_devices
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import decode, infer
-from vae_jax.types import Array, Params
+from vae_jax.types import Array, Params, value_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def make_swapped(evaluator: Evaluator) -> Callable[..., np.ndarray]:
         x, other = pair
         _, z, _ = infer(vae, params, other, key)
         theta = decode(vae, params, x, z)
-        return -likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
+        return -likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), value_of(x))
 
     def both(key, raw):
         # Another key, or the two would share the noise of their pixels.
@@ -61,7 +61,11 @@ def make_swapped(evaluator: Evaluator) -> Callable[..., np.ndarray]:
         order = np.random.default_rng(0).permutation(len(data))
         partner = np.empty_like(order)
         partner[order] = np.roll(order, 1)
-        pairs = _paired(data, partner) if isinstance(data, jax.Array) else _Pairs(data, partner)
-        return gather(parts(params, pairs, key))
+        on_devices = is_on_devices(data)
+
+        def pairs(part):
+            return _paired(part, partner) if on_devices else _Pairs(part, partner)
+
+        return gather(parts(params, jax.tree.map(pairs, data), key))
 
     return swapped

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.likelihoods.shared import Grid
-from vae_jax.types import VAE, Array
+from vae_jax.types import VAE, Array, beside, condition_of, value_of
 
 
 def row_features(
@@ -63,7 +63,11 @@ def is_class(kind: str | Grid) -> bool:
 
 def seeing(vae: VAE, features: Callable[[Array], Array]) -> VAE:
     """Returns the same networks, whose encoder reads ``features(x)`` in place of x."""
+
+    def read(x):
+        return beside(features(value_of(x)), condition_of(x))
+
     if vae.latents is not None:
-        latents = lambda params, x, key, n: vae.latents(params, features(x), key, n)  # noqa: E731
-        vae = vae._replace(latents=latents)
-    return vae._replace(encode=lambda params, x: vae.encode(params, features(x)))
+        inner = vae.latents
+        vae = vae._replace(latents=lambda params, x, key, n: inner(params, read(x), key, n))
+    return vae._replace(encode=lambda params, x: vae.encode(params, read(x)))

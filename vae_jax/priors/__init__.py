@@ -7,13 +7,14 @@ from typing import Any
 import jax
 
 from vae_jax.gaussian import standard_normal_log_prob
+from vae_jax.priors.conditional import conditional
 from vae_jax.priors.flow import flow
 from vae_jax.priors.mixture import mixture
 from vae_jax.priors.standard_normal import standard_normal
 from vae_jax.priors.vamp import vamp
 from vae_jax.types import VAE, Array, Params, Prior
 
-__all__ = ["draw", "flow", "log_prob", "mixture", "of", "standard_normal", "vamp"]
+__all__ = ["conditional", "draw", "flow", "log_prob", "mixture", "of", "standard_normal", "vamp"]
 
 
 def of(vae: VAE) -> Prior:

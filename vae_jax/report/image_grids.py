@@ -49,10 +49,17 @@ def samples(run: Run) -> Figure:
     prior = run.config.get("prior", "standard_normal")
     named = "N(0, I)" if prior == "standard_normal" else f"p(z), which was learned ({prior})"
     caption = f"Samples: the decoder's mean at z drawn from the prior {named}, without the noise of p(x|z)."
-    if drawn is not None:
+    labels = [str(name) for name in run.pictures.get("sample_rows", ())]
+    if drawn is not None and labels:
+        rows = min(len(labels), len(drawn))
+        drawn, labels = np.reshape(drawn, (rows, -1, *drawn.shape[1:])), labels[:rows]
+        caption += (
+            f" Each row is of one condition ({run.config.get('condition')}); N(0, I) gives all rows one z a column."
+        )
+    elif drawn is not None:
         columns = min(COLUMNS, len(drawn)) if is_image(drawn) else 1
         drawn = [drawn[i : i + columns] for i in range(0, len(drawn) - columns + 1, columns)][:6]
-    return _groups(run, "samples.png", caption, drawn)
+    return _groups(run, "samples.png", caption, drawn, labels)
 
 
 def tempered(run: Run) -> Figure:

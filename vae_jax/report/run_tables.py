@@ -42,7 +42,7 @@ _ELSEWHERE = (
     "kl_per_latent second_moment information_per_latent latents_split latents_rows iw_samples latent_dim data_dim "
     "predicted_active swapped_distortion examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped "
     "train validation warnings headline protocol seconds step steps_done best_step stopped_early "
-    "per_column layers standardisation log_scale standardised_mse"
+    "condition per_column layers standardisation log_scale standardised_mse"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())

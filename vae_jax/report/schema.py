@@ -95,6 +95,7 @@ RESULTS: dict[str, Any] = {
         _each(number, "elbo rate distortion") | _each(size, "mse calibration calibration_before"), "train validation"
     ),
     "stopped_early": flag,
+    "condition": [{"name": text} | _each(number, "accuracy majority r2")],
     "rate_parts": {"cap": number}
     | _each(_each(number, "value error"), "mutual_information total_correlation dimension_wise_kl prior_gap"),
     "reliability": _each([number], "levels coverage standard_error pit") | {"skipped": text, "share": number},

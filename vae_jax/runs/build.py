@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,16 +11,15 @@ import numpy as np
 import optax
 
 from vae_jax.data.check import check as check_data
+from vae_jax.data.conditions import with_condition
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
-from vae_jax.data.ranges import in_words
 from vae_jax.data.reading import Reading
-from vae_jax.data.spectrum import eigenvalues, examples_for, parts
+from vae_jax.data.spectrum import data_spectrum
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
 from vae_jax.estimators import inferred
 from vae_jax.objective import weighted_layers
-from vae_jax.randomness import SPECTRUM, example_keys, purpose_key
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
@@ -35,7 +33,7 @@ from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
-from vae_jax.types import VAE, KLWeight, Likelihood, Objective, TrainState, UserError
+from vae_jax.types import VAE, KLWeight, Likelihood, Objective, TrainState, UserError, beside_condition
 from vae_jax.weighting.multi_rate import at_beta, respond
 
 
@@ -111,10 +109,11 @@ def material(config: Config, known: Dataset | None = None, keep: int | None = No
     names = names_of(config)
     if config.dataset not in names.datasets and is_text(config.dataset):
         limits = config.max_length, config.max_words, config.data_dir, config.rare_words
-        text = known or load_text(config.dataset, *limits)
+        text = with_condition(known or load_text(config.dataset, *limits), config.condition)
         # Before there was the flag, training looked at the test split of a text.
         return Material(text._replace(validation=None) if config.validation == 0 else text, None)
     dataset = known or load_dataset(names, config.dataset, Reading.of(config, keep))
+    dataset = with_condition(dataset, config.condition)
     view = preprocess(config.pixels, dataset.levels)
     key, scale = jax.random.key(config.seed), table_columns.spectrum_view(config, dataset)
     return Material(dataset, data_spectrum(dataset, view, key, scale))
@@ -156,7 +155,8 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     inferred(decided["objective"](lambda tree: tree), vae)  # refused here, before anything is written
     view = training = make_view(settings)
     if dataset.words:
-        training = word_dropout.prepare(settings.word_dropout)
+        dropping = word_dropout.prepare(settings.word_dropout)
+        training = dropping if settings.condition is None else beside_condition(dropping)
     return Run(
         config=settings,
         dataset=dataset,
@@ -204,7 +204,8 @@ def make_likelihood(s: Settings) -> Likelihood:
 
 def make_view(s: Settings) -> Callable:
     """Makes ``(key, raw[...]) -> x[event]``, how evaluation sees one example of the data."""
-    return word_dropout.prepare() if s.likelihood == "tokens" else preprocess(s.pixels, s.levels)
+    view = word_dropout.prepare() if s.likelihood == "tokens" else preprocess(s.pixels, s.levels)
+    return view if s.condition is None else beside_condition(view)
 
 
 def _spread(config, dataset: Dataset) -> Parallel:
@@ -284,17 +285,3 @@ def first_state(r: Run, key: jax.Array | None = None) -> TrainState:
     if c.beta_range is None:
         return state
     return state._replace(params=at_beta(state.params, given_beta(c, c.data_dim)))  # where it will be read
-
-
-def data_spectrum(dataset, view, key: jax.Array, scale: Callable = lambda rows: rows) -> np.ndarray:
-    """The eigenvalues of the covariance of the training data as the model will see them, then brought to ``scale``.
-
-    Raises:
-      UserError: the values are too large to have one.
-    """
-    rows = examples_for(len(dataset.train), dim := math.prod(dataset.event))
-    seen = jax.jit(lambda raw, rows: jax.vmap(view)(example_keys(purpose_key(key, SPECTRUM), rows), raw))
-    try:
-        return eigenvalues(lambda: (scale(np.asarray(seen(dataset.train[part], part))) for part in parts(rows, dim)))
-    except ValueError as error:
-        raise UserError("; ".join([f"{dataset.name}: {error}", *in_words(dataset)[:1]])) from None

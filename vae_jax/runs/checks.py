@@ -40,6 +40,7 @@ def check(config: Any, names: Names) -> list[str]:
     _check_training(config)
     _check_range(config)
     _check_layers(config)
+    _check_condition(config)
     families.check(config)
     if config.hidden is not None:
         parse_widths(config.hidden)
@@ -128,11 +129,20 @@ def _check_layers(config: Any) -> None:
         raise UserError(f"--model={config.model} is trained for one weight at a time: drop --beta_range")
 
 
+def _check_condition(config: Any) -> None:
+    if config.condition is None and config.prior == "conditional":
+        raise UserError("--prior=conditional is p(z|c), and nothing is known beside x: give --condition, or no --prior")
+    if config.condition is not None and config.model in HIERARCHIES:
+        raise UserError(f"--model={config.model} knows no condition: drop --condition, or take another model")
+
+
 def _check_range(config: Any) -> None:
     """Refuses what one network for all beta cannot be combined with."""
     ends = parse_beta_range(config.beta_range)
     if ends is None:
         return
+    if config.condition is not None:
+        raise UserError("--beta_range and --condition: the gates of one network for all beta know no c; drop one")
     if config.weighting in (*CONTROLLED, *CHANGES_LOSS) or config.objective != "elbo":
         raise UserError(
             "--beta_range trains a beta for each example, on the ELBO: use it with --objective=elbo and a constant, "

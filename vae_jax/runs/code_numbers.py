@@ -9,12 +9,14 @@ import jax
 import numpy as np
 
 from vae_jax import priors
+from vae_jax.data.dataset import Dataset
 from vae_jax.evaluation import Estimate, Scores, decompose
 from vae_jax.evaluation.disentanglement import disentanglement
 from vae_jax.randomness import RATE, purpose_key
 from vae_jax.runs.build import Run
 from vae_jax.types import Params
 
+READ = 5000  # training codes that a linear reading is fitted to
 # Fewer examples say little about disentanglement.
 LEAST_ROWS = 1000
 
@@ -23,8 +25,9 @@ def rate_parts(r: Run, params: Params, scores: Scores, key: jax.Array, samples: 
     """Returns the rate of a split taken apart, as JSON can hold it; ``key`` is the split's.
 
     None where q(z|x) is no diagonal Gaussian: the aggregate posterior is then no mixture that can be summed exactly.
+    And where the prior depends on a condition: there is then another aggregate posterior for each.
     """
-    if not r.vae.diagonal:
+    if not r.vae.diagonal or (r.config.condition is not None and not priors.of(r.vae).standard):
         return None
     # A variance may have underflown.
     with np.errstate(divide="ignore"):
@@ -41,6 +44,42 @@ def _plain(value):
     if isinstance(value, Estimate):
         return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}
     return float(value)
+
+
+def condition_in_codes(codes: Sequence[np.ndarray], dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+    """Returns what a linear reading of the codes tells of the condition, on the test split; nothing without one.
+
+    Of classes it is the accuracy of a logistic regression, beside the share of the class that is the most frequent in
+    training; of numbers the R^2 of a linear regression.
+
+    Args:
+      codes: posterior means of the first training and test examples, ``[n, d]`` each.
+      dataset: with the conditions of these.
+    """
+    if dataset.condition is None:
+        return {}
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+
+    train, test = (np.nan_to_num(np.asarray(part, np.float64)) for part in codes)
+    some = np.linspace(0, len(train) - 1, min(len(train), READ)).astype(int)
+    centre, spread = train[some].mean(axis=0), train[some].std(axis=0) + 1e-12
+    train, test = (train[some] - centre) / spread, (test - centre) / spread
+    found, start = [], 0
+    for name, levels in zip(dataset.condition.names, dataset.condition.levels):
+        columns = slice(start, start := start + (len(levels) or 1))
+        known, asked = dataset.train_c[some][:, columns], dataset.test_c[: len(test)][:, columns]
+        if levels:
+            known, asked = known.argmax(axis=1), asked.argmax(axis=1)
+            frequent = np.bincount(known).argmax()
+            told = np.full(len(asked), frequent)
+            if len(np.unique(known)) > 1:
+                told = LogisticRegression(max_iter=300).fit(train, known).predict(test)
+            numbers = {"accuracy": float(np.mean(told == asked)), "majority": float(np.mean(asked == frequent))}
+        else:
+            left = asked - LinearRegression().fit(train, known).predict(test)
+            numbers = {"r2": float(1.0 - np.sum(left**2) / max(np.sum((asked - asked.mean()) ** 2), 1e-12))}
+        found.append({"name": name, **numbers})
+    return {"condition": found}
 
 
 def factor_scores(

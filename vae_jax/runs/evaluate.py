@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.data.check import check
+from vae_jax.data.conditions import joined, with_condition
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.ranges import unlike
 from vae_jax.data.reading import Reading
@@ -120,8 +121,8 @@ def _run_of(config: Config) -> tuple[Run, bool]:
             raise
         known = known_data.read(path)
         names = names_of(flags)
-        reading = Reading.of(flags, placement.bytes_held(), whole=True).as_of(known.table)
-        other = load_dataset(names, config.dataset, reading)
+        reading = Reading.of(flags, placement.bytes_held(), whole=True).as_of(joined(known.table, known.condition))
+        other = with_condition(load_dataset(names, config.dataset, reading), flags.condition, known.condition)
         _check_alike(config.dataset, other, known)
         flags = dataclasses.replace(flags, placement="auto")
         return build(flags, Material(other, np.asarray(known.spectrum), stands_in=True)), False
@@ -167,7 +168,7 @@ def choose_split(r: Run, config: Config) -> Split:
     dataset = r.dataset if config.dataset is None else _other_data(r, config.dataset, config.data_dir)
     if getattr(dataset, config.split) is None:
         raise UserError(f"--split={config.split}: {dataset.name} has none here; evaluate train or test")
-    rows = first(getattr(dataset, config.split), config.limit)
+    rows = first(dataset.split(config.split), config.limit)
     factors = getattr(dataset, f"{config.split}_factors")
     part = "all of it" if WHOLE in dataset.notes else f"{config.split} split"
     return Split(dataset, rows, factors, f"{dataset.name}, {part}, {len(rows)} examples")
@@ -176,9 +177,12 @@ def choose_split(r: Run, config: Config) -> Split:
 def _other_data(r: Run, name: str, data_dir: str | None) -> Dataset:
     if r.is_text:
         raise UserError(f"--dataset={name}: a sequence VAE is evaluated on its own text, whose vocabulary it knows")
-    reading = Reading.of(r.config.flags, placement.bytes_held(), whole=True).as_of(r.dataset.table)
+    reading = Reading.of(r.config.flags, placement.bytes_held(), whole=True).as_of(
+        joined(r.dataset.table, r.dataset.condition)
+    )
     reading = reading._replace(data_dir=data_dir or reading.data_dir)
     dataset = load_dataset(r.config.names, name, reading)
+    dataset = with_condition(dataset, r.config.flags.condition, r.dataset.condition)
     _check_alike(name, dataset, r.dataset)
     said = check(dataset, r.config.pixels, r.config.likelihood, r.likelihood.support, r.config.soft_targets)
     for line in (*dataset.notes, *(line for line in said if line not in r.warnings), *unlike(dataset, r.dataset)):
@@ -214,7 +218,7 @@ def seen(r: Run, rows, key) -> jax.Array:
     def view(raw, key):
         return jax.vmap(r.preprocess)(example_keys(purpose_key(key, PIXELS), jnp.arange(len(rows))), raw)
 
-    return one_by_one(view)(np.asarray(rows), key)
+    return one_by_one(view)(jax.tree.map(np.asarray, rows), key)
 
 
 def _annealed(r: Run, state: TrainState, rows, scores, key, plan: annealing.Plan) -> dict[str, Any]:

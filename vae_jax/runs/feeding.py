@@ -59,17 +59,17 @@ def fed(r: Run, first: int, begun: Begun) -> Iterator[tuple[Advance, Any]]:
     """How a run advances from step ``first``, and its training data as evaluation takes them."""
     if r.spread.layout == "streamed":
         with _streamed(r, first) as advance:
-            yield advance, r.dataset.train
+            yield advance, r.dataset.split("train")
         return
     _, chunk, data = begun
     # Divided data are looked at from the host: a device would have to ask the others for each example.
-    looked_at = data if r.spread.layout == "whole" else r.dataset.train
+    looked_at = data if r.spread.layout == "whole" else r.dataset.split("train")
     yield lambda state, length: chunk(state, data, length), looked_at
 
 
 @contextlib.contextmanager
 def _streamed(r: Run, first: int) -> Iterator[Advance]:
-    c, train = r.config, r.dataset.train
+    c, train = r.config, r.dataset.split("train")
     order = epoch_order(r.key, len(train), c.batch_size, c.batch_size if c.order == "blocks" else 1)
     step = training_step(r)
     chunk = r.spread.compile(make_fed_chunk(step, c.batch_size, r.spread.split))
@@ -81,7 +81,7 @@ def _streamed(r: Run, first: int) -> Iterator[Advance]:
             done: list[Any] = []
             for start in range(0, length, piece):
                 count = min(piece, length - start)
-                raw = r.spread.feed(np.stack(list(itertools.islice(batches, count))))
+                raw = r.spread.feed(jax.tree.map(lambda *rows: np.stack(rows), *itertools.islice(batches, count)))
                 state, metrics = chunk(state, raw, count)
                 done.append(metrics)
                 if len(done) >= IN_FLIGHT:  # or the host would send all of them before the first is used

@@ -21,6 +21,7 @@ from vae_jax.types import Event, UserError
 
 FILE = "data.json"
 WORDS = ("words", "column_names", "factor_names", "class_names", "notes")  # what are texts
+TABLES = ("table", "condition")  # what are tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class KnownData:
       spectrum: the eigenvalues of the covariance of x; none of a text.
       examples: how many training and test examples there were, and validation ones where there were some.
       notes: as in ``Dataset``.
-      table: as in ``Dataset``.
+      table, condition: as in ``Dataset``.
     """
 
     name: str
@@ -56,6 +57,7 @@ class KnownData:
     examples: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     table: Table | None = None
+    condition: Table | None = None
 
 
 def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
@@ -80,6 +82,7 @@ def describe(dataset: Dataset, spectrum: np.ndarray | None) -> KnownData:
         examples=tuple(len(x) for x in (dataset.train, dataset.test, dataset.validation) if x is not None),
         notes=dataset.notes,
         table=dataset.table,
+        condition=dataset.condition,
     )
 
 
@@ -95,8 +98,10 @@ def keep(workdir: Path, run: Run) -> None:
 
 def as_json(known: KnownData) -> dict[str, Any]:
     """Returns what ``from_object`` reads."""
-    table = None if known.table is None else known.table._asdict()
-    return dataclasses.asdict(dataclasses.replace(known, table=None)) | {"table": table}
+    tables = {name: getattr(known, name) for name in TABLES}
+    tables = {name: table._asdict() for name, table in tables.items() if table is not None}
+    plain = dataclasses.asdict(dataclasses.replace(known, **dict.fromkeys(TABLES)))
+    return {name: value for name, value in plain.items() if name != "condition"} | tables
 
 
 def read(path: Path) -> KnownData:
@@ -120,9 +125,10 @@ def from_object(value: Any, where: str) -> KnownData:
     made = {k: tuple(v) if isinstance(v, list) and k not in ("low", "high") else v for k, v in value.items()}
     wrong = ""
     try:
-        made["table"] = from_json(made.get("table"))
+        made |= {name: from_json(made.get(name)) for name in TABLES}
     except (TypeError, ValueError) as error:
-        made["table"], wrong = None, str(error)
+        made |= dict.fromkeys(TABLES)
+        wrong = str(error)
     known = KnownData(**made)
     if wrong:
         pass
@@ -149,4 +155,4 @@ def from_object(value: Any, where: str) -> KnownData:
 def settings_of(flags: Config, names: Names, known: KnownData) -> Settings:
     """Returns the settings of a run that has been trained, without its data: config.json has everything settled."""
     event = (2, *known.event) if known.words else known.event
-    return parsed_settings(flags, names, event, known.levels, math.prod(known.event), known.table)
+    return parsed_settings(flags, names, event, known.levels, math.prod(known.event), known.table, known.condition)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vae_jax import posteriors, priors
+from vae_jax.data.conditions import width
 from vae_jax.likelihoods import Grid
 from vae_jax.types import VAE, Prior, UserError
 
@@ -54,6 +55,7 @@ PRIORS = {
     "mixture": lambda s, vae: priors.mixture(s.prior_components),
     "vamp": _vamp,
     "flow": lambda s, vae: priors.flow(),
+    "conditional": lambda s, vae: priors.conditional(width(s.condition)),
 }
 POSTERIORS = {
     "gaussian": lambda s, vae: posteriors.diagonal(),

@@ -81,7 +81,17 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
 # What the number of parameters depends on.
 _SHAPES = (
     *("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names", "latent_layers"),
-    *("posterior", "flow_steps", "latent_classes", "prior", "prior_components", "likelihood", "levels", "columns"),
+    *(
+        "condition",
+        "posterior",
+        "flow_steps",
+        "latent_classes",
+        "prior",
+        "prior_components",
+        "likelihood",
+        "levels",
+        "columns",
+    ),
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vae_jax import data, estimators, models, objective
+from vae_jax.models import conditional
 from vae_jax.runs.families import LIKELIHOODS
 from vae_jax.runs.latent_families import POSTERIORS, PRIORS
 from vae_jax.runs.weightings import WEIGHTINGS, scheduled
@@ -27,6 +28,10 @@ OBJECTIVES = {  # settings -> objective
 MODELS = {"mlp": models.mlp, "conv": models.conv, "resnet": models.resnet, "recurrent": models.recurrent}
 MODELS |= {"ladder": models.ladder, "hierarchy": models.hierarchy}
 HIERARCHIES = ("ladder", "hierarchy")
+
+
+# How the encoder of each is told a condition; that of another model by the shape of an example.
+CONDITIONED = {"mlp": conditional.beside_numbers, "recurrent": conditional.after_encoder}
 
 
 class Names(NamedTuple):

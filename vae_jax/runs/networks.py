@@ -7,11 +7,12 @@ import dataclasses
 import jax
 import numpy as np
 
-from vae_jax.models import mixed
+from vae_jax.data.conditions import width
+from vae_jax.models import conditional, mixed
 from vae_jax.posteriors import closed_form, with_latents
 from vae_jax.randomness import PRIOR, example_keys
 from vae_jax.runs import table_columns
-from vae_jax.runs.names import HIERARCHIES
+from vae_jax.runs.names import CONDITIONED, HIERARCHIES
 from vae_jax.runs.settled import Settings
 from vae_jax.types import VAE, Event, TrainState, UserError
 
@@ -31,8 +32,17 @@ def make_vae(
     own = (s.cell, s.embedding) if s.model == "recurrent" else (s.latent_layers,) if s.model in HIERARCHIES else ()
 
     def networks(latent_dim: int) -> VAE:
-        rest = (theta_shape, latent_dim, s.hidden, s.beta_range, batched_kernels)
-        vae = table_columns.with_features(s, lambda event: s.names.models[s.model](event, *rest, *own))
+        def plain(event: Event, theta_shape: Event, latent_dim: int) -> VAE:
+            rest = (theta_shape, latent_dim, s.hidden, s.beta_range, batched_kernels)
+            return s.names.models[s.model](event, *rest, *own)
+
+        def of_event(event: Event) -> VAE:
+            if s.condition is None:
+                return plain(event, theta_shape, latent_dim)
+            way = CONDITIONED.get(s.model, conditional.by_event)
+            return way(plain, event, theta_shape, latent_dim, width(s.condition))
+
+        vae = table_columns.with_features(s, of_event)
         return vae if dtype is None else mixed(vae, dtype)
 
     vae = networks(s.code_dim)

@@ -13,7 +13,7 @@ from vae_jax.data.dataset import Dataset
 from vae_jax.data.rows import Rows
 from vae_jax.devices import memory, processes
 from vae_jax.devices.parallel import Parallel
-from vae_jax.types import UserError
+from vae_jax.types import UserError, value_of
 
 IN_BLOCKS = 2**30  # bytes of training data from which batches are drawn from blocks, so that devices can divide them
 SHARE = 0.4  # of a memory that the data may take
@@ -74,13 +74,13 @@ def on_devices(spread: Parallel, split: Any) -> Any:
     if split is None:
         return None
     room = SHARE * memory.total(jax.devices()[0]) / 2  # the training data may have taken theirs
-    return split if isinstance(split, Rows) or split.nbytes > room else spread.place(split)
+    return split if isinstance(value_of(split), Rows) or split.nbytes > room else spread.place(split)
 
 
 def splits(spread: Parallel, dataset: Dataset, train: Any = None) -> Splits:
     """Returns all splits for evaluation; ``train`` where that is placed already."""
-    train = on_devices(spread, dataset.train) if train is None else train
-    return Splits(train, on_devices(spread, dataset.validation), on_devices(spread, dataset.test))
+    train = on_devices(spread, dataset.split("train")) if train is None else train
+    return Splits(train, *(on_devices(spread, dataset.split(name)) for name in ("validation", "test")))
 
 
 def describe(layout: str, config: Any, dataset: Dataset) -> str:

@@ -11,6 +11,7 @@ from shlex import quote
 
 import numpy as np
 
+from vae_jax.data import conditions
 from vae_jax.data.spectrum import examples_for
 from vae_jax.data.table import in_words
 from vae_jax.devices import processes
@@ -129,6 +130,7 @@ def pictures_of(r: Run, state: TrainState, test) -> Callable[[Path], None]:
         factors=r.dataset.test_factors,
         factor_names=r.dataset.factor_names,
         class_names=r.dataset.class_names,
+        conditions=conditions.rows_of_samples(r.dataset),
     )
     if r.dataset.table is not None:
         examples = [name for name in OF_X if name in drawn and drawn[name].dtype != np.uint8]  # those are shades

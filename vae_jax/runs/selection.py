@@ -63,7 +63,7 @@ class Watch:
 
     def __init__(self, r: Run, scores: Callable):
         self.split = "test" if r.dataset.validation is None else "validation"
-        whole = r.dataset.test if r.dataset.validation is None else evenly(r.dataset.validation, MOST)
+        whole = evenly(r.dataset.split("validation"), MOST) if self.split == "validation" else r.dataset.split("test")
         self.rows = placement.on_devices(r.spread, whole)
         self._r, self._scores = r, scores
         own = r.likelihood

@@ -60,6 +60,11 @@ class Config:
         ("auto", "none"),
         before="none",
     )
+    condition: str | None = option(
+        None,
+        "what is known beside x, and told to encoder, decoder and prior: label, or columns of a table, which are then "
+        "no part of x (age,sex), or other factors of the data",
+    )
     pixels: str = option("grey", "what x is made of", ("grey", "binary", "sampled", "dequantised"))
     soft_targets: bool = option(False, "allow a Bernoulli loss on grey pixels, which is no likelihood")
     likelihood: str = option("gaussian", "the family of p(x|z)", choices.LIKELIHOODS, extensible=True)

@@ -32,6 +32,7 @@ class Settings(Config):
     Attributes:
       hidden, beta_range, columns, constants, count_means, missing, latent_layers, layer_betas: as in ``Config``, but
         parsed.
+      condition: what c is made of, as in ``Dataset``; None where nothing is known beside x.
       flags: the settled configuration as flags, which config.json holds.
       names: the tables of names, those of --plugin among them.
       event: the shape of one x; of a sentence its targets and what the decoder reads.
@@ -48,6 +49,7 @@ class Settings(Config):
     missing: tuple[int, ...] | None = None
     latent_layers: tuple[int, ...] = ()
     layer_betas: tuple[float, ...] = ()
+    condition: Table | None = None
     flags: Config | None = dataclasses.field(default=None, repr=False)
     names: Names | None = dataclasses.field(default=None, repr=False, hash=False)
     event: Event = ()
@@ -57,7 +59,13 @@ class Settings(Config):
 
 
 def parsed_settings(
-    flags: Config, names: Names, event: Event, levels: int | None, dim: int, table: Table | None = None
+    flags: Config,
+    names: Names,
+    event: Event,
+    levels: int | None,
+    dim: int,
+    table: Table | None = None,
+    condition: Table | None = None,
 ) -> Settings:
     """Parses the text among ``flags``, in which nothing is open; the others are attributes of ``Settings``."""
     from vae_jax.runs.families import columns_of
@@ -69,6 +77,7 @@ def parsed_settings(
         "constants": parse_constants(flags.constants),
         "count_means": parse_constants(flags.count_means),
         "missing": parse_missing(flags.missing),
+        "condition": condition,
         "latent_layers": parse_layers(flags.latent_layers),
         "layer_betas": parse_layer_betas(flags.layer_betas, flags.latent_layers),
     }

@@ -63,6 +63,7 @@ _LATER = {
     "vr_alpha": 0.5,
     "prior_components": 100,
     "prior_stage": "with",
+    "condition": None,
 }
 
 
@@ -94,7 +95,7 @@ def settle(
     """
     dim = math.prod(dataset.event)
     event = (2, *dataset.event) if dataset.words else dataset.event
-    flags = table_columns.with_table(without_data(config, names), dataset.table)
+    flags = table_columns.with_table(without_data(config, names), dataset.table, dataset.condition)
     as_typed = dataclasses.replace(flags, dataset=config.dataset)
     flags = dataclasses.replace(flags, workdir=config.workdir or default_workdir(as_typed))
     open_ones = {"order": placement.order(flags, dataset)}
@@ -105,10 +106,10 @@ def settle(
     if flags.hidden is None:
         open_ones["hidden"] = default_hidden(flags.model, math.prod(event), len(parse_layers(flags.latent_layers)))
     flags = dataclasses.replace(flags, **open_ones)
-    settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table)
+    settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table, dataset.condition)
     if left_out := table_columns.find(settings, dataset):
         flags = dataclasses.replace(flags, **left_out)
-        settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table)
+        settings = parsed_settings(flags, names, event, dataset.levels, dim, dataset.table, dataset.condition)
     # The theory below makes arrays of as many numbers as there are latents.
     check_fit(settings)
     forecast = None
@@ -117,7 +118,7 @@ def settle(
         # The optimum of a linear hierarchy is that of its first layer alone (theory/README.md).
         forecast = Forecast(spectrum, (*settings.latent_layers, flags.latent_dim)[0], sigma2, flags.min_sigma**2)
     flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
-    return parsed_settings(flags, names, event, dataset.levels, dim, dataset.table), forecast, choice
+    return parsed_settings(flags, names, event, dataset.levels, dim, dataset.table, dataset.condition), forecast, choice
 
 
 def without_data(config: Config, names: Names) -> Config:

@@ -35,7 +35,7 @@ def explain(r: Run, state: TrainState, step: int) -> str:
     failed = state._replace(step=np.int32(step), params=params, weight_state=weight_state, key=r.key)
 
     def found():
-        raw = np.asarray(r.dataset.train[rows])
+        raw = jax.tree.map(np.asarray, r.dataset.split("train")[rows])
         # The advice on rates cannot help where the units are the reason.
         units = [] if r.is_text else [line for line in in_words(r.dataset) if STANDARDISE in line]
         return ". ".join([*units[:1], sentence(diagnose(recipe(r), failed, raw, rows))])

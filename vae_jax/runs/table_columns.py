@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vae_jax.data.column_words import written
+from vae_jax.data.conditions import joined
 from vae_jax.data.dataset import Dataset
 from vae_jax.data.pixels import preprocess
 from vae_jax.data.ranges import constant_values, has_missing, missing_columns
@@ -28,10 +29,11 @@ _MEANS = 1e-3, 1e9  # of counts, to begin with
 _LOGARITHMS = {"positive": np.log, "count": np.log1p}
 
 
-def with_table(flags, table: Table | None):
+def with_table(flags, table: Table | None, condition: Table | None = None):
     """Returns the flags of a run on a file with columns: each named with its family, and ``--likelihood`` to match.
 
-    Columns of one family that is none of classes are that likelihood, without blocks.
+    Columns of one family that is none of classes are that likelihood, without blocks. Columns of the ``condition`` are
+    named as well, so that they are read as the same again.
 
     Raises:
       UserError: the precision is for one family.
@@ -46,7 +48,8 @@ def with_table(flags, table: Table | None):
             "--precision=optimal solves for one sigma of all columns, and this table has other families, too "
             f"({', '.join(sorted(set(table.families)))}); use --precision=learned"
         )
-    return dataclasses.replace(flags, columns=written(table.names, table.families), likelihood=likelihood)
+    every = joined(table, condition)
+    return dataclasses.replace(flags, columns=written(every.names, every.families), likelihood=likelihood)
 
 
 def standardisation(dataset: Dataset) -> dict[str, dict]:

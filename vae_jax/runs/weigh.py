@@ -114,9 +114,8 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
 
     from vae_jax.data.pixels import preprocess
     from vae_jax.data.reading import Reading
-    from vae_jax.data.spectrum import examples_for
+    from vae_jax.data.spectrum import data_spectrum, examples_for
     from vae_jax.runs import placement, settings, table_columns
-    from vae_jax.runs.build import data_spectrum
     from vae_jax.runs.names import load_dataset, names_of
 
     dataset = load_dataset(names_of(c), c.dataset, Reading.of(c, placement.bytes_held()))

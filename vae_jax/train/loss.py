@@ -13,7 +13,7 @@ from vae_jax.estimators import inferred, without_gradient
 from vae_jax.randomness import BETA, LATENT, PIXELS, example_keys, purpose_key
 from vae_jax.train.microbatches import in_microbatches
 from vae_jax.train.recipe import Recipe
-from vae_jax.types import Array, Params, Terms, TrainState
+from vae_jax.types import Array, Params, Terms, TrainState, value_of
 from vae_jax.weighting.multi_rate import at_eta, draw_etas
 
 
@@ -65,7 +65,7 @@ def score_batch(recipe: Recipe, params: Params, x: Array, keys: Array, eta: Arra
     own = params["likelihood"]
     if likelihood.refit is not None:  # its variance needs the decoder's output for the whole batch
         q, z, theta = over_batch(lambda x, key: bounds.infer(vae, params, x, key, recipe.num_samples))(x, keys)
-        own, kept = likelihood.refit(own, theta, x, recipe.all_mean)
+        own, kept = likelihood.refit(own, theta, value_of(x), recipe.all_mean)
         score = over_batch(lambda x, q, z, theta: bounds.score(likelihood, own, x, q, z, theta))
         return Scored(theta, score(x, q, z, theta), own, kept)
 

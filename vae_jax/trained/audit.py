@@ -52,6 +52,8 @@ def export(c: Config, path: Path) -> dict[str, Any]:
     model = open_run(c.workdir, None, None, None)
     if c.input not in SPLITS:
         raise UserError(f"--input={c.input}: an audit of a run takes one of {', '.join(SPLITS)}")
+    if model.data.condition is not None:
+        raise UserError(f"an audit knows no c, and this run has --condition={model.config.condition}")
     if model.data.words:
         raise UserError("a text has no squared error: an audit takes images, rows and tables")
     if model.vae.latents is not None:

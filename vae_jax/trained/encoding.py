@@ -7,6 +7,7 @@ import zlib
 import jax
 import numpy as np
 
+from vae_jax.data.conditions import parsed
 from vae_jax.data.image_files import counted
 from vae_jax.trained.code_files import CodeFile, check_output
 from vae_jax.trained.flags import Encode as Config
@@ -33,15 +34,17 @@ def main(config: Config) -> None:
     output = check_output(config.output)
     model = open_run(config.workdir, config.beta, config.data_dir, config.plugin)
     source = open_source(model, config.input)
+    c = parsed(model.data.condition, config.condition)
     names = source.label_names, source.class_names
-    file = CodeFile(output, f"{source.identity} by {_fingerprint(model)}", model.latent_dim, *names)
+    identity = f"{source.identity} by {_fingerprint(model)}" + (f" given {c}" if c is not None else "")
+    file = CodeFile(output, identity, model.latent_dim, *names)
     first, size = file.progress.seen, BATCHES * model.batch_size
     if first:
         print(f"continuing from example {first:,}")
     with tqdm(total=source.count, initial=first, desc="encoding", unit=" examples", disable=None) as bar:
         for part in source.parts(first, size):
             seen = len(part.ids) if part.seen is None else part.seen
-            mean, std = model.encode(part.examples, first=file.progress.seen)
+            mean, std = model.encode(part.examples, first=file.progress.seen, c=c)
             file.append(seen, mean, std, part.ids, part.labels)
             bar.update(seen)
     if not file.progress.kept:

@@ -81,6 +81,11 @@ def from_pretrained(folder: str | Path, plugin: str | Path | None = None) -> Tra
 
 def save_stablehlo(model: TrainedVAE, folder: Path) -> list[str]:
     """Writes encode and decode as programs of a symbolic batch, their parameters within; JAX alone runs them."""
+    if model.data.condition is not None:
+        raise UserError(
+            f"--format=stablehlo is of encode(x) and decode(z), and this run has --condition={model.config.condition}; "
+            "--format=safetensors keeps all of it"
+        )
     raw = jnp.int32 if model.data.words else jnp.float32 if model.data.levels is None else jnp.uint8
     shapes = {"encode": ((*model.event,), raw), "decode": ((model.latent_dim,), jnp.float32)}
     for name, function in programs(model).items():

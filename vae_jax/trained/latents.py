@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from vae_jax.types import UserError
+from vae_jax.randomness import PRIOR, example_keys, purpose_key
+from vae_jax.types import Prior, UserError, condition_of
 
 
 def between(a: np.ndarray, b: np.ndarray, share: np.ndarray, kind: str) -> np.ndarray:
@@ -38,3 +40,13 @@ def check_temperature(temperature: Any, learned: str | None) -> None:
             f"sample(temperature={temperature}): it scales draws of N(0, I), and this model has --prior={learned}; "
             "leave it at 1"
         )
+
+
+def drawn_code(prior: Prior, latent_dim: int) -> Callable:
+    """Makes ``(params, key, row, nothing) -> z[d]``, a draw of p(z), or of p(z|c) of the c beside nothing."""
+
+    def code(params, key, row, nothing):
+        own = example_keys(purpose_key(key, PRIOR), row[None])[0]
+        return prior.sample(params["model"], own, latent_dim, condition_of(nothing))
+
+    return code

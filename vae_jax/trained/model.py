@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import priors
+from vae_jax.data import conditions
 from vae_jax.evaluation.bounds import score_example
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import draw_codes
-from vae_jax.randomness import LATENT, PIXELS, PRIOR, TEST, example_keys, purpose_key
+from vae_jax.randomness import LATENT, PIXELS, TEST, example_keys, purpose_key
 from vae_jax.runs.known_data import KnownData
 from vae_jax.runs.settings import Config
 from vae_jax.trained import examples
 from vae_jax.trained.flags import KINDS
-from vae_jax.trained.latents import between, check_temperature
+from vae_jax.trained.latents import between, check_temperature, drawn_code
 from vae_jax.trained.programs import Programs, checked_key
-from vae_jax.types import VAE, Array, Event, Likelihood, Params, UserError
+from vae_jax.types import VAE, Array, Event, Likelihood, Params, UserError, beside, condition_of, value_of
 from vae_jax.weighting.multi_rate import at_beta
 
 CARRIES = 0.01  # nats: a latent that has less of them on the test split carries nothing
@@ -38,6 +39,8 @@ class TrainedVAE:
     A ``key`` is that of whatever is drawn: example i draws from ``key`` and i, so the size of the batches decides
     nothing. Where one may be left out it is that of the run's own evaluation: ``elbo`` and ``rate`` of the test split
     have the means that results.json holds.
+
+    ``c`` is what is known beside each, of a model of --condition: a value, one for each, or a dict of those by column.
 
     Attributes:
       vae, likelihood, params: the functions and parameters, as ``vae_jax.objective`` takes them; of one x in [0, 1]
@@ -118,7 +121,7 @@ class TrainedVAE:
         # The results are those of the beta at which the run was read.
         return dataclasses.replace(self, params=at_beta(self.params, beta), results=None)
 
-    def encode(self, x, sample: bool = False, key: Array | None = None, first: int = 0):
+    def encode(self, x, sample: bool = False, key: Array | None = None, first: int = 0, c=None):
         """Encodes examples: mean and standard deviation of q(z|x), ``[n, d]`` each; or one draw of it.
 
         Args:
@@ -127,17 +130,18 @@ class TrainedVAE:
           key: of the draw, and of the noise of ``--pixels=sampled`` and ``dequantised``.
           first: the index of ``x[0]``, where a long input comes in parts.
         """
-        raw = self.read(x).raw
+        raw = self.read(x, c=c).raw
         if not sample:
             return self._each("encode", self.posterior, [raw], key, first)
         self._need_key("encode(sample=True)", key)
         return self._each("draw", self._draw, [raw], key, first)
 
-    def decode(self, z):
+    def decode(self, z, c=None):
         """Decodes codes ``[n, d]``: E[x|z], ``[n, *event]``; of a text the most probable sentences, word by word."""
-        return self._decoded(examples.codes(z, self.latent_dim))
+        z = examples.codes(z, self.latent_dim)
+        return self._decoded(z, c=conditions.read(self.data.condition, c, len(z), "decode"))
 
-    def sample(self, n: int, key: Array, temperature: float = 1.0, noise: bool = False):
+    def sample(self, n: int, key: Array, temperature: float = 1.0, noise: bool = False, c=None):
         """Samples the model: ``[n, *event]``, n sentences of a text.
 
         Args:
@@ -150,20 +154,17 @@ class TrainedVAE:
         prior = priors.of(self.vae)
         check_temperature(temperature, None if prior.standard else self.config.prior)
         self._need_key("sample", key)
+        c = conditions.read(self.data.condition, c, n, "sample")
+        z = self._each("prior", drawn_code(prior, self.latent_dim), [beside(np.zeros((n, 0)), c)], key)
+        return self._decoded(np.float32(temperature) * z, key if noise else None, c)
 
-        def code(params, key, row, _):
-            return prior.sample(params["model"], _folded(key, PRIOR, row), self.latent_dim, None)
-
-        z = self._each("prior", code, [np.zeros((n, 0))], key)
-        return self._decoded(np.float32(temperature) * z, key if noise else None)
-
-    def reconstruct(self, x, key: Array | None = None):
+    def reconstruct(self, x, key: Array | None = None, c=None):
         """Reconstructs examples: E[x|z] at the posterior mean, in the form of ``x``."""
-        given = self.read(x)
-        made = self._decoded(self._means(given, key))
+        given = self.read(x, c=c)
+        made = self._decoded(self._means(given, key), None, condition_of(given.raw))
         return made if self.data.words else given.back(made)
 
-    def interpolate(self, a, b, steps: int = 8, kind: str = "linear"):
+    def interpolate(self, a, b, steps: int = 8, kind: str = "linear", c=None):
         """Goes from the code of ``a`` to that of ``b``: E[x|z] ``[n, steps, *event]``, both ends among the steps.
 
         Args:
@@ -174,14 +175,14 @@ class TrainedVAE:
         examples.check_whole("interpolate(steps)", steps, 2)
         if kind not in KINDS:
             raise UserError(f"interpolate(kind={kind!r}): expected one of {', '.join(KINDS)}")
-        ends = [self.read(value, name, one=True) for value, name in ((a, "a"), (b, "b"))]
+        ends = [self.read(value, name, one=True, c=c) for value, name in ((a, "a"), (b, "b"))]
         if len(ends[0].raw) != len(ends[1].raw):
             raise UserError(f"interpolate: {len(ends[0].raw)} examples in a and {len(ends[1].raw)} in b")
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)[:, None]
         z = between(*(self._means(end)[:, None] for end in ends), share, kind)
-        return self._decoded(z[0] if ends[0].single else z)
+        return self._decoded(z[0] if ends[0].single else z, None, condition_of(ends[0].raw))
 
-    def traverse(self, x, latent: int, values):
+    def traverse(self, x, latent: int, values, c=None):
         """Moves one latent of the code of ``x``: E[x|z] ``[n, len(values), *event]``, the others at their means.
 
         Args:
@@ -193,38 +194,40 @@ class TrainedVAE:
         values = np.asarray(values)
         if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise UserError("traverse(values): expected a list of finite numbers")
-        given = self.read(x, one=True)
+        given = self.read(x, one=True, c=c)
         z = np.repeat(self._means(given)[:, None], len(values), axis=1)
         z[..., latent] = values
-        return self._decoded(z[0] if given.single else z)
+        return self._decoded(z[0] if given.single else z, None, condition_of(given.raw))
 
-    def log_prob(self, x, num_samples: int = 64, key: Array | None = None) -> np.ndarray:
+    def log_prob(self, x, num_samples: int = 64, key: Array | None = None, c=None) -> np.ndarray:
         """Estimates log p(x) from below, ``[n]`` nats: the importance-weighted bound (Burda 2016, 1509.00519, eq. 8).
 
         Of x in the model's units ([0, 1] pixels). Memory does not grow with ``num_samples``.
         """
         examples.check_whole("log_prob(num_samples)", num_samples, 1)
-        return -self._scores(x, key, int(num_samples)).iw_nll
+        return -self._scores(x, key, int(num_samples), c=c).iw_nll
 
-    def elbo(self, x, key: Array | None = None) -> np.ndarray:
+    def elbo(self, x, key: Array | None = None, c=None) -> np.ndarray:
         """Computes the bound of each example at beta = 1, ``[n]`` nats, with one draw of z."""
-        scores = self._scores(x, key)
+        scores = self._scores(x, key, c=c)
         return -(scores.rate + scores.distortion)
 
-    def rate(self, x, key: Array | None = None) -> np.ndarray:
+    def rate(self, x, key: Array | None = None, c=None) -> np.ndarray:
         """Computes KL(q(z|x) || p(z)) of each latent, ``[n, d]`` nats; ``[n, 1]`` where only their sum is known."""
-        return self._scores(x, key).kl
+        return self._scores(x, key, c=c).kl
 
-    def anomaly_score(self, x, key: Array | None = None) -> np.ndarray:
+    def anomaly_score(self, x, key: Array | None = None, c=None) -> np.ndarray:
         """Computes -ELBO of each example, ``[n]`` nats: larger for what the model knows less; of values of any size."""
-        scores = self._scores(x, key, ranged=False)
+        scores = self._scores(x, key, ranged=False, c=c)
         score = scores.rate + scores.distortion
         return np.where(np.isnan(score), np.inf, score)  # so far out that float32 has no number for it
 
-    def read(self, x, name: str = "x", one: bool = False, ranged: bool = True) -> examples.Given:
+    def read(self, x, name: str = "x", one: bool = False, ranged: bool = True, c=None) -> examples.Given:
         """Reads examples as the methods do; raises a ``UserError`` that says what was expected."""
         missing = self.config.missing is not None
-        return examples.read(self.data, self.likelihood.support, x, name, one, ranged, missing)
+        given = examples.read(self.data, self.likelihood.support, value_of(x), name, one, ranged, missing)
+        c = conditions.read(self.data.condition, c, len(given.raw), name, condition_of(x))
+        return given._replace(raw=beside(given.raw, c))
 
     def _x(self, key, row, raw):
         """Computes x of one raw example."""
@@ -241,17 +244,19 @@ class TrainedVAE:
     def _means(self, given: examples.Given, key=None) -> np.ndarray:
         return self._each("encode", self.posterior, [given.raw], key)[0]
 
-    def _scores(self, x, key, iw_samples: int = 0, ranged: bool = True):
+    def _scores(self, x, key, iw_samples: int = 0, ranged: bool = True, c=None):
         def measure(params, key, row, raw):
             own = _folded(key, LATENT, row)
             return score_example(self.vae, self.likelihood, params, self._x(key, row, raw), own, iw_samples)
 
-        return self._each(f"scores {iw_samples}", measure, [self.read(x, ranged=ranged).raw], key)
+        return self._each(f"scores {iw_samples}", measure, [self.read(x, ranged=ranged, c=c).raw], key)
 
-    def _decoded(self, z: np.ndarray, key: Array | None = None):
-        """Decodes ``z [..., d]`` to ``[..., *event]``, with the noise of ``key`` where there is one."""
+    def _decoded(self, z: np.ndarray, key: Array | None = None, c: np.ndarray | None = None):
+        """Decodes ``z [..., d]`` (c of the first axis) to ``[..., *event]``, with the noise of ``key`` if any."""
         name, function = ("decode", self.mean) if key is None else ("noise", self._noise)
-        made = self._each(name, function, [z.reshape(-1, self.latent_dim)], key)
+        codes = z.reshape(-1, self.latent_dim)
+        c = None if c is None else np.repeat(c, len(codes) // max(len(c), 1), axis=0)
+        made = self._each(name, function, [beside(codes, c)], key)
         if self.data.words:
             return examples.nested(examples.sentences_of(self.data, made), z.shape[:-1])
         if self.data.table is not None:
@@ -269,9 +274,8 @@ class TrainedVAE:
         key = _folded(key, LATENT, row)
         if self.data.words:
             return self._write(params, z, key)
-        return self._units(self.likelihood.sample(params["likelihood"], self._theta(params, z), key)).astype(
-            jnp.float32
-        )
+        theta = at_least_float32(self.vae.decode(params["model"], z))
+        return self._units(self.likelihood.sample(params["likelihood"], theta, key)).astype(jnp.float32)
 
     def _write(self, params, z, key):
         from vae_jax.models.autoregressive import generate

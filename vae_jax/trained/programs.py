@@ -55,10 +55,10 @@ class Programs:
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *parts)
 
 
-def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+def _padded(rows: Any, size: int) -> Any:
     if len(rows) == size:
         return rows
-    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])
+    return jax.tree.map(lambda v: np.concatenate([v, np.zeros((size - len(v), *v.shape[1:]), v.dtype)]), rows)
 
 
 def checked_key(key) -> Array:

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vae_jax.data.conditions import encoded, joined
 from vae_jax.data.image_files import LeftOut
 from vae_jax.data.table import in_rows
 from vae_jax.data.table_files import read_frame
 from vae_jax.trained.model import TrainedVAE
-from vae_jax.types import UserError
+from vae_jax.types import Given, UserError
 
 
 class Part(NamedTuple):
@@ -58,7 +59,11 @@ def identity(path: str) -> str:
 
 def table(model: TrainedVAE, path: str) -> Source:
     """Opens a file with the columns of the model's table, found by their names."""
-    rows, notes = in_rows(f"--input={path}", read_frame(path), model.data.table)
+    own, condition = model.data.table, model.data.condition
+    rows, notes = in_rows(f"--input={path}", read_frame(path), joined(own, condition))
+    if condition is not None:
+        width = len(own.names)
+        rows = Given(rows[:, :width], encoded(condition, rows[:, width:]))
 
     def parts(first, size):
         for start in range(first, len(rows), size):

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from vae_jax.data import images
+from vae_jax.data.conditions import parsed
 from vae_jax.data.fitting import Look
 from vae_jax.data.image_files import File
 from vae_jax.data.image_set import ImageSet
@@ -20,7 +21,7 @@ from vae_jax.trained.encoding import open_run
 from vae_jax.trained.flags import Sample as Config
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.trained.sources import open_source
-from vae_jax.types import UserError
+from vae_jax.types import UserError, value_of
 
 GAP = 1  # pixels between the images of a grid
 
@@ -32,16 +33,17 @@ def main(config: Config) -> None:
     if config.reconstruct is not None and config.interpolate is not None:
         raise UserError("--reconstruct and --interpolate are two things; ask for one of them")
     model = open_run(config.workdir, config.beta, config.data_dir, config.plugin)
+    c = parsed(model.data.condition, config.condition)
     write = writer(config.output, model)
     if config.reconstruct is not None:
         given = _first(model, config.reconstruct, config.num)
-        made = {"inputs": given, "reconstructions": model.reconstruct(given)}
+        made = {"inputs": value_of(given), "reconstructions": model.reconstruct(given, c=c)}
     elif config.interpolate is not None:
         ends = _ends(model, config.interpolate)
-        made = {"interpolation": model.interpolate(*ends, max(2, config.num), config.kind)}
+        made = {"interpolation": model.interpolate(*ends, max(2, config.num), config.kind, c)}
     else:
         key = jax.random.key(config.seed)
-        made = {"samples": model.sample(config.num, key, config.temperature, config.noise)}
+        made = {"samples": model.sample(config.num, key, config.temperature, config.noise, c)}
     write(made)
     print(f"{', '.join(f'{len(values):,} {name}' for name, values in made.items())}: {config.output}")
 
@@ -56,7 +58,9 @@ def _first(model: TrainedVAE, name: str, count: int):
             break
     if not there:
         raise UserError(f"--reconstruct={name} holds no example that the model takes")
-    return (list(itertools.chain(*parts)) if model.data.words else np.concatenate(parts))[:count]
+    if model.data.words:
+        return list(itertools.chain(*parts))[:count]
+    return jax.tree.map(lambda *rows: np.concatenate(rows), *parts)[:count]
 
 
 def _ends(model: TrainedVAE, text: str) -> list[Any]:

@@ -13,6 +13,7 @@ import zlib
 import numpy as np
 
 from vae_jax.data import images
+from vae_jax.data.conditions import with_condition
 from vae_jax.data.dataset import channels_last
 from vae_jax.data.fitting import Look
 from vae_jax.data.image_files import DEEP, LeftOut, counted, find, of_one_depth, why, with_headers
@@ -28,7 +29,7 @@ from vae_jax.runs import placement
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.trained.model import TrainedVAE
 from vae_jax.trained.row_sources import Part, Source, csv_file, identity, in_parts, opened, table
-from vae_jax.types import UserError, one_line
+from vae_jax.types import Given, UserError, one_line
 
 SPLITS = ("train", "validation", "test")
 LABELS = ("labels", "factors")
@@ -66,7 +67,8 @@ def _split(model: TrainedVAE, name: str) -> Source:
         dataset = load_text(c.dataset, c.max_length, c.max_words, c.data_dir, c.rare_words)
     else:
         dataset = load_dataset(names_of(c), c.dataset, Reading.of(c, placement.bytes_held()))
-    rows = getattr(dataset, name)
+    dataset = with_condition(dataset, c.condition, model.data.condition)
+    rows, known = getattr(dataset, name), getattr(dataset, f"{name}_c")
     if rows is None:
         raise UserError(f"--input={name}: {c.dataset} has no such split")
     if (dataset.event, dataset.levels) != (model.event, model.data.levels):
@@ -77,6 +79,7 @@ def _split(model: TrainedVAE, name: str) -> Source:
         for start in range(first, len(rows), size):
             stop = min(start + size, len(rows))
             own = rows[start:stop] if dataset.table is None else dataset.table.to_own(rows[start:stop])
+            own = own if known is None else Given(own, known[start:stop])
             yield Part(own, [*range(start, stop)], None if factors is None else factors[start:stop])
 
     names = () if factors is None else tuple(dataset.factor_names)

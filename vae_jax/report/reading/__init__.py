@@ -22,6 +22,7 @@ READERS = (
     decoder.prior,
     decoder.learned_prior,
     decoder.decoder,
+    decoder.condition,
     model.generalisation,
     model.posterior,
     model.bits,

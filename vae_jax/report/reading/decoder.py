@@ -51,6 +51,20 @@ def learned_prior(prior_gap, rate, cap, mutual_information, collapsed, examples=
     return Finding("Prior", prior_gap > max(1.0, 0.25 * rate), text)
 
 
+def condition(condition) -> Finding | None:
+    """Tells what the codes still know of what is known beside x, by a linear classifier or regression."""
+    parts, known = [], False
+    for part in condition:
+        if "accuracy" in part:
+            parts.append(f"{part['name']} by {part['accuracy']:.1%} (the most frequent class: {part['majority']:.1%})")
+            known |= part["accuracy"] > part["majority"] + 0.1
+        else:
+            parts.append(f"{part['name']} by R\N{SUPERSCRIPT TWO} = {part['r2']:.2f}")
+            known |= part["r2"] > 0.1
+    text = f"A linear reading of the codes tells {', '.join(parts)}"
+    return Finding("Condition", known, f"{text}: {'they say again what is known' if known else 'nearly nothing'}.")
+
+
 def decoder(rate, distortion, swapped_distortion, collapsed, examples=FEW, direction=None) -> Finding | None:
     """Tells whether the decoder uses what the code costs: the distortion with the codes of other examples."""
     if collapsed or examples < FEW:

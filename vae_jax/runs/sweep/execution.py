@@ -137,7 +137,7 @@ def measure_runs(program: Program, ended: list[Ended], instruments: Instruments,
     from tqdm import tqdm
 
     r = program.first
-    placed = splits(r.spread, r.dataset, r.spread.place(r.dataset.train))
+    placed = splits(r.spread, r.dataset, r.spread.place(r.dataset.split("train")))
     seconds_per_step = session.clock.seconds_per_step
     print(f"measuring {len(ended)} runs")
     for end in tqdm(ended, desc="measured", unit=" runs", leave=False, disable=None):

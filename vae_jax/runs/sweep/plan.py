@@ -194,7 +194,7 @@ def _scratch(r: Run) -> int:
     """Returns what one update of one run keeps while it works, in bytes, as the compiler says."""
     chunk = training_chunk(r, lambda tree: tree, lambda rows: (rows, jax.numpy.arange(rows.shape[0])))
     state = jax.eval_shape(lambda: first_state(r))
-    data = jax.ShapeDtypeStruct(r.dataset.train.shape, r.dataset.train.dtype)
+    data = jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype), r.dataset.split("train"))
     compiled = jax.jit(chunk, static_argnums=2).lower(state, data, 1).compile()
     analysis = compiled.memory_analysis()
     return 0 if analysis is None else int(analysis.temp_size_in_bytes)

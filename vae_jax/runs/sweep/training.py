@@ -143,7 +143,7 @@ def _train_rung(
 
     hooks = Hooks(recorder.log, evaluate, save, session.stop, recorder.check)
     every = Every(config.log_every, interval, config.checkpoint_every)
-    chunk, data = compiled(program, config.side_by_side, mesh), mesh.whole(r.dataset.train)
+    chunk, data = compiled(program, config.side_by_side, mesh), mesh.whole(r.dataset.split("train"))
     started = time.perf_counter()
     advance = beside_runs(lambda state, length: chunk(state, data, length))
     state, _ = fit(mesh.place(state), advance, last, every, hooks)
@@ -233,9 +233,9 @@ def _positions(program: Program, state: SweepState, scores: Callable) -> tuple[n
     that at the sigma of the error, so that runs of any sigma compare.
     """
     r, positions = program.first, []
-    split, purpose = r.dataset.train[: halving.ROWS], TRAIN
+    split, purpose = r.dataset.split("train")[: halving.ROWS], TRAIN
     if r.dataset.validation is not None:
-        split, purpose = evenly(r.dataset.validation, halving.ROWS), VALIDATION
+        split, purpose = evenly(r.dataset.split("validation"), halving.ROWS), VALIDATION
     rows = r.spread.place(split)
     for row, member in enumerate(np.asarray(state.member)):
         if int(state.bad_step[row]) != FINITE:

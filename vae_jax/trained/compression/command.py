@@ -32,6 +32,8 @@ def main(config: Compress) -> None:
         raise UserError("--input and --output are needed: what is read and what is written")
     bits_back.coder()  # refused before the model is opened where there is none
     model = open_run(config.workdir, None, config.data_dir, config.plugin)
+    if model.data.condition is not None:
+        raise UserError(f"compress knows no c, and this run has --condition={model.config.condition}")
     (decompress if config.decompress else compress)(model, networks(model), config.input, config.output)
 
 
