@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax import priors
+from vae_jax.evaluation.batches import is_on_devices
 from vae_jax.gaussian import at_least_float32
 from vae_jax.randomness import PIXELS, PRIOR, TEST, example_keys, purpose_key
 from vae_jax.runs.build import Run
@@ -50,7 +51,9 @@ def make_images(r: Run, test: Any) -> Callable[[Params], dict[str, np.ndarray]]:
     program = r.spread.measure(show)
 
     def images(params):
-        shown = np.asarray(program(params, test if on_devices else np.asarray(test[:n]), purpose_key(r.key, TEST)))
+        shown = np.asarray(
+            program(params, test if on_devices else jax.tree.map(np.asarray, test[:n]), purpose_key(r.key, TEST))
+        )
         rows = (shown[:n], shown[n : 2 * n]), (shown[2 * n :],)
         return dict(zip(("reconstructions", "samples"), map(_grid, rows)))
 

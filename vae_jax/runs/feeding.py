@@ -17,7 +17,7 @@ from vae_jax.data.stream import epoch_order, stream
 from vae_jax.devices import processes
 from vae_jax.runs.build import Run, first_state, training_chunk, training_step
 from vae_jax.train.step import make_fed_chunk
-from vae_jax.types import TrainState
+from vae_jax.types import TrainState, value_of
 
 PIECE = 2**26  # bytes of batches that go to the devices at a time
 MOST_STEPS = 100  # and so many batches at most
@@ -42,14 +42,15 @@ def begin(r: Run, length: int | None) -> Begun:
 
     if r.spread.layout == "streamed":
         return Begun(first(), None, None)
-    chunk, data = r.spread.compile(training_chunk(r)), r.spread.lay(r.dataset.train)
+    chunk, data = r.spread.compile(training_chunk(r)), r.spread.lay(r.dataset.split("train"))
     # Several processes compile in one order; pmap and divided parameters know their shapes from the arrays alone.
     if length is None or processes.count() > 1 or r.config.parallel == "pmap" or r.config.shard_params:
         return Begun(first(), chunk, data)
     with ThreadPoolExecutor(1) as beside:
         state = beside.submit(first)
         shapes = jax.eval_shape(lambda: first_state(r))._replace(best=None)
-        placed = [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=data.sharding) for v in jax.tree.leaves(shapes)]
+        where = value_of(data).sharding
+        placed = [jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=where) for v in jax.tree.leaves(shapes)]
         chunk.lower(jax.tree.unflatten(jax.tree.structure(shapes), placed), data, length).compile()
         return Begun(state.result(), chunk, data)
 
