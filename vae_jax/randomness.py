@@ -42,7 +42,16 @@ def batch_rows(
     per_epoch = batches_per_epoch(num_examples, batch_size, blocks)
     first = step // per_epoch
     epochs = first + jnp.arange((length + per_epoch - 2) // per_epoch + 1)
-    rows = jax.lax.map(lambda epoch: epoch_rows(key, epoch, num_examples, batch_size, blocks), epochs)
+
+    def of_epoch(epoch):
+        # Sorting is what takes the time, and few chunks reach into the next epoch.
+        return jax.lax.cond(
+            epoch * per_epoch < step + length,
+            lambda: epoch_rows(key, epoch, num_examples, batch_size, blocks),
+            lambda: jnp.zeros((per_epoch, batch_size), jnp.int32),
+        )
+
+    rows = jax.lax.map(of_epoch, epochs)
     return jax.lax.dynamic_slice_in_dim(rows.reshape(-1, batch_size), step - first * per_epoch, length)
 
 

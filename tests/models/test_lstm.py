@@ -23,6 +23,11 @@ def plain(weights, offset, start, x):
     return jax.lax.scan(read, start, x)[1]
 
 
+def through(weights, offset, start, x):
+    """The states of ``lstm`` where each place has a word of its own."""
+    return lstm.through(weights, offset, start, x, jnp.arange(STEPS))
+
+
 def arguments(seed=0, dtype=np.float64):
     rng = np.random.default_rng(seed)
     shapes = (INPUT + STATE, 4 * STATE), (4 * STATE,), (STATE,), (STATE,), (STEPS, INPUT)
@@ -47,24 +52,24 @@ def test_one_step_by_hand(x64):
     sigmoid = lambda v: 1.0 / (1.0 + np.exp(-v))  # noqa: E731
     write, keep, new, read = a[:4], a[4:8] + 1.0, a[8:12], a[12:]
     after = sigmoid(keep) * c + sigmoid(write) * np.tanh(new)
-    assert_close(lstm.through(weights, offset, (c, h), x)[0], sigmoid(read) * np.tanh(after))
+    assert_close(through(weights, offset, (c, h), x)[0], sigmoid(read) * np.tanh(after))
 
 
 def test_gradients_are_those_of_a_plain_scan(x64):
     args = arguments()
-    assert_close(lstm.through(*args), plain(*args), 0)
+    assert_close(through(*args), plain(*args))
     every = (0, 1, 2, 3)
-    assert_close(jax.grad(scalar(lstm.through), every)(*args), jax.grad(scalar(plain), every)(*args))
+    assert_close(jax.grad(scalar(through), every)(*args), jax.grad(scalar(plain), every)(*args))
 
 
 def test_forward_mode_and_second_order(x64):
     args, direction = arguments(), arguments(1)
-    assert_close(jax.jvp(lstm.through, args, direction), jax.jvp(plain, args, direction))
+    assert_close(jax.jvp(through, args, direction), jax.jvp(plain, args, direction))
 
     def curvature(states):
         return jax.jvp(jax.grad(scalar(states), (0, 1, 2, 3)), args, direction)[1]
 
-    assert_close(curvature(lstm.through), curvature(plain), 1e-10)
+    assert_close(curvature(through), curvature(plain), 1e-10)
 
 
 @pytest.mark.parametrize("models", [False, True])
@@ -79,7 +84,28 @@ def test_a_batch_of_sentences_and_of_models(x64, models):
         return lambda *args: jnp.sum(jax.vmap(scalar(states), axes)(*args))
 
     args = (shared, offset, start, x)
-    assert_close(jax.grad(loss(lstm.through), (0, 1, 2, 3))(*args), jax.grad(loss(plain), (0, 1, 2, 3))(*args))
+    assert_close(jax.grad(loss(through), (0, 1, 2, 3))(*args), jax.grad(loss(plain), (0, 1, 2, 3))(*args))
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_words_that_repeat_share_their_vectors(x64, monkeypatch, few):
+    """Few words, looked up behind the product, or many, before it: the states and gradients of the vectors' copies."""
+    monkeypatch.setattr(lstm, "SENTENCES", 16 if few else 0)
+    weights, offset, start, table = arguments()
+    tokens = jnp.array([4, 0, 4, 2, 2])
+    assert lstm.few_words(table, tokens) == few
+
+    def looked_up(*args):
+        return lstm.through(*args, tokens)
+
+    def copied(weights, offset, start, table):
+        return plain(weights, offset, start, table[tokens])
+
+    args, direction = (weights, offset, start, table), arguments(1)
+    assert_close(looked_up(*args), copied(*args))
+    every = (0, 1, 2, 3)
+    assert_close(jax.grad(scalar(looked_up), every)(*args), jax.grad(scalar(copied), every)(*args))
+    assert_close(jax.jvp(looked_up, args, direction), jax.jvp(copied, args, direction))
 
 
 def carried(states, batch=7):
@@ -100,4 +126,4 @@ def carried(states, batch=7):
 def test_no_loop_adds_the_gradient_of_the_weights_up():
     size = (INPUT + STATE) * 4 * STATE
     assert any(np.prod(shape) >= size for shape in carried(plain))  # so this test would see it
-    assert all(np.prod(shape) < size for shape in carried(lambda *args: lstm.through(*args)))
+    assert all(np.prod(shape) < size for shape in carried(through))

@@ -18,7 +18,7 @@ from vae_jax.devices.parallel import parallel
 from vae_jax.evaluation import Evaluator, make_scorer, summarise
 from vae_jax.evaluation.swapped import make_swapped
 from vae_jax.gaussian import DiagGaussian
-from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN, end_sentence, with_inputs
+from vae_jax.likelihoods.tokens import BOS, EOS, PAD, UNKNOWN, end_sentence, most_probable, possible, with_inputs
 from vae_jax.models.autoregressive import GATES, generate
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.train.recipe import Recipe
@@ -185,6 +185,16 @@ def test_a_logit_depends_on_z_and_on_the_inputs_up_to_it(cell):
         assert np.max(np.abs(by_z(z, cut)[0])) > 1e-3
 
 
+def test_the_most_probable_word_is_that_of_argmax_ties_and_impossible_words_included():
+    logits = np.random.default_rng(5).integers(-3, 3, (200, 9)).astype(np.float32)  # so many ties
+    logits[:50, 4:] = -np.inf
+    logits[50] = np.nan
+    found = np.asarray(most_probable(jnp.asarray(logits)))
+    np.testing.assert_array_equal(found[:50], jnp.argmax(possible(jnp.asarray(logits[:50])), axis=-1))
+    np.testing.assert_array_equal(found[51:], jnp.argmax(possible(jnp.asarray(logits[51:])), axis=-1))
+    assert 0 <= found[50] < 9  # a word, whatever the network has come to
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_vmap_equals_a_loop_and_a_step_is_one_product(cell):
     vae, _, params = build(cell)
@@ -199,10 +209,9 @@ def test_vmap_equals_a_loop_and_a_step_is_one_product(cell):
         jax.tree.map(lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=0, atol=1e-5), batched, one(x[i]))
     scans = list(loops(jax.make_jaxpr(jax.vmap(both))(x).jaxpr))
     assert len(scans) == 2
-    width = {"lstm": 5 + 16, "gru": 16}[cell]
     for scan in scans:
         products = [eqn for eqn in scan.params["jaxpr"].eqns if eqn.primitive.name == "dot_general"]
-        assert [[v.aval.shape for v in eqn.invars] for eqn in products] == [[(4, width), (width, 16 * GATES[cell])]]
+        assert [[v.aval.shape for v in eqn.invars] for eqn in products] == [[(4, 16), (16, 16 * GATES[cell])]]
 
 
 @pytest.mark.parametrize("cell", CELLS)

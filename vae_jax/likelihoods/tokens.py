@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
-from vae_jax.likelihoods.categorical import categorical_log_prob
 from vae_jax.likelihoods.shared import Grid, event_sum
 from vae_jax.types import Array, Likelihood
 
@@ -22,6 +21,17 @@ PAD, BOS, EOS, UNKNOWN = range(4)
 def possible(logits: Array) -> Array:
     """Sets those of ``logits [..., k]`` that belong to PAD and BOS, which no sentence contains, to -inf."""
     return jnp.where(jnp.arange(logits.shape[-1]) < EOS, -jnp.inf, logits)
+
+
+def most_probable(logits: Array) -> Array:
+    """Returns the first of the most probable words at each place, ``[..., k] -> [...]`` integers, as ``argmax`` would.
+
+    Two plain maxima, which a CPU vectorises as it does not the pairs of value and place that ``argmax`` carries along.
+    """
+    allowed = possible(logits)
+    top = jnp.max(allowed, axis=-1, keepdims=True)
+    back = jnp.where(allowed == top, -jnp.arange(logits.shape[-1], dtype=logits.dtype), -jnp.inf)
+    return -jnp.maximum(jnp.max(back, axis=-1), 1.0 - logits.shape[-1]).astype(jnp.int32)
 
 
 def end_sentence(tokens: Array) -> Array:
@@ -61,13 +71,18 @@ def tokens(vocabulary: int) -> Likelihood:
 
     def log_prob(own, theta, x):
         targets = x[0].astype(jnp.int32)
-        # Without the columns of PAD and BOS, which come before EOS and share in no probability.
-        log_p = categorical_log_prob(targets - EOS, at_least_float32(theta)[..., EOS:])
+        theta = at_least_float32(theta)
+        # A masked sum and no gather: its gradient, and that of the softmax, are one loop over the logits.
+        place = jnp.arange(vocabulary) == targets[:, None]
+        top = jax.lax.stop_gradient(jnp.max(possible(theta), axis=-1))
+        total = jnp.sum(jnp.exp(possible(theta) - top[:, None]), axis=-1)
+        log_p = jnp.sum(jnp.where(place, theta, 0.0), axis=-1) - top - jnp.log(total)
+        log_p = jnp.where((targets >= EOS) & (targets < vocabulary), log_p, -jnp.inf)
         return event_sum(jnp.where(targets == PAD, 0.0, log_p))
 
     def mean(own, theta):
         theta = at_least_float32(theta)
-        return with_inputs(end_sentence(jnp.argmax(possible(theta), axis=-1))).astype(theta.dtype)
+        return with_inputs(end_sentence(most_probable(theta))).astype(theta.dtype)
 
     def sample(own, theta, key):
         drawn = jax.random.categorical(key, possible(at_least_float32(theta)))

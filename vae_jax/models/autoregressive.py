@@ -3,11 +3,10 @@
 x is ``[2, t]``, the targets and the decoder's inputs (``likelihoods/tokens.py``). Axes besides the package's: ``e``
 width of a word's embedding, ``h`` width of the hidden state, ``k`` token ids. Parameters and arithmetic are float32.
 
-A step of a scan holds one product with the weights of all gates, and under ``vmap`` one for the whole batch; what the
-LSTM's derivative leaves out of its loop, ``lstm.py`` says. For the GRU, what the inputs contribute is taken out of the
-scan, for all steps at once. For the LSTM input and state go through one product side by side: on a CPU a training step
-is 4% faster than with the inputs out of the scan, which writes and transposes ``[b, t, 4h]`` numbers (vocabulary 200;
-no difference at 10,000). What z contributes is the same in every step and always outside.
+A step of a scan holds one product with the weights of all gates, and under ``vmap`` one for the whole batch. What the
+words contribute is computed once for each word where they are few (``lstm.few_words``); else for the LSTM input and
+state go through one product side by side, and for the GRU the inputs' share of all steps is one product before the
+scan. What z contributes is the same in every step and always outside.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Cell(nn.Module):
 
     Called outside of a scan with what is the same in every step, ``constant [c]`` or None, it returns two pure
     functions: the step, ``(state, input [e]) -> state``, for whoever chooses the next input by it; and all steps of
-    inputs that are known, ``(state, inputs [t, e]) -> the h after each, [t, h]``. A state is (c, h) of an LSTM, (h,) of
+    words that are known, ``(state, table [v, e], tokens [t]) -> the h after each, [t, h]``. A state is (c, h) of an LSTM, (h,) of
     a GRU, each ``[h]``. Orthogonal recurrent and uniform (Glorot) other weights, gate by gate; the LSTM's forget gate
     has 1 added to its bias, which starts at 0.
     """
@@ -69,7 +68,7 @@ class Cell(nn.Module):
         if self.cell == "lstm":
             return (
                 lambda state, x: lstm.step(both, offset, state, x),
-                lambda start, xs: lstm.through(both, offset, start, xs),
+                lambda start, table, tokens: lstm.through(both, offset, start, table, tokens),
             )
 
         # The inputs' share of all steps in one product: only that of the state has to wait for its turn.
@@ -85,7 +84,7 @@ class Cell(nn.Module):
 
         return (
             lambda state, x: gru(state, ahead(x))[0],
-            lambda start, xs: jax.lax.scan(gru, start, ahead(xs))[1],
+            lambda start, table, tokens: jax.lax.scan(gru, start, ahead(table[tokens]))[1],
         )
 
 
@@ -102,12 +101,12 @@ class Encoder(nn.Module):
     def __call__(self, x):
         """One sentence."""
         targets = x[0].astype(jnp.int32)
-        words = nn.Embed(self.vocabulary, self.embedding, name="embed")(targets)  # [t, e]
+        table = nn.Embed(self.vocabulary, self.embedding, name="embed").embedding  # [v, e]
         _, through = Cell(self.cell, self.embedding, self.hidden, name="steps")()
-        start = (jnp.zeros(self.hidden, words.dtype),) * STATES[self.cell]
+        start = (jnp.zeros(self.hidden, table.dtype),) * STATES[self.cell]
         # After EOS there is PAD only, so that the largest place of another token is that of EOS.
         last = jnp.max(jnp.where(targets == PAD, 0, jnp.arange(targets.size)))
-        h = through(start, words)[last]
+        h = through(start, table, targets)[last]
         return posterior(h, self.latent_dim)
 
 
@@ -138,8 +137,7 @@ class Decoder(nn.Module):
         if x is None:
             return self.run(z, None, self.length)[1]
         _, through = self.steps(z)
-        words = self.embed(x[1].astype(jnp.int32))  # [t, e]
-        return through(self.begin(z), words) @ self.kernel + self.bias
+        return through(self.begin(z), self.embed.embedding, x[1].astype(jnp.int32)) @ self.kernel + self.bias
 
     def begin(self, z):
         """The initial state."""
