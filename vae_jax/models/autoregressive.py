@@ -43,8 +43,8 @@ class Cell(nn.Module):
     Called outside of a scan with what is the same in every step, ``constant [c]`` or None, it returns two pure
     functions: the step, ``(state, input [e]) -> state``, for whoever chooses the next input by it; and all steps of
     words that are known, ``(state, table [v, e], tokens [t]) -> the h after each, [t, h]``. A
-    state is (c, h) of an LSTM, (h,) of a GRU, each ``[h]``. Orthogonal recurrent and uniform (Glorot) other weights, gate by gate; the LSTM's forget gate
-    has 1 added to its bias, which starts at 0.
+    state is (c, h) of an LSTM, (h,) of a GRU, each ``[h]``. Orthogonal recurrent and uniform (Glorot)
+    other weights, gate by gate; the LSTM's forget gate has 1 added to its bias, which starts at 0.
     """
 
     cell: str
