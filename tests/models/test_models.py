@@ -147,6 +147,24 @@ def test_forward_mode_agrees_with_reverse_mode():
     assert forward == pytest.approx(float(reverse), abs=1e-6 * 10 * kernel.size)
 
 
+def test_conv_up_into_many_channels_has_the_values_and_derivatives_of_the_plain_one(x64):
+    rng = np.random.default_rng(0)
+    y, kernel, weights = (rng.standard_normal(s) for s in ((3, 4, 6, 5), (4, 4, 3, 5), (3, 8, 12, 3)))
+
+    def known(up):
+        def over(y, kernel):
+            return jax.vmap(up, (0, None))(y, kernel)
+
+        def loss(y, kernel):
+            return jnp.sum(weights * jnp.sin(over(y, kernel)))
+
+        tangents = (np.cos(y), np.cos(kernel))
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(y, kernel), jax.jvp(over, (y, kernel), tangents)
+
+    for found, wanted in zip(*(jax.tree.leaves(known(up)) for up in (conv_up, plain_up))):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-10)
+
+
 # ---------------------------------------------------------------- the convolutional model
 
 

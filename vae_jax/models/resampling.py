@@ -39,7 +39,7 @@ def conv_up(y, kernel):
     For every x and y, <conv_down(x, kernel), y> = <x, conv_up(y, kernel)>.
     """
     y, kernel = same_dtype(y, kernel)
-    return lax.platform_dependent(y, kernel, cpu=matrix_up, default=plain_up)
+    return lax.platform_dependent(y, kernel, cpu=matrix_up if _few(kernel) else _cells_up, default=plain_up)
 
 
 def plain_down(x, kernel):
@@ -68,6 +68,24 @@ def matrix_up(y, kernel):
     product = _right(y, few) @ _matrix(kernel, few).T
     image = jax.ShapeDtypeStruct((2 * y.shape[0], 2 * y.shape[1], kernel.shape[2]), product.dtype)
     return jax.linear_transpose(lambda x: _left(x, few), image)(product)[0]
+
+
+@jax.custom_jvp
+def _cells_up(y, kernel):
+    """``conv_up`` whose value is a 2x2 convolution that makes cells, and whose derivatives are those of the product."""
+    # The product is four times as wide as the cells, whose sums are then passes over memory. The value of 16x16x32 to
+    # 32x32x32, 32 examples: 2.7 ms for 3.9; the derivatives 10.4 for 9.6.
+    _, _, c, o = kernel.shape
+    blocks = kernel.reshape(2, 2, 2, 2, c, o)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4).reshape(2, 2, o, 4 * c)
+    cells = lax.conv_general_dilated(y[None], blocks, (1, 1), [(1, 1), (1, 1)], dimension_numbers=_LAYOUT)[0]
+    h, w = cells.shape[:2]
+    return cells.reshape(h, w, 2, 2, c).transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, c)[1:-1, 1:-1]
+
+
+@_cells_up.defjvp
+def _(primals, tangents):
+    (y, kernel), (by_y, by_kernel) = primals, tangents
+    return _cells_up(y, kernel), matrix_up(by_y, kernel) + matrix_up(y, by_kernel)
 
 
 def same_dtype(x, kernel):
