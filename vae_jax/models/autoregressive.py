@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, possible
-from vae_jax.models import lstm
+from vae_jax.models import gru, lstm
 from vae_jax.models.fully_connected import posterior
 from vae_jax.types import Array, Params
 
@@ -63,28 +63,16 @@ class Cell(nn.Module):
         offset = self.param("bias", nn.initializers.zeros, (width,), jnp.float32)
         if constant is not None:
             offset = offset + constant @ self.param("constant", uniform, (constant.shape[-1], width), jnp.float32)
-        both = jnp.concatenate([kernel, recurrent])
-
         if self.cell == "lstm":
+            both = jnp.concatenate([kernel, recurrent])
             return (
                 lambda state, x: lstm.step(both, offset, state, x),
                 lambda start, table, tokens: lstm.through(both, offset, start, table, tokens),
             )
 
-        # The inputs' share of all steps in one product: only that of the state has to wait for its turn.
-        def ahead(x):
-            return x @ kernel + offset
-
-        def gru(state, given):
-            (h,) = state
-            (reset, keep, new), (reset_h, keep_h, new_h) = jnp.split(given, 3), jnp.split(h @ recurrent, 3)
-            keep = nn.sigmoid(keep + keep_h)
-            h = keep * h + (1.0 - keep) * jnp.tanh(new + nn.sigmoid(reset + reset_h) * new_h)
-            return (h,), h
-
         return (
-            lambda state, x: gru(state, ahead(x))[0],
-            lambda start, table, tokens: jax.lax.scan(gru, start, ahead(table[tokens]))[1],
+            lambda state, x: gru.step(kernel, recurrent, offset, state, x),
+            lambda start, table, tokens: gru.through(kernel, recurrent, offset, start, table, tokens),
         )
 
 
