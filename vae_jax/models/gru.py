@@ -5,8 +5,8 @@ With a_t = x_t W_x + b of the word and s_t = h_t-1 W_h of the state, each for th
 
     n = tanh(a_new + r s_new),    h_t = k h_t-1 + (1 - k) n,    r, k the sigmoids of a + s,
 
-so the tangent is linear in da and ds with slopes that differ for ``new`` only, and ds = dh_t-1 W_h + h_t-1 dW_h. All but
-the term with dh_t-1 is computed for all steps at once.
+so the tangent is linear in da and ds with slopes that differ for ``new`` only, and ds = dh_t-1 W_h + h_t-1 dW_h.
+All but the term with dh_t-1 is computed for all steps at once.
 
 Axes: ``t`` steps, ``v`` words, ``e`` width of an input, ``h`` width of the state.
 """
