@@ -77,7 +77,7 @@ def make(
     if own and side:
         shape = (side, side, own[-1])
     config = (settings if own else text).Config(**AS_PUBLISHED | flags | (changes or {}) | {"workdir": "unused"})
-    spread = parallel("jit", config.batch_size, jax.devices()[:devices])
+    spread = parallel("jit", config.batch_size, jax.devices()[:devices], remat=getattr(config, "remat", False))
     return Case(name, build(config, _noise(shape or own, count) if own else None, spread), length)
 
 

@@ -109,6 +109,22 @@ def test_what_does_not_fit_is_refused_by_the_flag_that_asks_for_most(flags, leve
     assert said is not None and match in said and "there are 2 GB" in said, said
 
 
+def test_what_a_resnet_holds_is_counted_and_remat_is_named_where_it_helps(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # on a CPU a batch goes in parts
+    flags = {"model": "resnet", "hidden": (32, 64), "batch_size": 256}
+    parts = [
+        memory_check.needed(ready((128, 128, 3), 256, remat=remat, **flags), build.make_vae)["what its gradient reads"]
+        for remat in (False, True)
+    ]
+    assert parts[0] > 2 * parts[1]
+    whole = sum(memory_check.needed(ready((128, 128, 3), 256, remat=True, **flags), build.make_vae).values())
+    said = m.refusal(memory_check.check, ready((128, 128, 3), 256, **flags), build.make_vae, 1.01 * whole)
+    assert "add --remat, lower it" in said
+    assert m.refusal(memory_check.check, ready((128, 128, 3), 256, remat=True, **flags), build.make_vae, whole) is None
+    said = m.refusal(memory_check.check, ready((128, 128, 3), 256, **flags), build.make_vae, 0.9 * whole)
+    assert said is not None and "--remat" not in said
+
+
 def test_what_fits_is_taken():
     for flags in ({}, {"model": "conv", "hidden": (256, 256)}, {"likelihood": "categorical"}):
         assert m.refusal(memory_check.check, ready((28, 28, 1), 256, **flags), build.make_vae, 4e9) is None

@@ -12,16 +12,18 @@ from helpers.parameters import drawn, shapes_of
 
 from vae_jax import models
 from vae_jax.data.digits import digits
+from vae_jax.devices.parallel import parallel
 from vae_jax.likelihoods import gaussian
 from vae_jax.models.resampling import conv_same, matrix_same, plain_same
-from vae_jax.models.residual import BLOCKS
+from vae_jax.models.residual import BLOCKS, kept_numbers
 from vae_jax.randomness import INIT, purpose_key
 from vae_jax.runs.names import MODELS
 from vae_jax.runs.parsing import parse_widths
 from vae_jax.runs.settling import HIDDEN
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.train.recipe import Recipe
-from vae_jax.train.step import init_state, make_train_step
+from vae_jax.train.step import init_state, make_chunk, make_train_step
+from vae_jax.types import UserError
 from vae_jax.weighting import from_schedule
 
 EVENT = (8, 12, 3)
@@ -168,6 +170,71 @@ def test_a_block_begins_as_the_identity_and_no_example_sees_another():
     alone, among = encode(busy, x), encode(busy, np.concatenate([x[:1], 100 * x[1:]]))
     np.testing.assert_allclose(alone.mean[0], among.mean[0], rtol=1e-5, atol=1e-6)
     assert np.max(np.abs(alone.mean[1] - among.mean[1])) > 1e-3
+
+
+def gradient_of(vae):
+    """``(params, x [b, *event]) -> gradient`` of a squared error, a program."""
+
+    def error(params, x):
+        return jnp.sum(jnp.square(vae.decode(params, vae.encode(params, x).mean) - x))
+
+    return jax.jit(jax.grad(lambda params, x: jnp.mean(jax.vmap(error, (None, 0))(params, x))))
+
+
+def test_stages_that_are_made_again_change_neither_parameters_nor_gradients():
+    # With gates, whose log beta is handed to every stage.
+    plain, again = (make((4, 4, 1), (2, 2), beta_range=(0.5, 20.0), remat=remat) for remat in (False, True))
+    key = jax.random.key(0)
+    first, second = jax.jit(lambda key: (plain.init(key), again.init(key)))(key)
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    x, params = np.random.default_rng(1).uniform(size=(2, 4, 4, 1)).astype(np.float32), drawn(first)
+    found, wanted = (gradient_of(vae)(params, x) for vae in (again, plain))
+    for a, b in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(np.max(np.abs(b))) + 1e-12)
+
+
+def test_stages_that_are_made_again_save_memory_and_what_is_held_is_no_less_than_is_counted():
+    event, widths, batch, planned = (32, 32, 3), (8, 8), 16, {}
+    likelihood = gaussian("learned", sigma=0.3)
+    optimizer = adam(learning_rates("constant", 1e-3, 60), likelihood)
+    weight = from_schedule(lambda step: jnp.float32(1.0))
+    for remat in (False, True):
+        # As a run compiles it: XLA's CPU backend undoes all of it if it is let.
+        spread = parallel("jit", batch, jax.devices()[:1], remat=remat)
+        recipe = Recipe(make(event, widths, remat=remat), likelihood, optimizer, weight)
+        chunk = spread.compile(make_chunk(make_train_step(recipe), batch, batch, spread.split))
+        state = jax.eval_shape(lambda key, recipe=recipe: init_state(recipe, event, key), jax.random.key(0))
+        program = chunk.lower(state, jax.ShapeDtypeStruct((batch, *event), jnp.float32), 1).compile()
+        planned[remat] = program.memory_analysis().temp_size_in_bytes
+        assert planned[remat] >= 4 * batch * kept_numbers(event, widths, remat)
+    assert planned[True] < 0.8 * planned[False], planned
+
+
+def test_what_is_held_is_what_one_counts_by_hand():
+    # Maps of 8x16x16, 8x8x8 and 8x4x4; 4 of each in encoder and decoder, or one and 4 of the largest.
+    event, widths = (32, 32, 3), (8, 8, 8)
+    assert kept_numbers(event, widths, False) == 2 * 4 * 8 * (256 + 64 + 16)
+    assert kept_numbers(event, widths, True, samples=3) == 8 * (4 * (256 + 64 + 16) + 3 * 4 * 256)
+
+
+def test_latents_on_a_map_are_local_and_fill_it():
+    event = (32, 8, 3)
+    vae = models.resnet(event, event, 16 * 4 * 2, NARROW, latent_map=True)
+    params = drawn(jax.eval_shape(vae.init, jax.random.key(0)))
+    assert params["encoder"]["mean"]["kernel"].shape == params["encoder"]["logvar"]["kernel"].shape == (4, 2)
+    assert params["decoder"]["Dense_0"]["kernel"].shape == (2, 4)
+    x = np.random.default_rng(1).uniform(size=event).astype(np.float32)
+    encode, decode = jax.jit(vae.encode), jax.jit(vae.decode)
+    mean, changed = encode(params, x).mean, encode(params, np.concatenate([x[:-1], 1.0 - x[-1:]])).mean
+    moved = np.abs(np.asarray(changed - mean)).reshape(16, 4, 2).max(axis=(1, 2))
+    assert moved[-1] > 1e-3 and not moved[:8].any()
+    far = np.asarray(mean).copy()
+    far[-8:] += 1.0  # the last row of the map
+    moved = np.abs(np.asarray(decode(params, far) - decode(params, mean))).max(axis=(1, 2))
+    assert moved[-1] > 1e-3 and not moved[:16].any()
+    with pytest.raises(UserError, match=r"--latent_map .* 16x4, which --latent_dim=100 .* multiple of 64"):
+        models.resnet(event, event, 100, NARROW, latent_map=True)
 
 
 def test_the_gates_begin_open_and_it_learns_digits_while_every_parameter_moves():

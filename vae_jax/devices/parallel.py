@@ -73,6 +73,7 @@ def parallel(
     devices: Sequence[jax.Device] | None = None,
     layout: str = "whole",
     shard_params: bool = False,
+    remat: bool = False,
 ) -> Parallel:
     """The way of spreading named ``mode``.
 
@@ -83,6 +84,7 @@ def parallel(
       layout: where the training data are, one of ``LAYOUTS``.
       shard_params: divide parameters and the optimiser's state among the devices, for models that do not fit on one:
         each leaf along its longest axis that can be cut, and whole where it is small. Only under jit.
+      remat: whether a chunk makes again what its gradient needs, which a CPU has to be kept from undoing.
 
     Raises:
       UserError: the devices do not divide the batch; ``shard_params`` under pmap; pmap over several processes.
@@ -117,13 +119,19 @@ def parallel(
     if mode == "pmap":
         parts |= _pmap(mesh, batch_size, layout, whole, sharded)
     else:
-        parts |= _jit(mesh, layout, shard_params, whole, sharded)
+        parts |= _jit(mesh, layout, shard_params, remat, whole, sharded)
     return Parallel(layout, **parts)
 
 
-def _jit(mesh: Mesh, layout: str, shard_params: bool, whole: NamedSharding, sharded: NamedSharding) -> dict[str, Any]:
+def _jit(
+    mesh: Mesh, layout: str, shard_params: bool, remat: bool, whole: NamedSharding, sharded: NamedSharding
+) -> dict[str, Any]:
     """One program sees the global batch; the compiler divides it and averages the gradients."""
     over_batch = NamedSharding(mesh, PartitionSpec(None, AXIS))
+    # XLA's CPU backend drops the barriers of jax.checkpoint first of all, and then finds that everything is there
+    # already: what was to be made again is held, and no byte saved.
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if remat and on_cpu else None
 
     def split(rows):
         index = jnp.arange(rows.shape[0])
@@ -142,8 +150,8 @@ def _jit(mesh: Mesh, layout: str, shard_params: bool, whole: NamedSharding, shar
             return jax.lax.with_sharding_constraint(state, _parts(state, mesh)), metrics
 
         if shard_params:
-            return jax.jit(divided, static_argnums=2, donate_argnums=0)
-        return jax.jit(chunk, static_argnums=2, donate_argnums=0, out_shardings=whole)
+            return jax.jit(divided, static_argnums=2, donate_argnums=0, compiler_options=options)
+        return jax.jit(chunk, static_argnums=2, donate_argnums=0, out_shardings=whole, compiler_options=options)
 
     def begin(first):
         # Made in its parts: no device ever holds all of it.

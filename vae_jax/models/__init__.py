@@ -75,6 +75,8 @@ def resnet(
     hidden: tuple[int, ...] = (32, 64),
     beta_range: tuple[float, float] | None = None,
     batched_kernels: bool = False,
+    remat: bool = False,
+    latent_map: bool = False,
 ) -> VAE:
     """Residual blocks between strided convolutions; sides that cannot be halved once for each width are padded inside.
 
@@ -82,18 +84,23 @@ def resnet(
       event, theta_shape, latent_dim: the shapes.
       hidden: the channels of each stage from the image inwards; a stage halves the image. The decoder mirrors them.
       beta_range, batched_kernels: as for ``conv``.
+      remat: a stage is made again for its gradient, and nothing of it held until then; the same parameters.
+      latent_map: z lies on the map of the innermost features and is read from it by 1x1 convolutions.
 
     Raises:
-      UserError: for anything but images, for sides below half of 2 to the number of widths, or no widths.
+      UserError: for anything but images, for sides below half of 2 to the number of widths, no widths, or latents that
+        do not fill the map.
     """
     from vae_jax.models.padding import padded, up_to
-    from vae_jax.models.residual import Decoder, Encoder, check_event, largest_map
+    from vae_jax.models.residual import Decoder, Encoder, check_event, largest_map, map_channels
 
     check_event(event, hidden)
+    channels = map_channels(event, hidden, latent_dim) if latent_map else None
 
     def make(event, theta_shape):
-        encoder = Encoder(latent_dim, hidden, beta_range, batched_kernels)
-        decoder = Decoder(event, theta_shape, hidden[::-1], beta_range, batched_kernels)
+        rest = (beta_range, batched_kernels, remat, channels)
+        encoder = Encoder(latent_dim, hidden, *rest)
+        decoder = Decoder(event, theta_shape, hidden[::-1], *rest)
         vae = from_linen(encoder, decoder, event, latent_dim, beta_range)
         return vae._replace(largest_map=largest_map(event, hidden))
 

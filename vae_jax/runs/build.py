@@ -215,7 +215,7 @@ def _spread(config, dataset: Dataset) -> Parallel:
       UserError: the flags do not go together, or with the devices.
     """
     layout = placement.layout(config, dataset)
-    spread = parallel(config.parallel, config.batch_size, None, layout, config.shard_params)
+    spread = parallel(config.parallel, config.batch_size, None, layout, config.shard_params, config.remat)
     if (config.batch_size // config.microbatches) % spread.devices:
         raise UserError(
             f"--microbatches={config.microbatches} cuts --batch_size={config.batch_size} into parts that cannot be "

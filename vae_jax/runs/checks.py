@@ -101,6 +101,9 @@ def _check_training(config: Any) -> None:
         raise UserError(
             f"--microbatches={config.microbatches} cannot cut --batch_size={config.batch_size} into equal parts"
         )
+    for name in ("remat", "latent_map"):
+        if getattr(config, name) and config.model != "resnet":
+            raise UserError(f"--{name} is for --model=resnet, not for {config.model}: drop it")
     if config.dtype != "float32" and config.beta_range is not None:
         raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
     if config.placement == "divided" and config.order == "shuffled":

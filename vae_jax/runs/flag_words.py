@@ -8,8 +8,8 @@ from vae_jax.runtime.fields import Words
 GROUPS = {
     "data": "dataset pixels condition validation test data_dir image_size fit alpha layout standardise max_length "
     "max_words rare_words",
-    "model": "model latent_dim latent_layers prior prior_components prior_stage posterior flow_steps latent_classes "
-    "gumbel_temperature hidden init_from cell embedding word_dropout dtype",
+    "model": "model latent_dim latent_map latent_layers prior prior_components prior_stage posterior flow_steps "
+    "latent_classes gumbel_temperature hidden init_from cell embedding word_dropout dtype",
     "likelihood": "likelihood precision sigma min_sigma columns components df delta squeeze soft_targets",
     "weight": "beta weighting warmup_steps layer_betas beta_norm beta_range objective num_samples averages vr_alpha "
     "target_kl target_distortion free_nats cycles ratio beta_min beta_max kp ki geco_rate geco_decay gamma "
@@ -17,7 +17,7 @@ GROUPS = {
     "optimiser": "num_steps batch_size learning_rate lr_schedule weight_decay ema clip_norm",
     "run": "workdir seed keep patience eval_every log_every checkpoint_every keep_checkpoints iw_samples tracker "
     "plugin profile deterministic",
-    "scale": "parallel microbatches shard_params placement order coordinator num_processes process_id",
+    "scale": "parallel microbatches remat shard_params placement order coordinator num_processes process_id",
 }
 ALIASES = {
     "lr": "learning_rate",

@@ -53,9 +53,11 @@ def check(settings: Settings, make_vae: Callable, left: float | None = None) -> 
     flag = min(LEAST, key=without)
     most = sorted(((what, size) for what, size in parts.items() if size > 0.01 * whole), key=lambda item: -item[1])
     listed = ", ".join(f"{what} {size_in_words(size)}" for what, size in most)
+    again = dataclasses.replace(settings, remat=settings.model == "resnet")
+    advice = "add --remat, " if sum(needed(again, make_vae).values()) <= left else ""
     raise UserError(
         f"--{flag}={getattr(settings.flags, flag)} needs {size_in_words(whole)} of memory or more with these data "
-        f"({listed}), and there are {size_in_words(left)}; lower it, or use a device with more memory"
+        f"({listed}), and there are {size_in_words(left)}; {advice}lower it, or use a device with more memory"
     )
 
 
@@ -67,31 +69,35 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
     each = math.prod(s.event) + s.num_samples * (math.prod(theta) + s.code_dim)
     devices = jax.device_count()
     chunk = min(s.log_every, s.eval_every, s.checkpoint_every, s.num_steps)
-    batch = BYTES[s.dtype] * each * s.batch_size / s.microbatches / devices
+    batch_of_device = s.batch_size / s.microbatches / devices
+    batch = BYTES[s.dtype] * each * batch_of_device
+    # A CPU takes a batch in parts that fit its cache, which may be of one example.
+    held = BYTES[s.dtype] * _kept(s) * (batch_of_device if jax.default_backend() != "cpu" else 1)
     order = INDEX * s.batch_size * chunk
     # Of divided parameters not every leaf is: a little more than this.
     parameters = _parameters(make_vae, shape, theta) / (devices if s.shard_params else 1)
     model = TRAINING * parameters
     # On a CPU a checkpoint is copied into the memory that training is in; not while a batch is there.
     if jax.default_backend() == "cpu":
-        model = max(model, SAVING * parameters - batch - order)
-    return {"the model and its optimiser": model, "a batch": batch, "the order of a chunk": order}
+        model = max(model, SAVING * parameters - batch - order - held)
+    parts = {"the model and its optimiser": model, "a batch": batch, "the order of a chunk": order}
+    return parts | ({"what its gradient reads": held} if held else {})
+
+
+def _kept(s: Settings) -> int:
+    """Returns how many numbers of an example a network's gradient holds, where that is most of it."""
+    if s.model != "resnet" or len(s.event) != 3:
+        return 0
+    from vae_jax.models.residual import kept_numbers
+
+    return kept_numbers(s.event, s.hidden, s.remat, s.num_samples)
 
 
 # What the number of parameters depends on.
 _SHAPES = (
-    *("model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names", "latent_layers"),
-    *(
-        "condition",
-        "posterior",
-        "flow_steps",
-        "latent_classes",
-        "prior",
-        "prior_components",
-        "likelihood",
-        "levels",
-        "columns",
-    ),
+    *("latent_map", "model", "latent_dim", "hidden", "cell", "embedding", "beta_range", "event", "names"),
+    *("latent_layers", "posterior", "flow_steps", "latent_classes", "prior", "prior_components", "likelihood"),
+    *("levels", "columns", "condition"),
 )
 
 

@@ -29,7 +29,8 @@ def make_vae(
       dtype: what the networks are computed in; None for float32.
       soft: whether discrete latents may be soft, as in training; every measure is of one-hot ones.
     """
-    own = (s.cell, s.embedding) if s.model == "recurrent" else (s.latent_layers,) if s.model in HIERARCHIES else ()
+    own = {"recurrent": (s.cell, s.embedding), "resnet": (s.remat, s.latent_map)}.get(s.model, ())
+    own = (s.latent_layers,) if s.model in HIERARCHIES else own
 
     def networks(latent_dim: int) -> VAE:
         def plain(event: Event, theta_shape: Event, latent_dim: int) -> VAE:

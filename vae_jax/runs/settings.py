@@ -135,6 +135,9 @@ class Config:
     vr_alpha: float = option(0.5, "of vr, the Renyi bound; 0 is iwae, and towards 1 it is the elbo", least=0)
     model: str = option("mlp", "the encoder and decoder", choices.MODELS, extensible=True)
     latent_dim: int = option(20, "the number of latents", least=1)
+    latent_map: bool = option(
+        False, "of a resnet: the latents lie on the map of its innermost features, so many channels as fill it"
+    )
     latent_layers: str | None = option(
         None,
         "of a ladder or hierarchy: the latents of each layer, the one next to x first, 2 to 5 layers (default: "
@@ -193,6 +196,11 @@ class Config:
     seed: int = option(0, "of everything random", most=2**32 - 1, least=0)  # a key takes no more bits
     parallel: str = option("jit", "how several devices are used", ("jit", "pmap"), identity=False)
     microbatches: int = option(1, "cut each device's batch into so many parts, to save memory", identity=False, least=1)
+    remat: bool = option(
+        False,
+        "of a resnet: make each stage again for its gradient and hold nothing of it, to save memory",
+        identity=False,
+    )
     dtype: str = option("float32", "of the networks while they are trained", ("float32", "bfloat16"))
     shard_params: bool = option(
         False, "divide the parameters among the devices, for models that do not fit on one", identity=False
