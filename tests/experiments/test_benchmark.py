@@ -379,6 +379,11 @@ def test_the_first_step_of_a_command_is_timed_and_a_run_that_fails_says_why(tmp_
     assert (tmp_path / "run" / "results.json").exists()  # it was let go on to its end
     with pytest.raises(UserError, match=r"logged no step.*nosuchflag"):
         start_up.until_first_row(("--nosuchflag",), tmp_path, "wrong")
+    assert start_up.whole(("--nosuchflag",), tmp_path) is None
+    assert 0 < start_up.whole((*start_up.FLAGS, f"--workdir={tmp_path / 'again'}"), tmp_path) < 30
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
+    environ = start_up.environment(tmp_path)
+    assert environ["XDG_CACHE_HOME"] == str(tmp_path / "cache") and "JAX_COMPILATION_CACHE_DIR" not in environ
     values = absl_flags.FlagValues()
     define_flags(train.Config, values)
     assert parse(train.Config, ["train", *start_up.FLAGS], values).log_every == 1
