@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     codes,
     collapse,
+    estimators,
     factors,
     fixed_points,
     golden,
@@ -19,7 +20,7 @@ from . import (
 from .ledger import Claim
 
 FAMILIES = (
-    *(normalising, golden, identities, theory, samples, codes),
+    *(normalising, golden, identities, theory, samples, codes, estimators),
     *(fixed_points, images, collapse, sequences, factors, ladders),
 )
 CLAIMS: list[Claim] = [claim for family in FAMILIES for claim in family.CLAIMS]

@@ -17,6 +17,7 @@ from helpers.binaries import start
 from experiments.claims import (
     bed,
     codes,
+    estimators,
     factors,
     fixed_points,
     golden,
@@ -34,6 +35,7 @@ from experiments.claims.compare import allowed, misfit
 from experiments.claims.ledger import RELATIONS, TIERS, Claim, Measured, Settings, Skipped, check, excess, run_all, word
 from vae_jax import objective, schedules
 from vae_jax.conventions import written_weight
+from vae_jax.estimators import Estimator, stl
 from vae_jax.gaussian import kl_divergence
 from vae_jax.linear_vae import predict
 from vae_jax.report.figure import Figure, draw
@@ -277,6 +279,10 @@ EXACT = {
     "a lost constant": (
         codes.annealing_brackets_the_exact,
         {"likelihood": bed.FIXED._replace(log_prob=lambda *a: bed.FIXED.log_prob(*a) + 0.5), "plan": (16, 100)},
+    ),
+    "weights that are not squared": (
+        estimators.encoder_is_heard_with_dreg,
+        {"bound": Estimator(objective.iwae, stl.inference), "draws": 1_000},
     ),
     "beta left out": (theory.slope_of_the_frontier, {"theory": lambda v, b, s, m: predict(v, b, 0.5 * s, m)}),
     "an ELBO at weight 2": (theory.elbo_is_the_log_likelihood, {"weight": 2.0}),

@@ -13,7 +13,7 @@ from vae_jax.data.digits import digits
 # Small shapes, and an objective each, so that the two meet.
 FLAGS = ["--hidden=8", "--latent_dim=3", "--batch_size=16", "--log_every=4", "--iw_samples=4", "--lr_schedule=constant"]
 RUNS = {
-    "full_covariance": ["--objective=dreg", "--num_samples=4"],
+    "full_covariance": ["--objective=dreg", "--num_samples=4", "--encoder_steps=1"],
     "categorical": ["--latent_classes=4", "--gumbel_temperature=0.5"],
     "iaf": ["--objective=stl", "--flow_steps=2"],
     "householder": ["--objective=piwae", "--num_samples=4", "--averages=2"],

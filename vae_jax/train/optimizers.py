@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vae_jax.estimators import OF_INFERENCE
 from vae_jax.train.averaging import averaging
 from vae_jax.types import Likelihood, Schedule
 
@@ -83,7 +84,7 @@ def adam(
         2017, 1711.05101) and times the learning rate; no bias, gate or parameter of the likelihood decays.
       ema: None, or the decay of a moving average of the parameters (``averaging.py``).
     """
-    labels = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "likelihood"}
+    labels = own = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "likelihood"}
     groups = {
         "model": optax.chain(_moments(weight_decay), optax.scale_by_learning_rate(rates.model)),
         "likelihood": optax.adam(rates.likelihood, b2=_B2),
@@ -93,7 +94,12 @@ def adam(
         # The learning rate counts every step, the moments only those in which the decoder moves.
         moments = optax.conditionally_mask(_moments(weight_decay), lambda step, **_: aggressive.moves(step))
         groups["decoder"] = optax.chain(moments, optax.scale_by_learning_rate(rates.model))
-        labels["model"] = {"encoder": "model", "decoder": "decoder"}
+
+
+        def labels(params):
+            ahead = {name: "model" if name in OF_INFERENCE else "decoder" for name in params["model"]}
+            return own | {"model": ahead}
+
     links = [] if clip_norm is None else [optax.clip_by_global_norm(clip_norm)]
     links += [optax.partition(groups, labels)] + ([] if ema is None else [averaging(ema)])
     return links[0] if len(links) == 1 else optax.chain(*links)
