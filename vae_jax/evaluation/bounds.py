@@ -17,7 +17,7 @@ import numpy as np
 
 from vae_jax import objective as bounds
 from vae_jax.evaluation.batches import Evaluator, gather, in_batches, watched
-from vae_jax.evaluation.rate import active_units, information_per_latent, second_moments, used_latents
+from vae_jax.evaluation.rate import active_units, information_per_latent, is_one_hot, second_moments, used_latents
 from vae_jax.gaussian import LOG_2PI, at_least_float32
 from vae_jax.likelihoods.shared import AT_BOUND
 from vae_jax.types import VAE, Array, Likelihood, Params, value_of
@@ -215,9 +215,13 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         columns = {name: _observed_mean(values) for name, values in classes.items()}
         dims, ordered = (float(v) for v in mean(scores.counted, axis=0))
     with np.errstate(divide="ignore"):  # a variance that has underflown
-        second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance))
+        second = second_moments(scores.posterior_mean, np.log(scores.posterior_variance)).tolist()
         information = information_per_latent(scores.posterior_mean, scores.posterior_variance)
-    known = np.shape(scores.kl)[1] > 1 or np.shape(scores.posterior_mean)[1] == 1
+    if is_one_hot(scores.posterior_mean, scores.posterior_variance):
+        # A latent is a group of classes, which has a KL of its own and no scale.
+        information, second = mean(scores.kl, axis=0), None
+        units = units.reshape(len(information), -1).any(axis=1)
+    known = np.shape(scores.kl)[1] == len(information)
     summary = {
         "elbo": -(rate + distortion),
         "rate": rate,
@@ -233,7 +237,7 @@ def summarise(scores: Scores, data_dim: int, active_threshold: float = 0.01) -> 
         "used_latents": used_latents(information, len(scores.rate)),
         "information_per_latent": [float(v) for v in information],
         "kl_per_latent": [float(v) for v in mean(scores.kl, axis=0)] if known else None,
-        "second_moment": [float(v) for v in second],
+        "second_moment": second,
     }
     if scores.iw_nll is not None:
         summary["iw_nll"] = float(mean(scores.iw_nll))

@@ -214,6 +214,12 @@ def used_latents(information, rows: int) -> int | None:
     return None if rows < HANDFUL or np.isnan(information).any() else int(np.sum(information > USED))
 
 
+def is_one_hot(mean, variance) -> bool:
+    """Returns whether moments ``[n, d]`` are those of codes of zeros and ones, whose variance is mean (1 - mean)."""
+    mean, variance = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
+    return bool(np.allclose(variance, mean * (1.0 - mean), rtol=1e-3, atol=1e-9))
+
+
 def second_moments(mean, logvar) -> np.ndarray:
     """Returns E[mu^2 + tau^2] over the data per latent, ``[d]``: the aggregate posterior's, in closed form.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from vae_jax import priors
+from vae_jax.posteriors import closed_form
 from vae_jax.runs.build import Run
 from vae_jax.theory.forecast import headline
 
@@ -39,12 +40,12 @@ def start_line(r: Run) -> str:
 
 def latents_in_words(r: Run) -> list[str]:
     """Returns what the latents of a run are and what that means for the forecast; nothing of the standard pair."""
-    if r.vae.latents is None:
-        return []
     c, prior = r.config, priors.of(r.vae)
+    if r.vae.latents is None or c.posterior == "categorical":
+        return []
     what = [] if prior.standard else [f"p(z) is a {c.prior} that is learned"]
     what += [] if r.vae.diagonal else [f"q(z|x) is {c.posterior}"]
-    closed = (prior.kl is not None and r.vae.diagonal) or (prior.standard and c.model not in ("ladder", "hierarchy"))
+    closed = not r.vae.layers and closed_form(prior, c.names.posteriors[c.posterior](c, r.vae))
     rate = "" if closed else "; the rate is the mean of log q(z|x) - log p(z) over the samples"
     theory = "" if r.forecast is None else "; what the linear theory foretells is of N(0, I) and a diagonal Gaussian"
     return [f"latents: {' and '.join(what)}{rate}{theory}"] if what else []

@@ -95,7 +95,6 @@ def adam(
         moments = optax.conditionally_mask(_moments(weight_decay), lambda step, **_: aggressive.moves(step))
         groups["decoder"] = optax.chain(moments, optax.scale_by_learning_rate(rates.model))
 
-
         def labels(params):
             ahead = {name: "model" if name in OF_INFERENCE else "decoder" for name in params["model"]}
             return own | {"model": ahead}
