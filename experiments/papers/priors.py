@@ -5,8 +5,8 @@
 The same networks, data, epochs and seeds: N(0, I), a mixture, the VampPrior and a flow as p(z), and an inverse
 autoregressive flow as q(z|x). -log p(x) has 500 importance samples. FILE.npz has uint8 ``train`` and ``test`` of black
 and white images. Expect the flow first: its rate is 3 nats lower at the same distortion. With ``--betas`` the arms of
-``--frontier`` are trained at each weight as well, and figure.png is what beta buys under each prior. Stopped, it goes
-on where it was; finished arms are read.
+``--frontier`` are trained at each weight as well, and figure.png is what beta buys under each prior; samples.png has
+samples of each arm. Stopped, it goes on where it was; finished arms are read.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def main(config: Config) -> None:
     for beta in map(float, (config.betas or "").split(",") if config.betas else ()):
         rows += [_row(config, root, name, beta, 0, shared) for name in config.frontier.split(";")]
         write_json(root / "table.json", rows)
-    print("", *table_lines([row for row in rows if row["beta"] == 1]), sep="\n")
+    write_atomic(root / "samples.png", samples({name: _folder(root, name, 1.0, 0) for name in wanted}))
+    print("", *table_lines([row for row in rows if row["beta"] == 1]), f"figure: {root / 'samples.png'}", sep="\n")
     if config.betas:
         write_atomic(root / "figure.png", frontier(rows).png)
         print(f"figure: {root / 'figure.png'}")
@@ -93,7 +94,7 @@ def _row(config: Config, root: Path, name: str, beta: float, seed: int, shared: 
     from vae_jax.runs import evaluate
 
     differs = ARMS[name] | ({"prior_components": config.prior_components} if "prior" in ARMS[name] else {})
-    workdir = root / f"{''.join(c if c.isalnum() else '_' for c in name)}_{beta:g}_{seed}"
+    workdir = _folder(root, name, beta, seed)
     results = arms.train_one(workdir, _flags(config) | differs | {"beta": beta, "seed": seed}, shared)
     done = workdir / "nll.json"
     if not done.exists():
@@ -101,6 +102,18 @@ def _row(config: Config, root: Path, name: str, beta: float, seed: int, shared: 
         write_json(done, {"nll": evaluate.evaluate(asked)["iw_nll"]})
     nll = read_object(done, "remove it, and it is measured again")["nll"]
     return {"name": name, "beta": beta, "seed": seed, "nll": nll} | {key: results[key] for key in KEYS}
+
+
+def _folder(root: Path, name: str, beta: float, seed: int) -> Path:
+    return root / f"{''.join(c if c.isalnum() else '_' for c in name)}_{beta:g}_{seed}"
+
+
+def samples(folders: dict[str, Path]) -> bytes:
+    """Draws ten samples of p(z) of each run, decoded to E[x|z], a row each, as a PNG."""
+    from vae_jax.report.image_grids import grid
+
+    rows = [np.load(folder / "pictures.npz")["samples"][:10] for folder in folders.values()]
+    return grid(rows, [name.replace(" posterior", "\nposterior") for name in folders])
 
 
 def table_lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -23,7 +23,9 @@ def kl_per_latent(run: Run) -> Figure:
     name = "kl_per_latent.png"
     kl = np.asarray([v or 0.0 for v in run.results.get("kl_per_latent") or []], float)
     if not kl.size:
-        return Figure(name, "KL of each latent: none, because results.json does not list it.", None)
+        return Figure(
+            name, "KL of each latent: none, because results.json has it of all latents together at most.", None
+        )
     information = np.asarray([v or 0.0 for v in run.results.get("information_per_latent") or kl], float)
     order = np.argsort(-kl, kind="stable")
     carried = (information if information.size == kl.size else kl)[order]

@@ -23,7 +23,7 @@ from vae_jax.objective import weighted_layers
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
-from vae_jax.runs.networks import make_vae, with_first_prior
+from vae_jax.runs.networks import held_fixed, make_vae, with_first_prior
 from vae_jax.runs.settings import Config
 from vae_jax.runs.settled import Settings
 from vae_jax.runs.settling import settle
@@ -198,7 +198,7 @@ def with_numbers(r: Run, numbers: dict[str, Any]) -> Run:
 
 def make_likelihood(s: Settings) -> Likelihood:
     """Makes the family of p(x|z)."""
-    likelihood = table_columns.of_the_data(s.names.likelihoods[s.likelihood](s, s.levels), s)
+    likelihood = held_fixed(s, table_columns.of_the_data(s.names.likelihoods[s.likelihood](s, s.levels), s))
     return likelihood if s.beta_range is None else respond(likelihood, s.beta_range)
 
 

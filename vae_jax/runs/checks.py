@@ -38,6 +38,7 @@ def check(config: Any, names: Names) -> list[str]:
     _check_discrete(config)
     _check_noise(config)
     _check_training(config)
+    _check_stage(config)
     _check_range(config)
     _check_layers(config)
     _check_condition(config)
@@ -91,6 +92,18 @@ def _check_noise(config: Any) -> None:
     sigma = 0.1 if config.sigma is None and config.precision == "fixed" else config.sigma
     if config.likelihood == "gaussian" and config.precision != "fixed" and (sigma or math.inf) <= config.min_sigma:
         raise UserError(f"--sigma={config.sigma} must be above its lower bound --min_sigma={config.min_sigma}")
+
+
+def _check_stage(config: Any) -> None:
+    """Refuses a second stage of which there is no first, or in which other parameters than the prior's would change."""
+    if config.prior_stage == "with":
+        return
+    if config.prior == "standard_normal":
+        raise UserError("--prior_stage=after learns a prior, and N(0, I) has nothing to learn: give --prior=flow or so")
+    if config.init_from is None:
+        raise UserError("--prior_stage=after learns the prior of a trained VAE: give that run, --init_from=RUN")
+    if config.weight_decay or config.encoder_steps:
+        raise UserError("--prior_stage=after leaves the VAE as it is: drop --weight_decay and --encoder_steps")
 
 
 def _check_training(config: Any) -> None:

@@ -40,6 +40,18 @@ def rate_parts(r: Run, params: Params, scores: Scores, key: jax.Array, samples: 
     return {name: _plain(value) for name, value in parts._asdict().items() if value is not None}
 
 
+def left_out(r: Run) -> str:
+    """Returns which numbers of the latents are null, and why; nothing of N(0, I) and a diagonal Gaussian."""
+    said = []
+    if r.vae.latents is not None:
+        said += ["kl_per_latent is null where the rate is known of all latents together only"]
+    if not priors.of(r.vae).standard:
+        said += ["second_moment is null, as a prior that is not N(0, I) has any scale"]
+    if not r.vae.diagonal:
+        said += ["rate_parts is null, as no exact sum over the aggregate of posteriors that are not Gaussian is made"]
+    return "; ".join(said)
+
+
 def _plain(value):
     if isinstance(value, Estimate):
         return {k: np.asarray(v).tolist() for k, v in value._asdict().items()}

@@ -14,7 +14,7 @@ from vae_jax.randomness import PRIOR, example_keys
 from vae_jax.runs import table_columns
 from vae_jax.runs.names import CONDITIONED, HIERARCHIES
 from vae_jax.runs.settled import Settings
-from vae_jax.types import VAE, Event, TrainState, UserError
+from vae_jax.types import VAE, Event, Likelihood, TrainState, UserError
 
 
 def make_vae(
@@ -58,7 +58,26 @@ def make_vae(
         return vae
     _check(s, closed_form(prior, posterior))
     wanted = -(-posterior.numbers(s.code_dim) // 2)
-    return with_latents(vae, prior, posterior, s.code_dim, None if wanted == s.code_dim else networks(wanted))
+    vae = with_latents(vae, prior, posterior, s.code_dim, None if wanted == s.code_dim else networks(wanted))
+    return prior_alone(vae) if s.prior_stage == "after" else vae
+
+
+def prior_alone(vae: VAE) -> VAE:
+    """Returns a model of which only the prior learns: nothing else has a gradient, and so Adam leaves it as it is."""
+
+    def fixed(params):
+        return {name: value if name == "prior" else jax.lax.stop_gradient(value) for name, value in params.items()}
+
+    def of_fixed(function):
+        return None if function is None else lambda params, *rest: function(fixed(params), *rest)
+
+    changed = ("encode", "decode", "decode_given", "latents", "log_q")
+    return vae._replace(**{name: of_fixed(getattr(vae, name)) for name in changed})
+
+
+def held_fixed(s: Settings, likelihood: Likelihood) -> Likelihood:
+    """Returns the likelihood; where the prior is learned alone one that is neither trained, solved for nor rescaled."""
+    return likelihood._replace(frozen=True, refit=None, rescale=None) if s.prior_stage == "after" else likelihood
 
 
 def _check(s: Settings, closed_form: bool) -> None:

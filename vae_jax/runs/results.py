@@ -29,7 +29,7 @@ from vae_jax.likelihoods import is_discrete
 from vae_jax.randomness import TEST, TRAIN, VALIDATION, purpose_key
 from vae_jax.runs import selection, table_columns
 from vae_jax.runs.build import Run
-from vae_jax.runs.code_numbers import condition_in_codes, rate_parts
+from vae_jax.runs.code_numbers import condition_in_codes, left_out, rate_parts
 from vae_jax.runs.placement import Splits
 from vae_jax.runs.text_results import make_prior_distortion, text_numbers
 from vae_jax.runs.weightings import CONTROLLED
@@ -151,7 +151,9 @@ def measure(r: Run, state: TrainState, splits: Splits, instruments: Instruments)
         **table_columns.by_column(r.dataset, on_test),
         **condition_in_codes((train_scores.posterior_mean, test_scores.posterior_mean), r.dataset),
         "warnings": r.warnings,
-        "protocol": "; ".join(filter(None, [_protocol(r, len(train), len(test)), selection.in_words(r, state)])),
+        "protocol": "; ".join(
+            filter(None, [_protocol(r, len(train), len(test)), selection.in_words(r, state), left_out(r)])
+        ),
         **_measure_decoder(state, test, key, instruments, r.dataset.event),
     }
     return results, Codes(train_scores.posterior_mean, test_scores.posterior_mean)

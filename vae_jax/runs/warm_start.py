@@ -53,9 +53,17 @@ def _matching(r: Run, params: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the arrays that fit, and the names of those of this model, or of that one, that find no partner."""
     there, own = _arrays(r.config.init_from), tensors.names_of(params)
     # A sigma that is fixed is that of the flags; and the beta at which a network for all beta is read.
-    kept = {n for n in own if n.endswith("/eta") or (r.likelihood.frozen and n.startswith("likelihood/"))}
+    alone = r.config.prior_stage == "after"
+    fixed = r.likelihood.frozen and not alone
+    kept = {n for n in own if n.endswith("/eta") or (fixed and n.startswith("likelihood/"))}
     fits = {name for name, leaf in own.items() if name in there and there[name].shape == leaf.shape} - kept
     left = [name for name in {**own, **there} if name not in fits | kept]
+    lost = [name for name in own if alone and name not in fits and not name.startswith("model/prior/")]
+    if lost:
+        raise UserError(
+            f"--prior_stage=after learns the prior of the VAE of --init_from={r.config.init_from}, which has no "
+            f"{lost[0]} of this shape: give that run's --model, --hidden, --latent_dim, --posterior and likelihood"
+        )
     # Biases of one width fit between any two models.
     if not any(name.startswith("model/") and len(own[name].shape) > 1 for name in fits):
         raise UserError(
