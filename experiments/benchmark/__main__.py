@@ -38,7 +38,7 @@ class Config:
     models: str | None = option("all", "which of mlp,conv,resnet,lstm,gru, separated by commas, or none (default: all)")
     modes: str = option("step,chunk,sweep,evaluate", "which of step,chunk,sweep,evaluate, separated by commas")
     runs: int = option(8, "models that a sweep trains together")
-    iw_samples: int = option(500, "importance samples of the NLL that is timed for the mlp")
+    iw_samples: int = option(500, "importance samples of the mlp's NLL; of the others but the resnet a tenth")
     side: int | None = option(None, "of the images, pixels (default: each model's own)")
     dtype: str = option("float32", "of the networks while they are trained", ("float32", "bfloat16"))
     peer: str = option("none", "what is timed beside us", ("none", "torch", "flax"))

@@ -31,7 +31,8 @@ CASES = {
     "lstm": ({"cell": "lstm"}, None, 20),
     "gru": ({"cell": "gru"}, None, 20),
 }
-IMPORTANCE = ("mlp",)  # whose importance-weighted NLL is timed too
+# Whose importance-weighted NLL is timed too, by how many fewer samples than --iw_samples.
+IMPORTANCE = {"mlp": 1, "conv": 10, "lstm": 10, "gru": 10}
 EXAMPLES, SCORED = 4096, 1000
 AT_ONCE = 250  # examples that a peer scores at a time
 
@@ -53,6 +54,11 @@ class Case(NamedTuple):
 def available() -> list[str]:
     """Returns the models that there are, in the order of the table."""
     return [name for name, (flags, _, _) in CASES.items() if flags.get("model", "mlp") in MODELS]
+
+
+def samples_of(name: str, most: int) -> int:
+    """Returns the importance samples that the case ``name`` is timed with."""
+    return max(1, most // IMPORTANCE.get(name, 1))
 
 
 def make(

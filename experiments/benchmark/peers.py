@@ -29,6 +29,7 @@ from .timing import SIDES, Timer
 
 CONVOLUTIONAL = ("conv", "resnet")
 VARIANTS = ("eager", "compiled", "channels_last", "compiled channels_last")  # the last two of convolutions
+ROWS = {"mlp": 4096, "conv": 250, "lstm": 1000, "gru": 1000}  # of z that PyTorch decodes at once for importance samples
 SCRIPT = Path(__file__).with_name("torch_peer.py")
 
 
@@ -184,6 +185,7 @@ def spec_of(case: Case, samples: int, folder: Path) -> dict[str, Any]:
         "evaluated_at_once": AT_ONCE,
         "weighed": case.name in IMPORTANCE,
         "weighed_at_once": 100,
+        "rows": ROWS.get(case.name, AT_ONCE),
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(r.vae.init, r.key))),
         "threads": threads(),
         "device": "cpu" if jax.default_backend() == "cpu" else "cuda",

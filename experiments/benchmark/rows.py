@@ -42,10 +42,11 @@ def measure(config: Any, models: list[str], wanted: tuple[str, ...], results: di
     print(HEAD)
     for name in models:
         case = cases.make(name, {"dtype": config.dtype}, side=config.side)
-        rows, update = modes.rows_of(name, wanted, config.iw_samples), step_flops(case.run)
+        most = cases.samples_of(name, config.iw_samples)
+        rows, update = modes.rows_of(name, wanted, most), step_flops(case.run)
         timed = [modes.warm(case, mode, config.runs, samples, update) for mode, samples in rows]
         try:
-            with peers(config.peer, case, config.peer_python, config.iw_samples, results["busy"]) as there:
+            with peers(config.peer, case, config.peer_python, most, results["busy"]) as there:
                 measured = rounds(timed, there, reference, config.repeats, config.seconds)
         except PeerError as error:
             raise UserError(f"--peer={config.peer}: it failed while {name} was timed: {error}") from None

@@ -29,8 +29,7 @@ from torch import nn
 
 # What ``load`` is given; of a text "vocabulary", "embedding" and "clip_norm" as well, of images "levels" or "blocks".
 SPEC = ("model", "event", "hidden", "latent_dim", "batch_size", "train", "test", "threads", "device", "dtype", "sides")
-SPEC += ("compiled", "channels_last")
-ROWS = 4096  # of z decoded at once for importance samples: about twice as quick as 1,000 on two cores
+SPEC += ("compiled", "channels_last", "evaluated_at_once", "weighed_at_once", "samples", "rows")
 
 
 def negative_elbo(model, x):
@@ -41,10 +40,10 @@ def negative_elbo(model, x):
     return (kl - model.log_likelihood(z, x)).mean()
 
 
-def importance_nll(model, x, samples):
-    """-L_K of each example, ``[b]``, nats, a few samples of all examples at a time."""
+def importance_nll(model, x, samples, rows):
+    """-L_K of each example, ``[b]``, nats, a few samples of all examples at a time: about ``rows`` of z."""
     mean, logvar = model.encode(x)
-    at_once, parts = max(1, ROWS // len(x)), []
+    at_once, parts = max(1, rows // len(x)), []
     for first in range(0, samples, at_once):
         noise = torch.randn(min(at_once, samples - first), *mean.shape, device=x.device)
         z = mean + torch.exp(0.5 * logvar) * noise
@@ -139,7 +138,8 @@ class Peer:
     def weigh(self, count):
         """The importance-weighted NLL of ``count`` examples."""
         size = min(count, self.spec["weighed_at_once"])
-        return torch.cat([self.importance(self.model, x, self.spec["samples"]) for x in self._parts(count, size)])
+        asked = (self.spec["samples"], self.spec["rows"])
+        return torch.cat([self.importance(self.model, x, *asked) for x in self._parts(count, size)])
 
     @torch.no_grad()
     def outputs(self, path):
