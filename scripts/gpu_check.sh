@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# What only a GPU can show: the tests marked gpu, the benchmark, the speed of sweeps and of sequences.
+# What only a GPU can show, in the order of what is asked first: it runs and gives the same bits twice; the kernels of an
+# update and the time between them; many runs side by side; images in bfloat16 and everything else beside PyTorch.
 #
 #   scripts/gpu_check.sh [FOLDER]      default: runs/gpu/ and the device's name
 #
-# FOLDER gets device.txt, tests.txt, benchmark/, sweep_mlp/, sweep_conv/ and sequence_speed.txt. A python3 whose JAX sees the
-# GPU and that has what this needs is used as it is, so nothing is fetched; VAE_JAX_GPU_PYTHON names another. Where there
-# is none, an environment is made: .venv-gpu, or VAE_JAX_GPU_VENV. VAE_JAX_PEER_PYTHON is an interpreter that has
-# PyTorch, to be timed beside (default: the same). The benchmark's row "sweep" is of 64 models.
+# FOLDER gets device.txt, what each command says (tests.txt, kernels.txt, ...), trace/, sweep_mlp/, bfloat16/, benchmark/,
+# sweep_conv/, and the card's own results/benchmark_*.json. A python3 whose JAX sees the GPU and that has what this needs is
+# used as it is, so nothing is fetched; VAE_JAX_GPU_PYTHON names another. Where there is none, an environment is made:
+# .venv-gpu, or VAE_JAX_GPU_VENV. VAE_JAX_PEER_PYTHON is an interpreter that has PyTorch, to be timed beside (default: the
+# same). The benchmark's row "sweep" is of 64 models.
 set -euo pipefail
 
 if ! name=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null) || [ -z "$name" ]; then
@@ -67,8 +69,13 @@ attempt() { # NAME COMMAND...: what fails is said at the end, and the rest still
   "$@" 2>&1 | tee "$folder/$what.txt" || failed="$failed $what"
 }
 attempt tests "$python" -m pytest -q -m gpu tests/experiments/test_gpu.py
-attempt benchmark "$python" -m experiments.benchmark --runs=64 "--workdir=$folder/benchmark" ${peer[@]+"${peer[@]}"}
+attempt kernels "$python" -m experiments.benchmark.kernels
+attempt traced "$python" -m experiments.train --profile --num_steps=300 --log_every=100 "--workdir=$folder/trace"
+attempt trace "$python" -m experiments.benchmark.kernels "--profile=$folder/trace/profile"
 attempt sweep_mlp "$python" -m experiments.benchmark.sweep_speed --runs=1,4,16,64,256 "--workdir=$folder/sweep_mlp"
+timed=("$python" -m experiments.benchmark "--results=$folder/results" ${peer[@]+"${peer[@]}"})
+attempt bfloat16 "${timed[@]}" --models=conv,resnet --side=64 --dtype=bfloat16 --modes=chunk,evaluate "--workdir=$folder/bfloat16"
+attempt benchmark "${timed[@]}" --runs=64 "--workdir=$folder/benchmark"
 attempt sweep_conv "$python" -m experiments.benchmark.sweep_speed --runs=1,4,16,64 --model=conv --side=64 "--workdir=$folder/sweep_conv"
 attempt sequence_speed "$python" -m experiments.benchmark.sequence_speed
 if [ -n "$failed" ]; then

@@ -185,8 +185,11 @@ def test_an_environment_that_sees_the_gpu_is_used_as_it_is(tmp_path):
     done, asked, out = checked(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "pip" not in asked and "tests/experiments/test_gpu.py" in asked
-    for command in ("benchmark --runs=64", "benchmark.sweep_speed --runs=1,4,16,64,256", "benchmark.sequence_speed"):
-        assert f"-m experiments.{command}" in asked
+    parts = ("benchmark.kernels", "train --profile", "benchmark.sweep_speed --runs=1,4,16,64,256")
+    parts += ("benchmark --results=", "benchmark.sequence_speed")
+    places = [asked.index(f"-m experiments.{part}") for part in parts]
+    assert places == sorted(places)  # what is asked first comes first
+    assert "--side=64 --dtype=bfloat16" in asked and "--runs=64 " in asked
     assert (out / "device.txt").exists() and "--peer=torch" in asked
 
 
