@@ -97,6 +97,7 @@ def main(config: Config) -> None:
         results["start_up"] = start_up.measure(config.repeats)
     if results["matmul_gflops"] is None:
         results["matmul_gflops"] = rows.rate_of_products(config.repeats, config.seconds)
+        results["matmul_gflops_of"] = {"xla": results["matmul_gflops"]}
     write_json(workdir / "benchmark.json", results)
     if config.results:
         print("\n".join(table.keep(results, Path(config.results))))

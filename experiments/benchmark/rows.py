@@ -100,6 +100,7 @@ def row(known: dict[str, Any], rates: dict[Any, np.ndarray], peers: list[Peer]) 
         "examples_per_second_spread": [float(own.min()), float(own.max())],
         "flops_share": ratio(own * known["flops_per_example"], rates[there[limit]])[0],
         "limit": limit,
+        "limit_gflops": float(np.median(rates[there[limit]])) / 1e9,
     }
     other = BESIDE.get(known["mode"])
     if other in rates:

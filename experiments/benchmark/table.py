@@ -11,7 +11,7 @@ from .machine import name_of
 
 KEY = ("model", "event", "dtype", "mode", "runs", "batch_size", "iw_samples")
 ONCE = ("growth", "start_up")  # replaced as a whole
-ABOUT = ("processor", "instruction_set", "threads", "versions", "matmul_gflops", "matmul_gflops_of")
+ABOUT = ("processor", "instruction_set", "threads", "versions")
 MODES = {"chunk": "training in chunks", "step": "training step by step", "sweep": "a sweep", "evaluate": "scoring"}
 HEAD = ["| | examples a second | / eager | / best | of the limit |", "|---|---|---|---|---|"]
 
@@ -19,20 +19,29 @@ HEAD = ["| | examples a second | / eager | / best | of the limit |", "|---|---|-
 def keep(results: dict[str, Any], folder: Path) -> list[str]:
     """Writes what was measured into the file of its machine in ``folder``, and returns the machine's table.
 
-    Rows of another model, mode, image, precision, batch or number of runs or samples stay as they are.
+    Rows of another model, mode, image, precision, batch or number of runs or samples stay as they are, and the rates
+    of matrix products are the largest that the machine has shown; each row has the share of those of its own minutes.
+    What a busy machine says is not kept.
 
     Raises:
       UserError: the file that is there is not one of results.
     """
+    if results["busy"]:
+        return ["warning: this machine is busy: none of these figures is kept"]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"benchmark_{name_of(results)}.json"
     kept = read_object(path, "move it away, and it is begun anew") if path.exists() else {}
+    before = kept.get("matmul_gflops_of", {})
     rows = {_key(row): row for row in [*kept.get("rows", ()), *results["rows"]]}
     kept |= {name: results[name] for name in (*ABOUT, *ONCE) if results.get(name) is not None}
+    rates = [before, results["matmul_gflops_of"]]
+    kept["matmul_gflops_of"] = {name: max(own.get(name, 0.0) for own in rates) for own in rates for name in own}
+    kept["matmul_gflops"] = max(kept["matmul_gflops_of"].values())
     order = list(dict.fromkeys(row["model"] for row in rows.values()))
     kept["rows"] = sorted(rows.values(), key=lambda row: (order.index(row["model"]), list(MODES).index(row["mode"])))
+    kept = _rounded(kept)
     kept["table"] = table(kept)
-    write_json(path, _rounded(kept))
+    write_json(path, kept)
     return [*kept["table"], f"written: {path}"]
 
 

@@ -258,6 +258,7 @@ def test_the_file_of_a_whole_run(tmp_path, tiny, monkeypatch, capsys):
     monkeypatch.setattr(modes, "_evaluate", lambda r, samples: weighted if samples else evaluate(r, samples))
     flags = {"modes": "evaluate,sweep,step", "runs": 2, "iw_samples": 3, "repeats": 2, "seconds": 0.01}
     flags |= {"results": str(tmp_path / "results")}
+    monkeypatch.setattr(machine, "cores_in_use", lambda: 0.0)
     benchmark.main(benchmark.Config(workdir=str(tmp_path / "new"), peer="torch", growth=True, **flags))
     (path,) = (tmp_path / "results").iterdir()
     kept = json.loads(path.read_text())
@@ -306,6 +307,7 @@ def _measured(processor="Some CPU @ 2.00GHz", mode="chunk", ratio=1.0, **changes
     row |= {"iw_samples": None, "examples_per_second": 123456.0, "examples_per_second_spread": [1.0, 2e5]}
     row |= {"flops_share": 0.5, "peers": [peer], "best": "eager"} | changes
     about = {"processor": processor, "instruction_set": "AVX-512", "threads": 2, "versions": {"jax": "1"}}
+    about["busy"] = changes.get("busy", False)
     return about | {"matmul_gflops": 9.0, "matmul_gflops_of": {"xla": 8.0, "torch": 9.0}, "rows": [row]}
 
 
@@ -318,9 +320,12 @@ def test_a_machines_file_keeps_the_rows_that_are_not_measured_again(tmp_path):
         "| mlp 8x8x1, training in chunks | 1.235e+05 [1, 2e+05] | 2.00 [2.00, 2.00] | 2.00 [2.00, 2.00] eager | 50% |"
     )
     assert "scoring, 5 samples" in lines[5] and "9 GFLOP/s of torch" in lines[0]
+    slow = _measured() | {"matmul_gflops_of": {"xla": 1.0, "torch": 99.0}, "rows": []}
+    assert "8 GFLOP/s of xla, 99 GFLOP/s of torch" in table.keep(slow, tmp_path)[0]
+    assert "busy" in table.keep(_measured("A 3rd", busy=True), tmp_path)[0]
     table.keep(_measured("Another 7"), tmp_path)
     assert len(list(tmp_path.iterdir())) == 2  # numbers of machines stay apart
-    for path in RESULTS.glob("*"):  # what is kept here: nothing but small files of the machines that they name
+    for path in RESULTS.glob("benchmark_*.json"):  # those kept here are small files of the machines that they name
         kept = json.loads(path.read_text())
         assert path.name == f"benchmark_{machine.name_of(kept)}.json" and path.stat().st_size < 100_000
         assert kept["table"] == table.table(kept) and "/" not in json.dumps(kept["versions"])
