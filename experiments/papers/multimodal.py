@@ -1,6 +1,6 @@
 """Several x with one code: a product of experts, each x with its own learned noise (Wu and Goodman 2018, 1802.05335).
 
-    python -m experiments.papers.multimodal --workdir=runs/multimodal         digits, about two minutes on two CPU cores
+    python -m experiments.papers.multimodal --workdir=runs/multimodal         digits, about a minute on two CPU cores
 
 An example is an image and twenty noisy readings of its label, of the columns 0 to 9 twice. Each has an encoder, and
 q(z|image, readings) is the product of both Gaussians and of the prior; an x that is not there has no factor in it. Each
@@ -9,10 +9,10 @@ is needed for it: ``likelihoods.blocks`` sums two families, ``likelihoods.partia
 ``VAE`` is three functions.
 
 Both families learn their sigma, which is what a weight between modalities has to be (1 / sigma^2, up to a constant).
-So the readings are trained in two units, as they are and ten times smaller: with learned noise the cross generation is
-the same, and with one fixed sigma, the sum of squared errors that needs a weight to be found by trial, the small
-readings are not told. Expect labels told from images as accurately in both units (about .9), images from readings
-closer to the image than the mean of all images is, and for the fixed sigma a loss in the second unit.
+So the readings are trained in two units, as they are and ten times smaller: with learned noise all is the same to three
+digits, and with one fixed sigma, the sum of squared errors that needs a weight to be found by trial, the small readings
+are not coded. Expect labels told from images at .87 in all four; images made from readings to be of the right digit
+(by a linear classifier) at .59 with learned noise in both units, and with the fixed one at .71, then at .11, chance.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Config:
     workdir: str = option("runs/multimodal", "where the table lives", identity=False)
     dataset: str = option("digits", "any set of grey images with a label")
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
-    num_steps: int = option(1500, "updates of each model", least=1)
+    num_steps: int = option(3000, "updates of each model", least=1)
     batch_size: int = option(128, "examples per update", least=1)
-    latent_dim: int = option(8, "the number of latents", least=1)
-    hidden: str = option("128", "widths of the hidden layers of each modality")
+    latent_dim: int = option(6, "the number of latents", least=1)
+    hidden: str = option("64", "widths of the hidden layers of each modality")
     sigma: float = option(0.3, "the fixed standard deviation that is compared", above=0)
     seed: int = option(0, "of everything random", least=0)
 
@@ -173,7 +173,7 @@ def main(config: Config) -> None:
 
     data = load(config.dataset, Reading(data_dir=config.data_dir))
     if "label" not in data.factor_names or data.levels is None:
-        raise UserError(f"--dataset={config.dataset}: images with labels are needed, such as digits or mnist")
+        raise UserError(f"--dataset={config.dataset}: give images with labels, such as digits or mnist")
     place, rng, splits = data.factor_names.index("label"), np.random.default_rng(config.seed), {}
     for split in ("train", "test"):
         pixels = np.asarray(getattr(data, split), np.float32).reshape(len(getattr(data, split)), -1)

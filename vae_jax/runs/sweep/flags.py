@@ -21,6 +21,7 @@ SHARED = (
     "alpha",
     "layout",
     "standardise",
+    "condition",
     "plugin",
     "soft_targets",
     "columns",
