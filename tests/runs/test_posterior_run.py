@@ -45,7 +45,7 @@ def test_a_run_is_made_continued_loaded_and_sampled(tmp_path, posterior):
     ("flags", "match"),
     [
         (["--posterior=iaf", "--weighting=free_bits"], "no closed form"),
-        (["--posterior=full_covariance", "--beta_range=0.1:10"], "use --posterior=gaussian"),
+        (["--posterior=full_covariance", "--beta_range=0.1:10"], "use --prior=standard_normal --posterior=gaussian"),
         (["--objective=miwae", "--num_samples=4", "--averages=3"], "does not divide"),
         (["--objective=vr", "--vr_alpha=1"], "is the ELBO"),
         (["--objective=stl", "--posterior=categorical"], "through z alone"),

@@ -53,6 +53,7 @@ _LATER = {
     "count_means": None,
     "missing": None,
     "latent_layers": None,
+    "latent_map": False,
     "layer_betas": None,
     "prior": "standard_normal",
     "posterior": "gaussian",
