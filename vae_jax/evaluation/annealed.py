@@ -20,6 +20,7 @@ import numpy as np
 from vae_jax import objective as bounds
 from vae_jax import priors
 from vae_jax.gaussian import at_least_float32
+from vae_jax.given import condition_of, value_of
 from vae_jax.types import VAE, Array, Given, Likelihood, Params
 
 ACCEPTED = 0.65  # of the moves: the best share for a product of many dimensions (Neal 2011, section 5.4.4.3)
@@ -72,7 +73,7 @@ def draw_prior(vae: VAE, params: Params, key: Array, x: Any, latent_dim: int, ch
         return prior.sample(params["model"], key, latent_dim, c)
 
     over_chains = draw if chains is None else jax.vmap(draw, in_axes=(0, None))
-    return jax.jit(jax.vmap(over_chains))(keys, _condition(x))
+    return jax.jit(jax.vmap(over_chains))(keys, condition_of(x))
 
 
 def first_chains(z: Array) -> Chains:
@@ -84,10 +85,6 @@ def first_chains(z: Array) -> Chains:
 def count_of(x: Any) -> int:
     """Returns how many examples there are in ``x [n, *event]``, or in such with their conditions."""
     return len(x.value) if isinstance(x, Given) else len(x)
-
-
-def _condition(x: Any) -> Array | None:
-    return x.c if isinstance(x, Given) else None
 
 
 def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callable[..., tuple[Chains, Array, Trace]]:
@@ -107,11 +104,11 @@ def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callabl
     prior = priors.of(vae)
 
     def log_likelihood(params, x, z):  # one example, z [k, d] -> [k]
-        theta, value = at_least_float32(bounds.decode(vae, params, x, z)), x.value if isinstance(x, Given) else x
+        theta, value = at_least_float32(bounds.decode(vae, params, x, z)), value_of(x)
         return jax.vmap(likelihood.log_prob, in_axes=(None, 0, None))(params["likelihood"], theta, value)
 
     def log_prior(params, x, z):  # the same of log p(z)
-        return jax.vmap(lambda z: prior.log_prob(params["model"], z, _condition(x)))(z)
+        return jax.vmap(lambda z: prior.log_prob(params["model"], z, condition_of(x)))(z)
 
     def move(params, x, z, b, step, key):
         """One Hamiltonian move of all chains of one example; returns where they are, and how likely each was to go."""
@@ -207,5 +204,5 @@ def simulate(vae: VAE, likelihood: Likelihood, params: Params, key: Array, z: Ar
         return likelihood.sample(params["likelihood"], theta, key)
 
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(z)))
-    made = jax.jit(jax.vmap(one))(z, keys, _condition(x))
+    made = jax.jit(jax.vmap(one))(z, keys, condition_of(x))
     return Given(made, x.c) if isinstance(x, Given) else made

@@ -124,11 +124,7 @@ def pictures(
     order = np.argsort(-(kl if known else information), kind="stable")[: counts.latents]
     drawn, drawn_c = _drawn(vae, params, purpose_key(key, PRIOR), counts.samples, q.mean.shape[1], shown_c)
     first_c = None if c is None else c[0]
-    if prior.standard:
-        quantiles = np.broadcast_to(_prior_quantiles()[:, None], (len(QUANTILES), len(information)))
-    else:
-        some = priors.draw(vae, params, purpose_key(key, PRIOR, 1), OF_PRIOR, q.mean.shape[1], first_c)
-        quantiles = np.quantile(np.asarray(some), QUANTILES, axis=0).astype(np.float32)
+    quantiles = _quantiles_of_each(vae, params, purpose_key(key, PRIOR, 1), q.mean.shape[1], first_c)
     latents = {
         "reconstructions": z[: counts.inputs],
         "samples": drawn,
@@ -137,17 +133,7 @@ def pictures(
     }
     if prior.standard:
         latents["tempered"] = np.multiply.outer(TEMPERATURES, drawn[: counts.tempered]).astype(np.float32)
-    beside_z = (
-        {}
-        if c is None
-        else {
-            "reconstructions": c[: counts.inputs],
-            "samples": drawn_c,
-            "traversals": first_c,
-            "interpolations": _between(c, counts.ends),
-            "tempered": drawn_c[: counts.tempered],
-        }
-    )
+    beside_z = {} if c is None else _conditions_beside(c, drawn_c, counts)
     shown = {"inputs": x[: counts.inputs]}
     shown |= _decoded(decode, params, {name: codes for name, codes in latents.items() if codes.size}, beside_z)
     if "interpolations" in shown:
@@ -164,6 +150,25 @@ def pictures(
         shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
         shown |= {"class_names": np.asarray(class_names, dtype=str)} if len(class_names) else {}
     return shown
+
+
+def _quantiles_of_each(vae, params, key, latent_dim: int, c) -> np.ndarray:
+    """Returns the values that each latent is moved to, ``[t, d]``: quantiles of its prior, drawn of a learned one."""
+    if priors.of(vae).standard:
+        return np.broadcast_to(_prior_quantiles()[:, None], (len(QUANTILES), latent_dim))
+    some = priors.draw(vae, params, key, OF_PRIOR, latent_dim, c)
+    return np.quantile(np.asarray(some), QUANTILES, axis=0).astype(np.float32)
+
+
+def _conditions_beside(c, drawn_c, counts: Counts) -> dict[str, np.ndarray]:
+    """Returns the conditions that the codes of each kind of picture are decoded with."""
+    return {
+        "reconstructions": c[: counts.inputs],
+        "samples": drawn_c,
+        "traversals": c[0],
+        "interpolations": _between(c, counts.ends),
+        "tempered": drawn_c[: counts.tempered],
+    }
 
 
 def _drawn(vae, params, key, count, latent_dim, c) -> tuple[np.ndarray, np.ndarray | None]:

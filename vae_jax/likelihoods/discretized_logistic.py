@@ -62,6 +62,18 @@ def _moments(mean, log_scale, levels):
     return step * (centre + first), step**2 * (second - jnp.square(first))
 
 
+def _parts(theta, components: int, lowest: float, start: float):
+    """Locations and log scales ``[k, *event]``, log weights the same or with 1 in place of the channels."""
+    theta = at_least_float32(theta)
+    centres = (2.0 * jnp.arange(components) + 1.0) / components - 1.0
+    mean = theta[0] + jnp.reshape(centres, (components, *(1,) * (theta.ndim - 2)))
+    log_scale = between(theta[1], lowest, HIGHEST, start)
+    logits = jnp.zeros_like(mean) if components == 1 else theta[2]
+    if theta.ndim == 5:  # an event of three axes: one component for all channels of a pixel
+        logits = jnp.sum(logits, axis=-1, keepdims=True)
+    return mean, log_scale, jax.nn.log_softmax(logits, axis=0)
+
+
 def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
     """Makes a mixture of discretised logistics for grey levels x = k / (levels - 1), nothing dequantised.
 
@@ -90,15 +102,7 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
     start = max(-1.0 - math.log(components), lowest + 1.0)
 
     def parts(theta):
-        """Locations and log scales ``[k, *event]``, log weights the same or with 1 in place of the channels."""
-        theta = at_least_float32(theta)
-        centres = (2.0 * jnp.arange(components) + 1.0) / components - 1.0
-        mean = theta[0] + jnp.reshape(centres, (components, *(1,) * (theta.ndim - 2)))
-        log_scale = between(theta[1], lowest, HIGHEST, start)
-        logits = jnp.zeros_like(mean) if components == 1 else theta[2]
-        if theta.ndim == 5:  # an event of three axes: one component for all channels of a pixel
-            logits = jnp.sum(logits, axis=-1, keepdims=True)
-        return mean, log_scale, jax.nn.log_softmax(logits, axis=0)
+        return _parts(theta, components, lowest, start)
 
     def terms(own, theta, x):
         mean, log_scale, log_weight = parts(theta)
