@@ -1,8 +1,8 @@
 """What a learned prior or a freer posterior is worth (Tomczak and Welling 2018, 1705.07120; Kingma 2016, 1606.04934).
 
     python -m experiments.papers.priors --workdir=runs/priors --dataset=FILE.npz      five networks of 20 epochs a seed
-    python -m experiments.papers.priors --workdir=runs/priors_full --dataset=FILE.npz --num_steps=500000 --batch_size=100 \\
-        --learning_rate=5e-4 --warmup_steps=50000 --prior_components=500 --iw_samples=5000                      for a GPU
+    python -m experiments.papers.priors --workdir=runs/priors_full --dataset=FILE.npz --num_steps=500000 \\
+        --batch_size=100 --learning_rate=5e-4 --warmup_steps=50000 --prior_components=500 --iw_samples=5000   for a GPU
 
 The same networks, data, epochs and seeds: N(0, I), a mixture, the VampPrior and a flow as p(z), and an inverse
 autoregressive flow as q(z|x). -log p(x) has 500 importance samples. FILE.npz has uint8 ``train`` and ``test`` of black
