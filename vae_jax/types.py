@@ -49,10 +49,12 @@ class Prior(NamedTuple):
       init: ``(key, latent_dim) -> own``; {} where there are none.
       log_prob: ``(params, z[d], c) -> scalar``, nats.
       sample: ``(params, key, latent_dim, c) -> z[d]``; consumes ``key``.
-      kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats; None where it is not known.
+      kl: ``(params, q, c) -> [d]``, KL(q || p) of a DiagGaussian ``q`` per latent, nats; None where it is not known. Of
+        discrete latents ``q.mean`` holds the probabilities, and there is a part for each group.
       standard: whether it is N(0, I).
       mixture: ``(params, c) -> (log weights [k], DiagGaussian [k, d])`` of a mixture of diagonal Gaussians; else None.
       from_data: ``(n, (own, x[n, *event]) -> own)``, how n training examples, or all, become its first parameters.
+      discrete: whether z is one-hot in groups of classes.
     """
 
     init: Callable[[Array, int], Params]
@@ -62,6 +64,7 @@ class Prior(NamedTuple):
     standard: bool = False
     mixture: Callable[[Params, Any], tuple[Array, DiagGaussian]] | None = None
     from_data: tuple[int, Callable[[Params, Array], Params]] | None = None
+    discrete: bool = False
 
 
 class Posterior(NamedTuple):
@@ -77,7 +80,8 @@ class Posterior(NamedTuple):
       kl: ``(own, h) -> [g]``, KL(q || N(0, I)) in parts that add up to it, nats. None where there is no closed form.
       log_prob: ``(own, h, z[d]) -> scalar``, log q(z|x) at any z, nats. None where it is not known.
       diagonal: whether it is the diagonal Gaussian of its moments.
-      prior: the prior that it brings, to which its ``kl`` then is; None for one of any choice.
+      prior: the prior that it brings, to which its ``kl`` then is; None for one of any choice. In place of a discrete
+        one any other discrete one may be taken.
     """
 
     numbers: Callable[[int], int]

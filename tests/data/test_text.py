@@ -243,6 +243,45 @@ def test_a_folder_without_valid(tmp_path):
     assert f"{tmp_path}: no valid.txt, so 4 of 40 sentences (10%) of train serve as valid" in t.notes
 
 
+def labels_of(dataset, split):
+    """Returns the first word of each sentence of a split beside its label."""
+    codes = getattr(dataset, f"{split}_factors")[:, 0].astype(int)
+    return [(dataset.words[row[0]], dataset.class_names[code]) for row, code in zip(getattr(dataset, split), codes)]
+
+
+def test_a_file_of_labels_goes_with_its_text_through_every_split(tmp_path):
+    words = ["red", "blue", "green", "red", "blue", "green"] * 5
+    write(tmp_path, mine="\n\n".join(f"{word} x" for word in words) + "\n")
+    (tmp_path / "mine.labels").write_text("\n\n".join(f"kind of {word} " for word in words) + "\n")
+    t = load_text(f"{tmp_path}/mine.txt")
+    assert t.factor_names == ("label",) and t.class_names == ("kind of blue", "kind of green", "kind of red")
+    for split in ("train", "validation", "test"):
+        pairs = labels_of(t, split)
+        assert pairs and all(label == f"kind of {word}" for word, label in pairs)
+    folder = write(tmp_path / "b", train="a x\nb x\n" * 20, test="b x\na x\n")
+    (tmp_path / "b" / "train.labels").write_text("of a\nof b\n" * 20)
+    t = load_text(folder)
+    assert all(label == f"of {word}" for split in ("train", "validation") for word, label in labels_of(t, split))
+    assert t.test_factors is None and load_text("grammar").entropy is not None
+    (tmp_path / "b" / "train.labels").write_text("a\n")
+    assert "1 lines for the 40 of" in refused(load_text, folder)
+    (tmp_path / "b" / "train.labels").write_text("a\n\n" + "a\n" * 38)
+    assert "line 2 is empty" in refused(load_text, folder)
+
+
+def test_the_label_of_a_sentence_of_the_grammar_is_its_global_choice():
+    t = load_text("grammar")
+    codes, sentences = t.test_factors[:200, 0].astype(int), decode(t.test[:200], t.words)
+    assert len(t.class_names) == 36 and t.class_names[codes[0]].split()[0] in english.TOPICS
+    for code, sentence in zip(codes, sentences):
+        topic, number, tense = t.class_names[code].split()
+        others = [other for name, other in english.TOPICS.items() if name != topic]
+        assert not {word for other in others for pair in other.subjects for word in pair} & set(sentence.split())
+        assert sentence.split()[-2:] == [english._auxiliary(number, tense), english.PRONOUN[number]]
+    shares = np.bincount(t.train_factors[:, 0].astype(int)) / 20_000
+    assert -np.sum(shares * np.log(shares)) == pytest.approx(grammar.global_entropy(), abs=0.01)
+
+
 def test_white_space_line_ends_and_byte_order_mark(tmp_path):
     plain = load_text(write(tmp_path / "a", train="a b\nc a\n", valid="a\n", test="b\n"))
     train = b"\xef\xbb\xbfa \t b  \r\n\r\n  \rc a"

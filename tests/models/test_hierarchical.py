@@ -13,7 +13,7 @@ from experiments.claims.ledger import excess
 from vae_jax import objective, priors
 from vae_jax.models import hierarchy, ladder
 from vae_jax.models.hierarchical import Hierarchy
-from vae_jax.types import UserError
+from vae_jax.types import Given, UserError
 
 KEY = jax.random.key(8)
 
@@ -72,6 +72,33 @@ def test_an_upward_inference_depends_on_x_and_the_layer_below_only():
     others = net.upwards(params, jnp.zeros(EVENT), lambda i, q: jnp.zeros_like(q.mean))
     np.testing.assert_array_equal(zeros[1][1].mean, others[1][1].mean)
     assert not np.array_equal(zeros[0][1].mean, others[0][1].mean)
+
+
+@pytest.mark.parametrize("make", [ladder, hierarchy])
+def test_for_each_condition_it_is_the_ladder_whose_biases_hold_c(make):
+    """A layer that reads c beside h is one that reads h, with c's share in its bias: all terms are equal."""
+    c, x = jnp.asarray([0.7, -1.2]), jax.random.normal(KEY, EVENT)
+    told, plain = (make(EVENT, EVENT, 5, (4, 3), layers=LAYERS, condition=n) for n in (2, 0))
+    params = told.init(KEY)
+
+    def with_c(block):
+        first = block["Dense_0"]
+        own = {"kernel": first["kernel"][:-2], "bias": first["bias"] + c @ first["kernel"][-2:]}
+        return {**block, "Dense_0": own}
+
+    known = {side: {name: with_c(block) for name, block in params[side].items()} for side in params}
+    own = LIKELIHOOD.init(EVENT)
+    found, expected = (
+        objective.terms(vae, LIKELIHOOD, {"model": model, "likelihood": own}, given, KEY, 3)
+        for vae, model, given in ((told, params, Given(x, c)), (plain, known, x))
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+    other = objective.terms(told, LIKELIHOOD, {"model": params, "likelihood": own}, Given(x, -c), KEY, 3)
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(other)))
+    z = [priors.of(told).sample(params, KEY, 5, some) for some in (c, -c)]
+    np.testing.assert_allclose(z[0], priors.of(plain).sample(known, KEY, 5, None), rtol=1e-5, atol=1e-5)
+    assert np.array_equal(z[0][-2:], z[1][-2:]) and not np.array_equal(z[0], z[1])
 
 
 @pytest.mark.parametrize(

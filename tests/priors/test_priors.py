@@ -11,7 +11,8 @@ from vae_jax import objective
 from vae_jax.gaussian import DiagGaussian, kl_divergence
 from vae_jax.likelihoods import gaussian
 from vae_jax.posteriors import diagonal, with_latents
-from vae_jax.priors import draw, flow, log_prob, mixture, standard_normal, vamp
+from vae_jax.priors import autoregressive, draw, flow, log_prob, mixture, standard_normal, vamp
+from vae_jax.priors.autoregressive import from_noise, to_noise
 from vae_jax.priors.flow import forward, inverse
 from vae_jax.priors.mixture import mixture_log_prob
 from vae_jax.priors.vamp import in_range, out_of_range
@@ -43,6 +44,7 @@ def made(name: str, latent_dim: int):
         "mixture": lambda: mixture(3),
         "vamp": lambda: vamp(base, EVENT, 4, -1.0, 2.0),
         "flow": lambda: flow(4, 8),
+        "autoregressive": lambda: autoregressive(3),
     }[name]()
     vae = with_latents(base, prior, diagonal(), latent_dim)
     model = vae.init(KEY)
@@ -50,14 +52,14 @@ def made(name: str, latent_dim: int):
         leaves, tree = jax.tree.flatten(model["prior"])
         keys = jax.random.split(jax.random.key(8), len(leaves))
         # A flow of large weights has mass far outside of any grid.
-        far = 0.1 if name == "flow" else 0.7
+        far = {"flow": 0.1, "autoregressive": 0.1}.get(name, 0.7)
         model["prior"] = tree.unflatten(
             [leaf + far * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
         )
     return vae, {"model": model}
 
 
-NAMES = ("standard_normal", "gaussian", "mixture", "vamp", "flow")
+NAMES = ("standard_normal", "gaussian", "mixture", "vamp", "flow", "autoregressive")
 
 
 def grid(latent_dim: int, ends: float = 14.0, points: int = 1601):
@@ -74,8 +76,9 @@ def test_the_density_integrates_to_one(name, latent_dim):
     density = np.exp(np.asarray(log_prob(vae, params, jnp.asarray(z, jnp.float32)), np.float64))
     assert density.sum() * area == pytest.approx(1.0, abs=2e-4)
     # A dropped log determinant or log weight is far outside of that.
-    if name == "flow":
-        e = jax.vmap(lambda z: inverse(params["model"]["prior"], z)[0])(jnp.asarray(z, jnp.float32))
+    if name in ("flow", "autoregressive") and (name, latent_dim) != ("flow", 1):
+        to_e = {"flow": inverse, "autoregressive": to_noise}[name]
+        e = jax.vmap(lambda z: to_e(params["model"]["prior"], z)[0])(jnp.asarray(z, jnp.float32))
         wrong = np.exp(-0.5 * np.sum(np.square(e), -1) - 0.5 * latent_dim * np.log(2 * np.pi))
         assert abs(wrong.sum() * area - 1.0) > 0.02
 
@@ -99,9 +102,9 @@ def test_samples_follow_the_density(name):
         assert (np.abs(values.mean(0) - exact) < 5 * values.std(0) / n**0.5 + 1e-3).all()
 
 
-@pytest.mark.parametrize("name", ["gaussian", "mixture", "flow"])
+@pytest.mark.parametrize("name", ["gaussian", "mixture", "flow", "autoregressive"])
 def test_the_first_prior_is_nearly_the_standard_normal(name):
-    prior = {"gaussian": mixture(1), "mixture": mixture(200), "flow": flow()}[name]
+    prior = {"gaussian": mixture(1), "mixture": mixture(200), "flow": flow(), "autoregressive": autoregressive()}[name]
     z = jax.random.normal(KEY, (2000, 10))
     own = {"prior": prior.init(KEY, 10)}
     off = standard_normal().log_prob({}, z, None) - jax.vmap(lambda z: prior.log_prob(own, z, None))(z)
@@ -118,6 +121,33 @@ def test_the_flow_is_its_own_inverse_and_its_determinant_that_of_the_jacobian():
     assert log_det_back == pytest.approx(-float(log_det), abs=1e-5)
     exact = np.linalg.slogdet(np.asarray(jax.jacobian(lambda e: forward(own, e)[0])(e), np.float64))
     assert exact[0] == 1 and log_det == pytest.approx(exact[1], abs=1e-5) and abs(exact[1]) > 0.1
+
+
+def test_an_autoregressive_step_reads_earlier_latents_only_and_is_undone_by_its_inverse():
+    params = made("autoregressive", 5)[1]["model"]
+    one, z = {"step_0": params["prior"]["step_0"]}, jax.random.normal(KEY, (5,))
+    jacobian = np.asarray(jax.jacobian(lambda z: to_noise(one, z)[0][::-1])(z), np.float64)
+    below = np.tril(np.ones((5, 5)), -1) > 0
+    assert (jacobian[~below & ~np.eye(5, dtype=bool)] == 0).all() and (np.abs(jacobian[below]) > 1e-4).all()
+    e, log_det = to_noise(params["prior"], z)
+    np.testing.assert_allclose(from_noise(params["prior"], e), z, atol=1e-5)
+    exact = np.linalg.slogdet(np.asarray(jax.jacobian(lambda z: to_noise(params["prior"], z)[0])(z), np.float64))[1]
+    assert log_det == pytest.approx(exact, abs=1e-5) and abs(exact) > 0.05
+
+
+def test_an_autoregressive_prior_of_a_condition_integrates_to_one_for_each():
+    prior, (z, area) = autoregressive(2, context=3), grid(1)
+    own = jax.tree.map(lambda v: v + 0.1 * jax.random.normal(KEY, v.shape), prior.init(KEY, 1))
+    density = [
+        np.exp(np.asarray(jax.vmap(lambda z, c=c: prior.log_prob({"prior": own}, z, c))(jnp.asarray(z)), np.float64))
+        for c in np.eye(3, dtype=np.float32)
+    ]
+    for one in density:
+        assert one.sum() * area == pytest.approx(1.0, abs=2e-4)
+    assert np.abs(density[0] - density[1]).max() > 0.01
+    drawn = jax.vmap(lambda key: prior.sample({"prior": own}, key, 1, jnp.eye(3)[1]))(jax.random.split(KEY, 4000))
+    mean = np.sum(density[1] * z[:, 0]) * area
+    assert abs(np.mean(drawn) - mean) < 5 * np.std(drawn) / 4000**0.5
 
 
 def test_every_latent_of_a_flow_meets_every_other_one():
@@ -245,7 +275,14 @@ def test_a_linear_model_with_a_mixture_has_its_closed_form():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: mixture(0), lambda: flow(1), lambda: flow(4, 0), lambda: vamp(linear(2), EVENT, 0)]
+    "make",
+    [
+        lambda: mixture(0),
+        lambda: flow(1),
+        lambda: flow(4, 0),
+        lambda: vamp(linear(2), EVENT, 0),
+        lambda: autoregressive(0),
+    ],
 )
 def test_sizes_that_make_no_prior_are_refused(make):
     with pytest.raises(ValueError, match="at least"):

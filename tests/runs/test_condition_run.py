@@ -102,11 +102,33 @@ def test_columns_of_a_table_are_known_and_no_longer_modelled(tmp_path):
     call(f"--workdir={run}", f"--dataset={data}", "--iw_samples=4", "--gap_examples=0", binary="evaluate")
 
 
+def test_a_text_knows_the_labels_beside_it(tmp_path):
+    words, run = ["red", "blue"] * 60, tmp_path / "run"
+    (tmp_path / "t.txt").write_text("".join(f"{word} {'very ' * (i % 3)}much\n" for i, word in enumerate(words)))
+    (tmp_path / "t.labels").write_text("".join(f"{word}\n" for word in words))
+    flags = [f"--dataset={tmp_path / 't.txt'}", "--hidden=16", "--embedding=8", "--latent_dim=3", "--batch_size=16"]
+    flags += ["--num_steps=300", "--log_every=100", "--iw_samples=4", "--learning_rate=0.01"]
+    call(f"--workdir={run}", *flags, "--condition=label", "--prior=conditional", binary="text")
+    (found,) = results(run)["condition"]
+    assert found["name"] == "label" and "accuracy" in found
+    model = vae_jax.load(run)
+    # The first word is the label, so it is known without any code.
+    for label in ("red", "blue"):
+        assert [made.split()[0] for made in model.sample(4, KEY, c=label)] == [label] * 4
+        assert model.decode(np.zeros((1, 3)), c=label)[0].split()[0] == label
+    x = ["red very much", "red much"]
+    assert (model.elbo(x, c="red") > model.elbo(x, c="blue") + 1).all()
+    assert [made.split()[0] for made in model.reconstruct(x, c="blue")] == ["blue", "blue"]
+    call(f"--workdir={run}", f"--output={tmp_path / 's.txt'}", "--num=3", "--condition=blue", binary="sample")
+    assert all(line.startswith("blue") for line in (tmp_path / "s.txt").read_text().splitlines())
+    call(f"--workdir={run}", "--iw_samples=4", "--ais=2,16", "--examples=2", binary="evaluate")
+    assert np.isfinite(json.loads((run / "evaluation.json").read_text())["annealed"]["log_px"])
+
+
 def test_what_does_not_go_together_is_one_line(tmp_path):
     run = f"--workdir={tmp_path / 'never'}"
     refused(run, "--condition=age", match="--condition=age must name")
     refused(run, "--condition=label", "--beta_range=0.5:2", match="--beta_range and --condition")
     refused(run, "--prior=conditional", match="give --condition")
-    refused(run, "--condition=label", "--model=ladder", match="knows no condition")
-    refused(run, "--dataset=grammar", "--condition=label", binary="text", match="is a text")
+    refused(run, "--dataset=grammar", "--condition=age", binary="text", match="is a text, and has: label")
     assert not (tmp_path / "never").exists()

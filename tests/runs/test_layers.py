@@ -53,6 +53,17 @@ def test_a_trained_ladder_encodes_and_samples(run):
     assert model.sample(3, jax.random.key(0)).shape == (3, *model.event)
 
 
+def test_a_ladder_knows_a_condition(tmp_path):
+    flags = [f for f in FLAGS if not f.startswith("--layer_betas")]
+    call(f"--workdir={tmp_path}", *flags, "--condition=label", "--num_steps=20")
+    assert results(tmp_path)["condition"][0]["name"] == "label" and len(results(tmp_path)["layers"]) == 2
+    model, key = load(tmp_path), jax.random.key(0)
+    made = {c: model.sample(3, key, c=c) for c in (1, 7)}
+    assert made[1].shape == (3, *model.event) and np.abs(made[1] - made[7]).max() > 0
+    x = np.zeros((2, *model.event), np.uint8)
+    assert (model.elbo(x, c=1) != model.elbo(x, c=7)).all()
+
+
 @pytest.mark.parametrize(
     "flags, match",
     [

@@ -14,7 +14,7 @@ from vae_jax.data.digits import digits
 FLAGS = ["--hidden=8", "--latent_dim=3", "--batch_size=16", "--log_every=4", "--iw_samples=4", "--lr_schedule=constant"]
 RUNS = {
     "full_covariance": ["--objective=dreg", "--num_samples=4", "--encoder_steps=1"],
-    "categorical": ["--latent_classes=4", "--gumbel_temperature=0.5"],
+    "categorical": ["--latent_classes=4", "--gumbel_temperature=0.5", "--prior=categorical", "--kl_balance=0.8"],
     "iaf": ["--objective=stl", "--flow_steps=2"],
     "householder": ["--objective=piwae", "--num_samples=4", "--averages=2"],
 }
@@ -44,7 +44,8 @@ def test_a_run_is_made_continued_loaded_and_sampled(tmp_path, posterior):
 @pytest.mark.parametrize(
     ("flags", "match"),
     [
-        (["--posterior=iaf", "--weighting=free_bits"], "no closed form"),
+        (["--posterior=categorical", "--prior=mixture"], "or use --prior=categorical"),
+        (["--unimix=0.1"], "is for --posterior=categorical"),
         (["--posterior=full_covariance", "--beta_range=0.1:10"], "use --prior=standard_normal --posterior=gaussian"),
         (["--objective=miwae", "--num_samples=4", "--averages=3"], "does not divide"),
         (["--objective=vr", "--vr_alpha=1"], "is the ELBO"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vae_jax
-from tests.helpers.binaries import SMALL, call, refused, results
+from tests.helpers.binaries import SMALL, call, metrics, refused, results
 
 BASE = [*SMALL, "--likelihood=bernoulli", "--pixels=sampled", "--num_steps=20", "--prior_components=7"]
 
@@ -22,7 +22,7 @@ def standard(tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow"])
+@pytest.mark.parametrize("prior", ["mixture", "vamp", "flow", "autoregressive"])
 def test_a_run_with_a_learned_prior_is_whole(prior, tmp_path):
     flags = [f"--workdir={tmp_path}", *BASE, f"--prior={prior}", "--lr_schedule=constant"]
     out, _ = call(*flags)
@@ -55,6 +55,14 @@ def test_one_component_has_a_rate_of_each_latent(tmp_path):
     assert sum(r["kl_per_latent"]) == pytest.approx(r["rate"], rel=1e-5)
 
 
+def test_free_bits_of_a_rate_that_is_one_number_are_of_all_latents_together(tmp_path):
+    flags = [f"--workdir={tmp_path}", *BASE, "--prior=flow", "--weighting=free_bits", "--free_nats=50"]
+    out, _ = call(*flags)
+    assert "above 50 free nats for all latents together" in out
+    for line in metrics(tmp_path):
+        assert line["rate"] < 50 and line["loss"] == pytest.approx(line["distortion"] + 50, rel=1e-6)
+
+
 def test_the_second_stage_changes_the_prior_and_nothing_else(standard, tmp_path):
     after = [f"--workdir={tmp_path}", *BASE, "--prior=mixture", "--prior_stage=after", f"--init_from={standard}"]
     call(*after, "--num_steps=300", "--learning_rate=0.01", "--log_every=100")
@@ -76,7 +84,9 @@ def test_the_second_stage_changes_the_prior_and_nothing_else(standard, tmp_path)
 @pytest.mark.parametrize(
     "flags, match",
     [
-        (["--prior=mixture", "--weighting=free_bits"], "has no closed form"),
+        (["--prior=categorical"], "is of discrete latents"),
+        (["--kl_balance=0.8"], "nothing to learn"),
+        (["--prior=flow", "--kl_balance=0.8", "--objective=iwae"], "--objective=iwae has not"),
         (["--prior=flow", "--beta_range=0.1:10"], "--beta_range sets mean and scale"),
         (["--prior=flow", "--prior_stage=after"], "--init_from=RUN"),
         (["--prior_stage=after", "--init_from=x"], "nothing to learn"),

@@ -164,6 +164,7 @@ def ladder(
     batched_kernels: bool = False,
     layers: tuple[int, ...] = (),
     plain: bool = False,
+    condition: int = 0,
 ) -> VAE:
     """The Ladder VAE (Sonderby 2016, 1602.02282) of fully connected networks.
 
@@ -175,6 +176,7 @@ def ladder(
       batched_kernels: changes nothing here: products under ``vmap`` are batched products.
       layers: how many latents each stochastic layer has, the one next to x first; they add up to ``latent_dim``.
       plain: the hierarchical VAE in its place, whose inference goes upwards.
+      condition: how many numbers a condition has, which every network reads; 0 where there is none.
 
     Raises:
       UserError: numbers of layers, widths and latents that do not go together, or a ``beta_range``.
@@ -187,7 +189,7 @@ def ladder(
         raise UserError(f"a hierarchy has one width of --hidden for each layer of latents: {len(layers)}, not {hidden}")
     if beta_range is not None:
         raise UserError("a hierarchy is trained for one weight at a time, not for a range of beta: drop --beta_range")
-    return hierarchical(event, theta_shape, layers, hidden or (None,) * len(layers), plain)
+    return hierarchical(event, theta_shape, layers, hidden or (None,) * len(layers), plain, condition)
 
 
 def hierarchy(*shapes, **options) -> VAE:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from vae_jax.likelihoods.tokens import BOS, EOS, PAD, possible
 from vae_jax.models import gru, lstm
 from vae_jax.models.fully_connected import posterior
-from vae_jax.types import Array, Params
+from vae_jax.types import Array, Given, Params
 
 GATES = {"lstm": 4, "gru": 3}
 STATES = {"lstm": 2, "gru": 1}  # arrays in the state; the last of them is h
@@ -163,10 +163,11 @@ def generate(params: Params, z: Array, key: Array | None, length: int) -> Array:
 
     Args:
       params: of a ``models.recurrent`` (its ``"model"`` part); cell and widths are read from their shapes.
-      z: one code, ``[d]``.
+      z: one code, ``[d]``; a ``Given`` of a model with a condition, whose decoder reads c after z.
       key: consumed: words are drawn. None: each word is the most probable one after those before it (greedy).
       length: at most so many tokens; another than that of training is possible.
     """
+    z = jnp.concatenate([z.value, z.c.astype(z.dtype)]) if isinstance(z, Given) else z
     return _decoder(params, length)("run", z, key, length)[0]
 
 

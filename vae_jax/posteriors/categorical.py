@@ -6,19 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from vae_jax.gaussian import DiagGaussian
-from vae_jax.priors.uniform_categorical import uniform_categorical
+from vae_jax.priors.discrete import UNIMIX, check_group, mixed_log_probs, uniform_categorical
 from vae_jax.types import Posterior
-
-# DreamerV3 (Hafner 2023, 2301.04104) mixes so much of the uniform distribution into each group, and no KL is infinite.
-UNIMIX = 0.01
 
 
 def categorical(classes: int, temperature: float | None = None, unimix: float = UNIMIX) -> Posterior:
     """Makes q(z|x) of d / k independent groups of k classes, z ``[d]`` one-hot in each group.
 
-    Its prior is uniform over the classes (``priors.uniform_categorical``), and the KL to that exact, log k - H nats of
-    each group. That prior has nothing to learn, so balancing the KL's two gradients (DreamerV2, 2010.02193: .8 to the
-    prior, .2 to the posterior) is nothing but a weight: beta = .2.
+    Its prior is uniform over the classes (``priors.uniform_categorical``) unless another discrete one is given, and the
+    KL to that exact, log k - H nats of each group.
 
     A draw has no derivative. What stands for it:
 
@@ -33,13 +29,11 @@ def categorical(classes: int, temperature: float | None = None, unimix: float = 
       temperature: above 0; None for one-hot draws.
       unimix: the share of the uniform distribution, from 0 to below 1.
     """
-    if classes < 2 or not 0 <= unimix < 1:
-        raise ValueError(f"a group has 2 classes or more and a share in [0, 1), not {classes} and {unimix}")
+    check_group(classes, unimix)
 
     def log_probs(h):
         """Returns the log probabilities ``[groups, k]``."""
-        log_p = jax.nn.log_softmax(h.reshape(-1, classes), axis=-1)
-        return jnp.logaddexp(log_p + jnp.log1p(-unimix), jnp.log(unimix / classes)) if unimix else log_p
+        return mixed_log_probs(h, classes, unimix)
 
     def draw(own, h, key, num_samples):
         log_p = log_probs(h)

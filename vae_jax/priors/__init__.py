@@ -7,14 +7,28 @@ from typing import Any
 import jax
 
 from vae_jax.gaussian import standard_normal_log_prob
+from vae_jax.priors.autoregressive import autoregressive
 from vae_jax.priors.conditional import conditional
+from vae_jax.priors.discrete import learned_categorical, uniform_categorical
 from vae_jax.priors.flow import flow
 from vae_jax.priors.mixture import mixture
 from vae_jax.priors.standard_normal import standard_normal
 from vae_jax.priors.vamp import vamp
 from vae_jax.types import VAE, Array, Params, Prior
 
-__all__ = ["conditional", "draw", "flow", "log_prob", "mixture", "of", "standard_normal", "vamp"]
+__all__ = [
+    "autoregressive",
+    "conditional",
+    "draw",
+    "flow",
+    "learned_categorical",
+    "log_prob",
+    "mixture",
+    "of",
+    "standard_normal",
+    "uniform_categorical",
+    "vamp",
+]
 
 
 def of(vae: VAE) -> Prior:

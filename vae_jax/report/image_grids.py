@@ -16,6 +16,7 @@ from vae_jax.report.row_figures import against, lines
 from vae_jax.report.run_files import Run
 
 COLUMNS = 10
+STANDARD = "N(0, I)"
 LABEL = 0.62  # inches left of a row for its label
 GAP = 6  # pixels of the figure between pictures
 ALIKE = 0.5  # the mean correlation of neighbouring columns from which on rows are signals
@@ -46,26 +47,34 @@ def reconstructions(run: Run) -> Figure:
 def samples(run: Run) -> Figure:
     """Shows the decoder's means at draws from the prior."""
     drawn = run.pictures.get("samples")
-    prior = run.config.get("prior", "standard_normal")
-    named = "N(0, I)" if prior == "standard_normal" else f"p(z), which was learned ({prior})"
-    caption = f"Samples: the decoder's mean at z drawn from the prior {named}, without the noise of p(x|z)."
+    caption = f"Samples: the decoder's mean at z drawn from the prior {_prior(run)}, without the noise of p(x|z)."
     labels = [str(name) for name in run.pictures.get("sample_rows", ())]
     if drawn is not None and labels:
         rows = min(len(labels), len(drawn))
         drawn, labels = np.reshape(drawn, (rows, -1, *drawn.shape[1:])), labels[:rows]
-        caption += (
-            f" Each row is of one condition ({run.config.get('condition')}); N(0, I) gives all rows one z a column."
-        )
+        alike = "; all rows have one z a column" if _prior(run) == STANDARD else ""
+        caption += f" Each row is of one condition ({run.config.get('condition')}){alike}."
     elif drawn is not None:
         columns = min(COLUMNS, len(drawn)) if is_image(drawn) else 1
         drawn = [drawn[i : i + columns] for i in range(0, len(drawn) - columns + 1, columns)][:6]
     return _groups(run, "samples.png", caption, drawn, labels)
 
 
+def _prior(run: Run) -> str:
+    """Names the prior of a run, in words."""
+    config = run.config
+    if config.get("latent_layers"):
+        return f"p(z) of its layers ({config['model']})"
+    prior = config.get("prior", "standard_normal")
+    if prior != "standard_normal":
+        return f"p(z), which was learned ({prior})"
+    return "p(z), uniform over the classes" if config.get("posterior") == "categorical" else STANDARD
+
+
 def tempered(run: Run) -> Figure:
     """Shows the same draws from the prior at several temperatures."""
     temperatures = run.pictures.get("temperatures")
-    if run.config.get("prior", "standard_normal") != "standard_normal":
+    if _prior(run) != STANDARD:
         return Figure("temperatures.png", "Samples at several temperatures: none, because only N(0, I) has one.", None)
     labels = [f"T = {t:.2g}" for t in temperatures] if temperatures is not None else []
     caption = (

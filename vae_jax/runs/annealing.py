@@ -35,7 +35,7 @@ from vae_jax.likelihoods.tokens import with_inputs
 from vae_jax.randomness import ANNEALING, purpose_key
 from vae_jax.runs.build import Run
 from vae_jax.runtime.files import write_atomic
-from vae_jax.types import VAE, Params, UserError
+from vae_jax.types import VAE, Params, UserError, beside, condition_of
 
 FILE = "annealing.npz"  # of a run's folder while the chains go; removed once evaluation.json holds their numbers
 LEAPFROG = 10
@@ -140,7 +140,7 @@ def _made(r: Run, params: Params, key: jax.Array, z: jax.Array, x: Any) -> Any:
     length = r.event[-1]
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(len(z)))
     write = jax.jit(jax.vmap(lambda z, key: with_inputs(generate(params["model"], z, key, length))))
-    return np.asarray(write(z, keys))
+    return beside(np.asarray(write(beside(z, condition_of(x)), keys)), condition_of(x))
 
 
 def _identity(params: Params, x: Any, plan: Plan) -> int:

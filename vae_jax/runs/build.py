@@ -23,11 +23,11 @@ from vae_jax.objective import weighted_layers
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import load_dataset, names_of
-from vae_jax.runs.networks import held_fixed, make_vae, with_first_prior
+from vae_jax.runs.networks import held_fixed, make_vae, rate_is_one_number, with_first_prior
 from vae_jax.runs.settings import Config
 from vae_jax.runs.settled import Settings
 from vae_jax.runs.settling import settle
-from vae_jax.runs.weightings import Choice, given_beta, make_weight
+from vae_jax.runs.weightings import Choice, all_together, given_beta, make_weight
 from vae_jax.theory.forecast import Forecast
 from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
@@ -153,6 +153,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
     decided = _decided_by_numbers(settings)
     vae = make_vae(settings, decided["likelihood"].theta_shape(settings.event))
     inferred(decided["objective"](lambda tree: tree), vae)  # refused here, before anything is written
+    choice = all_together(settings, choice) if rate_is_one_number(settings, vae) else choice
     view = training = make_view(settings)
     if dataset.words:
         dropping = word_dropout.prepare(settings.word_dropout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from vae_jax.priors.discrete import UNIMIX
 from vae_jax.runs import families
 from vae_jax.runs.names import HIERARCHIES, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_layer_betas, parse_layers, parse_widths
@@ -36,6 +37,7 @@ def check(config: Any, names: Names) -> list[str]:
     _check_weight(config)
     _check_objective(config)
     _check_discrete(config)
+    _check_balance(config)
     _check_noise(config)
     _check_training(config)
     _check_stage(config)
@@ -80,11 +82,32 @@ def _check_discrete(config: Any) -> None:
     if config.posterior != "categorical":
         if config.gumbel_temperature is not None:
             raise UserError(f"--gumbel_temperature is for --posterior=categorical, not {config.posterior}: drop it")
+        if config.unimix != UNIMIX:
+            raise UserError(f"--unimix is for --posterior=categorical, not {config.posterior}: drop it")
         return
     if config.gumbel_temperature is not None and config.objective != "elbo":
         raise UserError(
             f"--gumbel_temperature trains on soft codes, and --objective={config.objective} needs their density: drop "
             "it, or use --objective=elbo, which has the KL of the classes"
+        )
+
+
+def _check_balance(config: Any) -> None:
+    """Refuses to balance a KL whose prior or posterior does not learn, or a loss that has no KL."""
+    if config.kl_balance is None:
+        return
+    if config.prior == "standard_normal":
+        raise UserError(
+            "--kl_balance shares the KL's gradient with a prior that is learned, and without --prior there is nothing "
+            "to learn: it would be --beta and no more; give --prior, or --beta"
+        )
+    if config.objective != "elbo":
+        raise UserError(
+            f"--kl_balance is of the KL of the ELBO, which --objective={config.objective} has not: drop one"
+        )
+    if config.prior_stage == "after":
+        raise UserError(
+            "--kl_balance shares the KL's gradient with q, which --prior_stage=after leaves as it is: drop it"
         )
 
 
@@ -148,8 +171,6 @@ def _check_layers(config: Any) -> None:
 def _check_condition(config: Any) -> None:
     if config.condition is None and config.prior == "conditional":
         raise UserError("--prior=conditional is p(z|c), and nothing is known beside x: give --condition, or no --prior")
-    if config.condition is not None and config.model in HIERARCHIES:
-        raise UserError(f"--model={config.model} knows no condition: drop --condition, or take another model")
 
 
 def _check_range(config: Any) -> None:

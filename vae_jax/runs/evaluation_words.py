@@ -12,7 +12,10 @@ PARTS = {
     "dimension_wise_kl": "dimension-wise KL",
     "prior_gap": "KL of the aggregate posterior from the prior",
 }
-NO_PARTS = "the rate is not taken apart: q(z|x) is no diagonal Gaussian, so the sums over all examples are not exact"
+NO_PARTS = (
+    "the rate is not taken apart: q(z|x) is no diagonal Gaussian, so the sums over all examples are not exact, or "
+    "p(z|c) differs from example to example"
+)
 ERRORS = ("mse", "accuracy", "log_loss", "perplexity")
 
 

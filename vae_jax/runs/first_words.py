@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from vae_jax import priors
-from vae_jax.posteriors import closed_form
 from vae_jax.runs.build import Run
+from vae_jax.runs.networks import rate_is_one_number
 from vae_jax.theory.forecast import headline
 
 
@@ -45,7 +45,7 @@ def latents_in_words(r: Run) -> list[str]:
         return []
     what = [] if prior.standard else [f"p(z) is a {c.prior} that is learned"]
     what += [] if r.vae.diagonal else [f"q(z|x) is {c.posterior}"]
-    closed = not r.vae.layers and closed_form(prior, c.names.posteriors[c.posterior](c, r.vae))
-    rate = "" if closed else "; the rate is the mean of log q(z|x) - log p(z) over the samples"
+    sampled = r.vae.layers or rate_is_one_number(c, r.vae)
+    rate = "; the rate is the mean of log q(z|x) - log p(z) over the samples" if sampled else ""
     theory = "" if r.forecast is None else "; what the linear theory foretells is of N(0, I) and a diagonal Gaussian"
     return [f"latents: {' and '.join(what)}{rate}{theory}"] if what else []

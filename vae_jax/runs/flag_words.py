@@ -9,10 +9,10 @@ GROUPS = {
     "data": "dataset pixels condition validation test data_dir image_size fit alpha layout standardise max_length "
     "max_words rare_words",
     "model": "model latent_dim latent_map latent_layers prior prior_components prior_stage posterior flow_steps "
-    "latent_classes gumbel_temperature hidden init_from cell embedding word_dropout dtype",
+    "latent_classes unimix gumbel_temperature hidden init_from cell embedding word_dropout dtype",
     "likelihood": "likelihood precision sigma min_sigma columns components df delta squeeze soft_targets",
-    "weight": "beta weighting warmup_steps layer_betas beta_norm beta_range objective num_samples averages vr_alpha "
-    "target_kl target_distortion free_nats cycles ratio beta_min beta_max kp ki geco_rate geco_decay gamma "
+    "weight": "beta weighting warmup_steps layer_betas kl_balance beta_norm beta_range objective num_samples averages "
+    "vr_alpha target_kl target_distortion free_nats cycles ratio beta_min beta_max kp ki geco_rate geco_decay gamma "
     "encoder_steps aggressive_steps",
     "optimiser": "num_steps batch_size learning_rate lr_schedule weight_decay ema clip_norm",
     "run": "workdir seed keep patience eval_every log_every checkpoint_every keep_checkpoints iw_samples tracker "

@@ -50,17 +50,26 @@ def _range(s: Any) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.concatenate([np.full(width, ends(kind)[i]) for kind, width in blocks]) for i in (0, 1))
 
 
+def _conditional(s: Any, vae: VAE) -> Prior:
+    """Makes p(z|c) of a run: of discrete latents the logits are linear functions of c."""
+    if s.posterior == "categorical":
+        return priors.learned_categorical(s.latent_classes, s.unimix, width(s.condition))
+    return priors.conditional(width(s.condition))
+
+
 PRIORS = {
     "standard_normal": lambda s, vae: priors.standard_normal(),
     "mixture": lambda s, vae: priors.mixture(s.prior_components),
     "vamp": _vamp,
     "flow": lambda s, vae: priors.flow(),
-    "conditional": lambda s, vae: priors.conditional(width(s.condition)),
+    "autoregressive": lambda s, vae: priors.autoregressive(s.flow_steps, width(s.condition)),
+    "conditional": _conditional,
+    "categorical": lambda s, vae: priors.learned_categorical(s.latent_classes, s.unimix),
 }
 POSTERIORS = {
     "gaussian": lambda s, vae: posteriors.diagonal(),
     "full_covariance": lambda s, vae: posteriors.full_covariance(),
     "iaf": lambda s, vae: posteriors.iaf(s.flow_steps),
     "householder": lambda s, vae: posteriors.householder(s.flow_steps),
-    "categorical": lambda s, vae: posteriors.categorical(s.latent_classes, s.gumbel_temperature),
+    "categorical": lambda s, vae: posteriors.categorical(s.latent_classes, s.gumbel_temperature, s.unimix),
 }

@@ -14,7 +14,7 @@ from vae_jax.randomness import PRIOR, example_keys
 from vae_jax.runs import table_columns
 from vae_jax.runs.names import CONDITIONED, HIERARCHIES
 from vae_jax.runs.settled import Settings
-from vae_jax.types import VAE, Event, Likelihood, TrainState, UserError
+from vae_jax.types import VAE, Event, Likelihood, Posterior, Prior, TrainState, UserError
 
 
 def make_vae(
@@ -30,15 +30,17 @@ def make_vae(
       soft: whether discrete latents may be soft, as in training; every measure is of one-hot ones.
     """
     own = {"recurrent": (s.cell, s.embedding), "resnet": (s.remat, s.latent_map)}.get(s.model, ())
-    own = (s.latent_layers,) if s.model in HIERARCHIES else own
+    told = {}
+    if s.model in HIERARCHIES:
+        own, told = (s.latent_layers,), {"condition": width(s.condition)}
 
     def networks(latent_dim: int) -> VAE:
         def plain(event: Event, theta_shape: Event, latent_dim: int) -> VAE:
             rest = (theta_shape, latent_dim, s.hidden, s.beta_range, batched_kernels)
-            return s.names.models[s.model](event, *rest, *own)
+            return s.names.models[s.model](event, *rest, *own, **told)
 
         def of_event(event: Event) -> VAE:
-            if s.condition is None:
+            if s.condition is None or s.model in HIERARCHIES:
                 return plain(event, theta_shape, latent_dim)
             way = CONDITIONED.get(s.model, conditional.by_event)
             return way(plain, event, theta_shape, latent_dim, width(s.condition))
@@ -51,14 +53,12 @@ def make_vae(
         return vae
     s = s if soft else dataclasses.replace(s, gumbel_temperature=None)
     prior, posterior = s.names.priors[s.prior](s, vae), s.names.posteriors[s.posterior](s, vae)
-    if posterior.prior is not None and not prior.standard:
-        raise UserError(f"--posterior={s.posterior} brings its own prior: drop --prior={s.prior}")
-    prior = posterior.prior or prior
+    prior = _together(s, prior, posterior)
     if prior.standard and posterior.diagonal:
         return vae
-    _check(s, closed_form(prior, posterior))
     wanted = -(-posterior.numbers(s.code_dim) // 2)
-    vae = with_latents(vae, prior, posterior, s.code_dim, None if wanted == s.code_dim else networks(wanted))
+    encoder = None if wanted == s.code_dim else networks(wanted)
+    vae = with_latents(vae, prior, posterior, s.code_dim, encoder, s.kl_balance)
     return prior_alone(vae) if s.prior_stage == "after" else vae
 
 
@@ -80,18 +80,34 @@ def held_fixed(s: Settings, likelihood: Likelihood) -> Likelihood:
     return likelihood._replace(frozen=True, refit=None, rescale=None) if s.prior_stage == "after" else likelihood
 
 
-def _check(s: Settings, closed_form: bool) -> None:
-    """Refuses what needs the KL of each latent where there is none, and what needs the standard pair."""
-    if s.weighting == "free_bits" and not closed_form:
-        raise UserError(
-            f"--weighting=free_bits has a floor for the KL of each latent, and that of --posterior={s.posterior} to "
-            f"--prior={s.prior} has no closed form; use another weighting"
-        )
-    if s.beta_range is not None:
+def rate_is_one_number(s: Settings, vae: VAE) -> bool:
+    """Returns whether the rate is known of all latents together only, as a mean over samples."""
+    if vae.latents is None or vae.layers:
+        return False
+    prior, posterior = s.names.priors[s.prior](s, vae), s.names.posteriors[s.posterior](s, vae)
+    return not closed_form(_together(s, prior, posterior), posterior)
+
+
+def _together(s: Settings, prior: Prior, posterior: Posterior) -> Prior:
+    """Returns the prior of these two, which is the posterior's own where none was asked for.
+
+    Raises:
+      UserError: they do not go together, or not with one network for all beta.
+    """
+    if s.beta_range is not None and not (prior.standard and posterior.diagonal):
         raise UserError(
             f"--beta_range sets mean and scale of a diagonal Gaussian at each beta, against N(0, I), not "
             f"--prior={s.prior} --posterior={s.posterior}; use --prior=standard_normal --posterior=gaussian"
         )
+    own = posterior.prior
+    if prior.standard:
+        return own or prior
+    if prior.discrete and (own is None or not own.discrete):
+        raise UserError(f"--prior={s.prior} is of discrete latents: use it with --posterior=categorical, or another")
+    if own is not None and not (own.discrete and prior.discrete):
+        other = ", or use --prior=categorical, which is learned" if own.discrete else ""
+        raise UserError(f"--posterior={s.posterior} brings its own prior: drop --prior={s.prior}{other}")
+    return prior
 
 
 def with_first_prior(vae: VAE, state: TrainState, rows, view) -> TrainState:

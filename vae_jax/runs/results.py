@@ -35,7 +35,7 @@ from vae_jax.runs.text_results import make_prior_distortion, text_numbers
 from vae_jax.runs.weightings import CONTROLLED
 from vae_jax.runtime.files import read_rows
 from vae_jax.theory.forecast import at_beta
-from vae_jax.types import TrainState, UserError
+from vae_jax.types import TrainState, UserError, value_of
 
 # Training examples scored at the end.
 TRAIN_LIMIT = 60_000
@@ -207,7 +207,7 @@ def summarise_split(r: Run, scores: Scores, rows, active_threshold: float = 0.01
         summary |= dict.fromkeys(("calibration", "sigma", "sigma_at_bound", "nats_at_bound"))
     if r.is_text:
         elbo = -np.asarray(scores.rate, np.float64) - np.asarray(scores.distortion, np.float64)
-        summary |= text_numbers(summary, rows[: len(elbo)], r.dataset.entropy, elbo)
+        summary |= text_numbers(summary, value_of(rows)[: len(elbo)], r.dataset.entropy, elbo)
     if not priors.of(r.vae).standard:
         summary["second_moment"] = None  # a learned prior has any scale
     return summary | {"bits_per_dim": bits_per_dim(r, -summary["elbo"], summary.get("counted_dim"))}

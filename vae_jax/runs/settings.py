@@ -159,8 +159,20 @@ class Config:
         ("with", "after"),
     )
     posterior: str = option("gaussian", "the family of q(z|x)", choices.POSTERIORS, extensible=True)
-    flow_steps: int = option(4, "steps of iaf, or pairs of reflections of householder", least=1)
+    kl_balance: float | None = option(
+        None,
+        "of a learned prior: the share of the KL's gradient that goes to it, the rest to the posterior (DreamerV2); "
+        "DreamerV3's .5 and .1 are 0.8333 with --beta=0.6 (default: all to both)",
+        above=0,
+        below=1,
+    )
+    flow_steps: int = option(
+        4, "steps of iaf and of the autoregressive prior, or pairs of reflections of householder", least=1
+    )
     latent_classes: int = option(32, "classes of each of categorical's --latent_dim groups", least=2)
+    unimix: float = option(
+        0.01, "the share of the uniform distribution in each group of a categorical, and of its prior", least=0, below=1
+    )
     gumbel_temperature: float | None = option(
         None, "train on soft codes of a categorical, at this temperature (default: one-hot, straight-through)", above=0
     )

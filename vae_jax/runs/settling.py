@@ -60,6 +60,8 @@ _LATER = {
     "flow_steps": 4,
     "latent_classes": 32,
     "gumbel_temperature": None,
+    "unimix": 0.01,
+    "kl_balance": None,
     "averages": 1,
     "vr_alpha": 0.5,
     "prior_components": 100,

@@ -12,12 +12,13 @@ import numpy as np
 from vae_jax import priors
 from vae_jax.data.text import UNKNOWN, decode, words_of
 from vae_jax.evaluation import Evaluator
+from vae_jax.evaluation.annealed import draw_prior
 from vae_jax.evaluation.batches import gather, in_batches
 from vae_jax.gaussian import at_least_float32
 from vae_jax.objective import decode as decode_z
 from vae_jax.randomness import PRIOR, TEST, purpose_key
 from vae_jax.runs.build import Run
-from vae_jax.types import TrainState
+from vae_jax.types import TrainState, beside, condition_of, value_of
 
 SHOWN = 10  # sentences of each kind
 STEPS = 6  # of a homotopy, both ends among them
@@ -57,9 +58,9 @@ def make_prior_distortion(evaluator: Evaluator, latent_dim: int):
     """
 
     def measure(params, x, key):
-        z = priors.draw(evaluator.vae, params, jax.random.fold_in(key, PRIOR), 1, latent_dim)
+        z = priors.draw(evaluator.vae, params, jax.random.fold_in(key, PRIOR), 1, latent_dim, condition_of(x))
         theta = decode_z(evaluator.vae, params, x, z)
-        return -evaluator.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), x)
+        return -evaluator.likelihood.log_prob(params["likelihood"], at_least_float32(theta[0]), value_of(x))
 
     parts = in_batches(evaluator, measure)
     return lambda params, data, key: gather(parts(params, data, key))
@@ -70,7 +71,8 @@ def sentences(r: Run, state: TrainState, test) -> dict[str, Any]:
 
     Returns:
       ``reconstructions``: pairs of a test sentence and the greedy one of its posterior mean; ``samples``: drawn words
-      of drawn codes; ``homotopies``: greedy sentences of codes on a straight line between two posterior means.
+      of drawn codes; ``homotopies``: greedy sentences of codes on a straight line between two posterior means. With a
+      condition all are of those of these test sentences.
     """
     from vae_jax.models.autoregressive import generate
 
@@ -78,20 +80,25 @@ def sentences(r: Run, state: TrainState, test) -> dict[str, Any]:
     model = state.params["model"]
     greedy = jax.jit(jax.vmap(lambda z: generate(model, z, None, length)))
     drawn = jax.jit(jax.vmap(lambda z, key: generate(model, z, key, length)))
-    shown = jnp.asarray(np.asarray(test[: 2 * SHOWN]))
+    shown = jax.tree.map(jnp.asarray, test[: 2 * SHOWN])
     x = jax.vmap(r.preprocess)(jax.random.split(key, len(shown)), shown)
     means = jax.vmap(lambda x: r.vae.encode(model, x).mean)(x)
 
     def words(tokens):
         return decode(np.asarray(tokens), r.dataset.words)
 
-    codes = priors.draw(r.vae, state.params, jax.random.fold_in(key, 1), SHOWN, r.config.code_dim)
-    ways = []
-    for a, b in zip(means[0:SHOWN:2], means[1:SHOWN:2]):
+    some, ways = shown[:SHOWN], []
+    c, own = condition_of(some), jax.random.fold_in(key, 1)
+    if c is None:
+        codes = priors.draw(r.vae, state.params, own, SHOWN, r.config.code_dim)
+    else:
+        codes = draw_prior(r.vae, state.params, own, some, r.config.code_dim)
+    for i in range(0, min(SHOWN, len(means) - 1), 2):
         share = jnp.linspace(0.0, 1.0, STEPS)[:, None]
-        ways.append(words(greedy((1.0 - share) * a + share * b)))
+        way = (1.0 - share) * means[i] + share * means[i + 1]
+        ways.append(words(greedy(beside(way, None if c is None else jnp.repeat(c[i : i + 1], STEPS, axis=0)))))
     return {
-        "reconstructions": list(zip(words(shown[:SHOWN]), words(greedy(means[:SHOWN])))),
-        "samples": words(drawn(codes, jax.random.split(jax.random.fold_in(key, 2), SHOWN))),
+        "reconstructions": list(zip(words(value_of(some)), words(greedy(beside(means[:SHOWN], c))))),
+        "samples": words(drawn(beside(codes, c), jax.random.split(jax.random.fold_in(key, 2), len(codes)))),
         "homotopies": ways,
     }

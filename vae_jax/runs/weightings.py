@@ -159,6 +159,14 @@ def _settle_free_bits(config, forecast, beta):
     return config, beta, f"beta = {beta:g} above {floor:g} free nats for each latent", warnings
 
 
+def all_together(config, choice: Choice) -> Choice:
+    """Returns the words of free bits where the rate is one number: the floor is then that of all latents together."""
+    if config.weighting != "free_bits":
+        return choice
+    known = f"{config.free_nats:g} free nats for all latents together, as their rate is one number"
+    return choice._replace(headline=f"beta = {choice.beta:g} above {known}", warnings=[])
+
+
 def _make_free_bits(config, beta):
     weight = weighting.from_schedule(schedules.constant(beta))
     return weight, lambda all_mean: objective.free_bits(config.free_nats, all_mean)

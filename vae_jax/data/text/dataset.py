@@ -8,7 +8,16 @@ from collections import Counter
 import numpy as np
 
 from vae_jax.data.dataset import Dataset
-from vae_jax.data.text.sources import SPLITS, Sentences, find_ptb, has_text, read_folder, read_splitting, share
+from vae_jax.data.text.sources import (
+    SPLITS,
+    Labels,
+    Sentences,
+    find_ptb,
+    has_text,
+    read_folder,
+    read_splitting,
+    share,
+)
 from vae_jax.data.text.vocabulary import SPECIAL, UNKNOWN, by_frequency, encode
 from vae_jax.types import UserError
 
@@ -26,7 +35,9 @@ def load_text(
 ) -> Dataset:
     """Finds a text by what the user wrote, and turns it into tokens.
 
-    Words are what stands between white space, in the case in which it is written. Lines without words are skipped.
+    Words are what stands between white space, in the case in which it is written. Lines without words are skipped. A
+    file NAME.labels beside NAME.txt has a label for each line; of the grammar it is what a sentence is about, its
+    number and its tense.
 
     Args:
       name: "grammar" (``grammar.english``, drawn from fixed seeds), "ptb" (Penn Treebank as prepared by Mikolov,
@@ -58,11 +69,11 @@ def load_text(
     if name == "grammar":
         return _draw_grammar(max_length, max_words)
     if name == "ptb":
-        sentences, notes = read_folder(*find_ptb(data_dir))
+        sentences, labels, notes = read_folder(*find_ptb(data_dir))
     elif os.path.isdir(path):
-        sentences, notes = read_folder(path)
+        sentences, labels, notes = read_folder(path)
     elif path.endswith(".txt"):
-        sentences, notes = read_splitting(path)
+        sentences, labels, notes = read_splitting(path)
     elif os.sep in path:
         raise UserError(f"{path}: there is no such folder; give one with train.txt and test.txt, or a FILE.txt")
     else:
@@ -70,7 +81,23 @@ def load_text(
             f"--dataset={name} is no text: give grammar, ptb, FILE.txt (a sentence a line), or a folder with "
             "train.txt, valid.txt and test.txt"
         )
-    return _tokenize(name, sentences, max_length, max_words, notes, rare_words)
+    return _labelled(_tokenize(name, sentences, max_length, max_words, notes, rare_words), labels)
+
+
+def _labelled(text: Dataset, labels: Labels) -> Dataset:
+    """Returns the text with labels as a factor of each split that has some."""
+    if not labels:
+        return text
+    classes = sorted(set().union(*labels.values()))
+    code = {name: i for i, name in enumerate(classes)}
+    of_split = {split: np.array([[code[name]] for name in names], np.float64) for split, names in labels.items()}
+    return text._replace(
+        train_factors=of_split.get("train"),
+        validation_factors=of_split.get("valid"),
+        test_factors=of_split.get("test"),
+        factor_names=("label",),
+        class_names=tuple(classes),
+    )
 
 
 def _draw_grammar(max_length: int, max_words: int) -> Dataset:
@@ -83,16 +110,19 @@ def _draw_grammar(max_length: int, max_words: int) -> Dataset:
             f"all of them: give --max_length of at least {width} and --max_words of at least {words}"
         )
     drawn = {
-        split: grammar.sample(np.random.RandomState(seed), GRAMMAR_SIZES[split]) for seed, split in enumerate(SPLITS)
+        split: grammar.draw(np.random.RandomState(seed), GRAMMAR_SIZES[split]) for seed, split in enumerate(SPLITS)
     }
     entropy = grammar.entropy()
-    own = -np.mean([grammar.log_prob(sentence) for sentence in drawn["test"]])
+    own = -np.mean([grammar.log_prob(sentence) for sentence, _ in drawn["test"]])
     note = (
         f"a sentence has an entropy of {entropy:.4f} nats, {grammar.global_entropy():.4f} of them in what its words "
         f"agree on; no model has a lower expected NLL, and the true NLL of this test split is {own:.4f}"
     )
-    sentences = {split: [line.split() for line in drawn[split]] for split in SPLITS}
-    return _tokenize("grammar", sentences, max_length, max_words, [note], width=width)._replace(entropy=entropy)
+    sentences = {split: [line.split() for line, _ in drawn[split]] for split in SPLITS}
+    names = grammar.choices()
+    labels = {split: [names[choice] for _, choice in drawn[split]] for split in SPLITS}
+    text = _tokenize("grammar", sentences, max_length, max_words, [note], width=width)
+    return _labelled(text, labels)._replace(entropy=entropy)
 
 
 def _tokenize(

@@ -165,11 +165,16 @@ def longest(grammar: Grammar | None = None) -> float:
 
 def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -> list[str]:
     """``n`` independent sentences, words with spaces between; one uniform draw for each choice, in order."""
+    return [sentence for sentence, _ in draw(rng, n, grammar)]
+
+
+def draw(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -> list[tuple[str, int]]:
+    """The same with the global choice of each: the index of the alternative of ``START`` that it is of."""
     rules = (grammar or english()).rules
     bounds = {symbol: list(itertools.accumulate(p for p, _ in rules[symbol])) for symbol in rules}
 
     def sentence():
-        words, stack = [], [START]
+        words, stack, choices = [], [START], []
         while stack:
             x = stack.pop()
             if x not in rules:
@@ -177,10 +182,16 @@ def sample(rng: np.random.RandomState, n: int, grammar: Grammar | None = None) -
                 continue
             last = len(rules[x]) - 1
             i = min(bisect_right(bounds[x], rng.random_sample()), last) if last else 0
+            choices.append(i)
             stack.extend(reversed(rules[x][i][1]))
-        return " ".join(words)
+        return " ".join(words), choices[0]
 
     return [sentence() for _ in range(n)]
+
+
+def choices(grammar: Grammar | None = None) -> list[str]:
+    """What each global choice is, in words: what the alternatives of ``START`` are called."""
+    return [" ".join(body[0].split()[1:]) for _, body in (grammar or english()).rules[START]]
 
 
 def log_prob(sentence: str, grammar: Grammar | None = None) -> float:
