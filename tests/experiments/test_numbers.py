@@ -1,4 +1,4 @@
-"""Numbers of the READMEs' tables stand in the files that the commands wrote, so words and numbers cannot drift apart."""
+"""Numbers of the READMEs' tables stand in the files that the commands wrote: words and numbers do not drift apart."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def _tables(text):
             rows = iter(lines[i + 1 :])
             cells = [
                 re.sub(r"`[^`]*`|\]\([^)]*\)", "", row).replace(r"\|", "").strip("|").split("|")[1:]
-                for row in iter(lambda: next(rows, ""), "")
+                for row in iter(lambda rows=rows: next(rows, ""), "")
                 if row.startswith("|")
             ]
             yield next(x for x in reversed(lines[: i - 1]) if x), cells
