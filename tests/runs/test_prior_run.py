@@ -10,6 +10,8 @@ import pytest
 
 import vae_jax
 from tests.helpers.binaries import SMALL, call, metrics, refused, results
+from vae_jax.runs.build import build, first_state
+from vae_jax.runs.settings import Config
 
 BASE = [*SMALL, "--likelihood=bernoulli", "--pixels=sampled", "--num_steps=20", "--prior_components=7"]
 
@@ -99,6 +101,13 @@ def test_what_a_prior_cannot_be_combined_with_is_refused(flags, match, tmp_path)
     base = [flag for flag in BASE if not any(flag.split("=")[0] == other.split("=")[0] for other in flags)]
     refused(f"--workdir={tmp_path / 'run'}", *base, *flags, match=match)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+def test_pseudo_inputs_of_a_family_with_a_noise_level(likelihood):
+    r = build(Config(likelihood=likelihood, prior="vamp", prior_components=5, hidden="8", latent_dim=2))
+    own = jax.eval_shape(lambda: first_state(r)).params["model"]["prior"]
+    assert own["inputs"].shape == (5, 8, 8, 1)
 
 
 def test_a_plugin_brings_a_prior(tmp_path):

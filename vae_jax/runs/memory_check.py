@@ -65,7 +65,8 @@ def needed(settings: Settings, make_vae: Callable) -> dict[str, float]:
     """Returns what one device must hold while a run trains, in bytes, a lower bound: what for -> how much."""
     s = settings
     theta = s.names.likelihoods[s.likelihood](s, s.levels).theta_shape(s.event)
-    shape = Settings(**{name: getattr(s, name) for name in _SHAPES})
+    # A prior may ask the family for its support, and the family for any sigma: the parameters are as many.
+    shape = Settings(**{name: getattr(s, name) for name in _SHAPES}, sigma=1.0)
     each = math.prod(s.event) + s.num_samples * (math.prod(theta) + s.code_dim)
     devices = jax.device_count()
     chunk = min(s.log_every, s.eval_every, s.checkpoint_every, s.num_steps)
