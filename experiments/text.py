@@ -2,6 +2,7 @@
 
     python -m experiments.text --workdir=runs/grammar               the embedded grammar, about a minute
     python -m experiments.text --workdir=runs/annealed --weighting=sigmoid --word_dropout=0.4
+    python -m experiments.text --workdir=runs/quick --buckets=4      sentences of similar length together: less padding
     python -m experiments.text --workdir=runs/ptb --dataset=ptb --num_steps=20000 --hidden=256 --embedding=256
                                                                     Penn Treebank, if it is there: hours on a CPU
 

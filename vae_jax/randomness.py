@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # The purposes. A number, once given, keeps its meaning: saved runs depend on it.
-INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA, ANNEALING, VALIDATION = range(13)
+INIT, ORDER, PIXELS, LATENT, TEST, TRAIN, SPECTRUM, PRIOR, RATE, GAPS, BETA, ANNEALING, VALIDATION, BUCKETS = range(14)
 
 
 def purpose_key(key: jax.Array, *purposes) -> jax.Array:
@@ -27,7 +27,13 @@ def example_keys(key: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def batch_rows(
-    key: jax.Array, step: jax.Array, length: int, num_examples: int, batch_size: int, blocks: int = 1
+    key: jax.Array,
+    step: jax.Array,
+    length: int,
+    num_examples: int,
+    batch_size: int,
+    blocks: int = 1,
+    lengths: jax.Array | None = None,
 ) -> jax.Array:
     """Returns the rows of ``length`` batches from ``step`` on, ``[length, b]``: pure arithmetic on (key, step).
 
@@ -38,6 +44,9 @@ def batch_rows(
     every batch takes its i-th part from the i-th block: then a device that holds one block holds what it needs. The
     last ``num_examples % blocks`` examples are never drawn. ``blocks`` divides the batch size; as it does not depend
     on the devices, neither do the batches.
+
+    With ``lengths``, those of all examples, ``[n]``, the examples of a batch are alike in theirs (``train/widths.py``);
+    not with blocks.
     """
     per_epoch = batches_per_epoch(num_examples, batch_size, blocks)
     first = step // per_epoch
@@ -47,7 +56,7 @@ def batch_rows(
         # Sorting is what takes the time, and few chunks reach into the next epoch.
         return jax.lax.cond(
             epoch * per_epoch < step + length,
-            lambda: epoch_rows(key, epoch, num_examples, batch_size, blocks),
+            lambda: epoch_rows(key, epoch, num_examples, batch_size, blocks, lengths),
             lambda: jnp.zeros((per_epoch, batch_size), jnp.int32),
         )
 
@@ -60,14 +69,25 @@ def batches_per_epoch(num_examples: int, batch_size: int, blocks: int = 1) -> in
     return (num_examples // blocks) // (batch_size // blocks)
 
 
-def epoch_rows(key: jax.Array, epoch: jax.Array, num_examples: int, batch_size: int, blocks: int = 1) -> jax.Array:
+def epoch_rows(
+    key: jax.Array,
+    epoch: jax.Array,
+    num_examples: int,
+    batch_size: int,
+    blocks: int = 1,
+    lengths: jax.Array | None = None,
+) -> jax.Array:
     """Returns the rows of all batches of one epoch of ``batch_rows``, ``[batches, b]``."""
     each, part = num_examples // blocks, batch_size // blocks
     per_epoch = batches_per_epoch(num_examples, batch_size, blocks)
     key_of_epoch = purpose_key(key, ORDER, epoch)
     if blocks == 1:
         permuted = jax.random.permutation(key_of_epoch, num_examples)
-        return permuted[: per_epoch * batch_size].reshape(per_epoch, batch_size)
+        permuted = permuted[: per_epoch * batch_size]
+        if lengths is None:
+            return permuted.reshape(per_epoch, batch_size)
+        alike = permuted[jnp.argsort(lengths[permuted], stable=True)].reshape(per_epoch, batch_size)
+        return jax.random.permutation(purpose_key(key, BUCKETS, epoch), alike)
     keys = example_keys(key_of_epoch, jnp.arange(blocks))
     permuted = jax.vmap(lambda k: jax.random.permutation(k, each))(keys)
     permuted += each * jnp.arange(blocks)[:, None]

@@ -140,6 +140,6 @@ def together(r: Run, runs: int, side_by_side: int | None = None) -> Program:
         config = dataclasses.replace(r.config.flags, beta=float(beta))
         jobs.append(plan.Job(str(i), {}, build(config, shared, r.spread)))
     program = plan.Program(Path(), jobs)
-    mesh = run_mesh(runs, r.config.batch_size, jax.devices()[: r.spread.devices])
+    mesh = run_mesh(runs, r.config.batch_size, jax.devices()[: r.spread.devices], r.config.remat)
     chunk = training.compiled(program, side_by_side, mesh)
     return Program(chunk, mesh.place(training.first_sweep_state(program)), mesh.whole(r.dataset.train))

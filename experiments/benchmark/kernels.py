@@ -26,6 +26,7 @@ from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
 
 from . import cases
+from .instructions import Line, computations
 
 UPDATES = 20  # of the chunk that is compiled
 # An H100: what of a card XLA's compiler looks at (xla/tools/hlo_opt/gpu_specs/h100_sxm.txtpb of OpenXLA).
@@ -40,8 +41,6 @@ platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
 LAUNCHED = ("fusion", "custom-call", "copy", "dot", "convolution", "reduce", "sort", "scatter", "rng-bit-generator")
 HOST = ("infeed", "outfeed", "send", "recv", "send-done", "recv-done")
 COLLECTIVE = ("all-reduce", "all-gather", "all-to-all", "reduce-scatter", "collective-permute")
-_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) [^\n]*\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (?:\(.*?\)|\S+) ([\w\-]+)\((.*)$", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +88,16 @@ def of_update(text: str, updates: int = UPDATES) -> collections.Counter:
     Raises:
       ValueError: there is no such loop, or one whose rounds are not known.
     """
-    bodies = {name: body for _, name, body in _COMPUTATION.findall(text)}
-    entry = next(body for is_entry, _, body in _COMPUTATION.findall(text) if is_entry)
-    loops = [bodies[body] for rounds, body in _loops(entry) if rounds == updates]
+    bodies, entry = computations(text)
+    loops = [bodies[body] for rounds, body in _loops(bodies[entry]) if rounds == updates]
     if not loops:
         raise ValueError(f"the program has no loop of {updates} rounds")
     return _launched(max(loops, key=len), bodies)
 
 
-def _launched(body: str, bodies: dict[str, str]) -> collections.Counter:
+def _launched(body: list[Line], bodies: dict[str, list[Line]]) -> collections.Counter:
     found = collections.Counter()
-    for operation, rest in _INSTRUCTION.findall(body):
+    for _, _, operation, rest in body:
         target = re.search(r'custom_call_target="([^"]+)"', rest)
         if operation in LAUNCHED + HOST + COLLECTIVE:
             found[target[1] if target else operation] += 1
@@ -109,8 +107,8 @@ def _launched(body: str, bodies: dict[str, str]) -> collections.Counter:
     return found
 
 
-def _loops(body: str) -> Iterator[tuple[int, str]]:
-    for operation, rest in _INSTRUCTION.findall(body):
+def _loops(body: list[Line]) -> Iterator[tuple[int, str]]:
+    for _, _, operation, rest in body:
         if operation == "while":
             rounds = re.search(r'"known_trip_count":\{"n":"(\d+)"', rest)
             if not rounds:

@@ -6,14 +6,16 @@ import time
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from vae_jax.evaluation.batches import inputs
 from vae_jax.evaluation.bounds import score_example
 from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs.build import Run, first_state, training_step
 from vae_jax.runs.results import make_instruments
 
-from .cases import IMPORTANCE, Case, Program, alone, together
+from .cases import AT_ONCE, IMPORTANCE, Case, Program, alone, together
 from .machine import forget_peak, peak_memory
 from .operations import count
 from .timing import Timer
@@ -45,7 +47,7 @@ def warm(case: Case, mode: str, runs: int, samples: int, update: float) -> Timed
     if mode == "step":
         timer = _step(r).timer(1, size)
     elif scores:
-        timer = _evaluate(r, samples)
+        timer = scoring(r, samples)
     else:
         program = alone(r) if mode == "chunk" else together(r, runs)
         timer = program.timer(case.length, case.length * size * runs)
@@ -75,9 +77,15 @@ def rows_of(name: str, modes: tuple[str, ...], samples: int) -> list[tuple[str, 
 
 
 def _scoring_flops(r: Run, samples: int) -> float:
+    """Returns the operations of one example, as a share of a batch, whose tables of words are made once for all."""
     params = jax.eval_shape(lambda: first_state(r).params)
-    x = jax.eval_shape(r.preprocess, r.key, jax.ShapeDtypeStruct(r.dataset.event, r.dataset.test.dtype))
-    return count(lambda params, x, key: score_example(r.vae, r.likelihood, params, x, key, samples), params, x, r.key)
+    raw = jax.ShapeDtypeStruct((AT_ONCE, *r.dataset.event), r.dataset.test.dtype)
+
+    def batch(params, raw, key):
+        x, keys = inputs(r.preprocess, raw, jnp.arange(AT_ONCE), key)
+        return jax.vmap(lambda x, key: score_example(r.vae, r.likelihood, params, x, key, samples))(x, keys)
+
+    return count(batch, params, raw, r.key) / AT_ONCE
 
 
 def _step(r: Run) -> Program:
@@ -94,7 +102,7 @@ def _step(r: Run) -> Program:
     return Program(r.spread.compile(one), state, (data, order))
 
 
-def _evaluate(r: Run, samples: int) -> Timer:
+def scoring(r: Run, samples: int) -> Timer:
     """As every evaluation of a run does it, with all scores of an example; the unit is a whole split, or a part."""
     scores = make_instruments(r).scores
     params, data = r.spread.place(first_state(r).params), r.spread.place(r.dataset.test)

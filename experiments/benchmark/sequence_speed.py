@@ -1,6 +1,7 @@
 """How fast a sequence VAE trains, against the matrix products of this machine, and what padding costs.
 
     python -m experiments.benchmark.sequence_speed                          the grammar, hidden 128
+    python -m experiments.benchmark.sequence_speed --buckets=3               batches of sentences of similar length
     python -m experiments.benchmark.sequence_speed --dataset=ptb --max_length=40 --hidden=256 --embedding=256
 
 One process: chunks of training steps and products of large square matrices in alternation. The operations of a step are
@@ -14,11 +15,14 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.data.text import words_of
+from vae_jax.likelihoods.tokens import lengths_of
 from vae_jax.models.autoregressive import GATES
-from vae_jax.runs.build import Run, build
+from vae_jax.randomness import epoch_rows
+from vae_jax.runs.build import Run, build, recipe
 from vae_jax.runtime.config import launch, option
 from vae_jax.types import UserError
 
@@ -41,6 +45,7 @@ class Config:
     embedding: int = option(64, "the width of a word's vector")
     latent_dim: int = option(16, "the number of latents")
     batch_size: int = option(32, "sentences per update")
+    buckets: int = option(1, "widths of batches of sentences of similar length", least=1)
     steps: int = option(20, "updates of each timed chunk")
     repeats: int = option(5, "alternations")
 
@@ -55,6 +60,15 @@ def operations(r: Run) -> float:
     return 3 * 2.0 * c.batch_size * (each + once)
 
 
+def widths_of_batches(r: Run) -> np.ndarray:
+    """Returns how wide each batch of the first epoch is computed, ``[batches]``."""
+    lengths, widths = lengths_of(np.asarray(r.dataset.train)), recipe(r).widths
+    if not widths:
+        return np.full(1, r.dataset.train.shape[1])
+    rows = np.asarray(epoch_rows(r.key, np.int32(0), len(lengths), r.config.batch_size, lengths=jnp.asarray(lengths)))
+    return np.asarray(widths)[np.searchsorted(widths, lengths[rows].max(axis=1))]
+
+
 def main(config: Config) -> None:
     """Measures and prints."""
     if config.steps < 1 or config.repeats < 1:
@@ -63,12 +77,14 @@ def main(config: Config) -> None:
     r = build(text.Config(**flags, hidden=str(config.hidden), workdir="unused"))
     steps = alone(r).timer(config.steps, config.steps)
     steps.run(1)  # compiles
+    share_of_width = np.mean(widths_of_batches(r)) / r.dataset.train.shape[1]
+    done = operations(r) * share_of_width
     rates = alternate({"steps": steps, "products": products(SIDE)}, config.repeats, seconds=0.2)
     step, rate = float(np.median(1 / rates["steps"])), float(np.median(rates["products"]))
-    share = ratio(rates["steps"] * operations(r), rates["products"])[0]
+    share = ratio(rates["steps"] * done, rates["products"])[0]
     train = np.asarray(r.dataset.train)
     words = config.batch_size * words_of(train) / len(train)
-    whole, done = config.batch_size * train.shape[1], operations(r)
+    whole = config.batch_size * train.shape[1] * share_of_width
     kind = f"{config.cell} {config.hidden}, {r.dataset.levels} tokens, batch {config.batch_size}"
     print(f"{r.dataset.name}, {kind}: {jax.devices()[0].device_kind}")
     print(f"a step {1e3 * step:.1f} ms: {words / step:.0f} words a second, {whole / step:.0f} with padding")

@@ -208,6 +208,15 @@ def test_operations_of_a_chunk_are_those_of_its_steps():
     assert count(lambda state, data: chunk(state, data, 9), state, data) == pytest.approx(9 * once, rel=2e-3)
 
 
+def test_operations_of_scoring_a_sentence_are_those_of_its_products_and_little_else():
+    for cell, gates in (("lstm", 4), ("gru", 3)):
+        r = cases.make(cell).run
+        (length, words), (h,), d = r.likelihood.theta_shape(r.event), r.config.hidden, r.config.latent_dim
+        steps = length * (2 * h * gates * h + h * words) + 2 * h * d + d * (gates * h + h)
+        tables = 2 * words * r.config.embedding * gates * h / cases.AT_ONCE  # what each word gives, once for a batch
+        assert 2 * (steps + tables) < modes._scoring_flops(r, 0) < 2.3 * (steps + tables)
+
+
 # ---------------------------------------------------------------- growth
 
 
@@ -253,9 +262,9 @@ def test_the_file_of_a_whole_run(tmp_path, tiny, monkeypatch, capsys):
     monkeypatch.setattr(modes, "_scoring_flops", lambda r, samples: 100.0)
     monkeypatch.setattr(rows, "step_flops", lambda r: 1000.0)
     monkeypatch.setattr(modes, "together", lambda r, runs: cases.alone(r))  # that of a sweep is compiled below
-    evaluate = modes._evaluate
+    evaluate = modes.scoring
     weighted = Timer(lambda n: 0.01 * n, 50)
-    monkeypatch.setattr(modes, "_evaluate", lambda r, samples: weighted if samples else evaluate(r, samples))
+    monkeypatch.setattr(modes, "scoring", lambda r, samples: weighted if samples else evaluate(r, samples))
     flags = {"modes": "evaluate,sweep,step", "runs": 2, "iw_samples": 3, "repeats": 2, "seconds": 0.01}
     flags |= {"results": str(tmp_path / "results")}
     monkeypatch.setattr(machine, "cores_in_use", lambda: 0.0)

@@ -13,6 +13,7 @@ from helpers.parameters import drawn, shapes_of
 from vae_jax import models
 from vae_jax.data.digits import digits
 from vae_jax.devices.parallel import parallel
+from vae_jax.devices.run_mesh import run_mesh
 from vae_jax.likelihoods import gaussian
 from vae_jax.models.resampling import conv_same, matrix_same, plain_same
 from vae_jax.models.residual import BLOCKS, kept_numbers
@@ -20,6 +21,7 @@ from vae_jax.randomness import INIT, purpose_key
 from vae_jax.runs.names import MODELS
 from vae_jax.runs.parsing import parse_widths
 from vae_jax.runs.settling import HIDDEN
+from vae_jax.train.many_runs import init_sweep, make_sweep_chunk
 from vae_jax.train.optimizers import adam, learning_rates
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
@@ -208,7 +210,18 @@ def test_stages_that_are_made_again_save_memory_and_what_is_held_is_no_less_than
         program = chunk.lower(state, jax.ShapeDtypeStruct((batch, *event), jnp.float32), 1).compile()
         planned[remat] = program.memory_analysis().temp_size_in_bytes
         assert planned[remat] >= 4 * batch * kept_numbers(event, widths, remat)
+        # And as a sweep does.
+        mesh = run_mesh(1, batch, jax.devices()[:1], remat=remat)
+        chunk = make_chunk(make_train_step(recipe), batch, batch, mesh.split)
+        state = jax.eval_shape(
+            lambda keys, recipe=recipe: init_sweep(lambda _, key: init_state(recipe, event, key), {}, keys),
+            jax.random.key(0)[None],
+        )
+        sweep = mesh.compile(make_sweep_chunk(lambda _, chunk=chunk: chunk))
+        program = sweep.lower(state, jax.ShapeDtypeStruct((batch, *event), jnp.float32), 1).compile()
+        planned["sweep", remat] = program.memory_analysis().temp_size_in_bytes
     assert planned[True] < 0.8 * planned[False], planned
+    assert planned["sweep", True] < 0.8 * planned["sweep", False], planned
 
 
 def test_what_is_held_is_what_one_counts_by_hand():

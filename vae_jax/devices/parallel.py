@@ -128,10 +128,7 @@ def _jit(
 ) -> dict[str, Any]:
     """One program sees the global batch; the compiler divides it and averages the gradients."""
     over_batch = NamedSharding(mesh, PartitionSpec(None, AXIS))
-    # XLA's CPU backend drops the barriers of jax.checkpoint first of all, and then finds that everything is there
-    # already: what was to be made again is held, and no byte saved.
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    options = {"xla_disable_hlo_passes": "cse_barrier_expander"} if remat and on_cpu else None
+    options = compiler_options(remat, mesh.devices.flat[0].platform)
 
     def split(rows):
         index = jnp.arange(rows.shape[0])
@@ -162,6 +159,15 @@ def _jit(
 
     parts = {"all_mean": lambda tree: tree, "split": split, "take": take, "compile": compile, "feed": feed}
     return parts | ({"begin": begin} if shard_params else {})
+
+
+def compiler_options(remat: bool, platform: str) -> dict[str, str] | None:
+    """Returns what the compiler has to be told so that ``jax.checkpoint`` holds less; None where nothing.
+
+    XLA's CPU backend drops the barriers of ``jax.checkpoint`` first of all, and then finds that everything is there
+    already: what was to be made again is held, and no byte saved.
+    """
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if remat and platform == "cpu" else None
 
 
 def _parts(state: Any, mesh: Mesh) -> Any:

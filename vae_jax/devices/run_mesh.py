@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vae_jax.devices import processes
-from vae_jax.devices.parallel import shares
+from vae_jax.devices.parallel import compiler_options, shares
 from vae_jax.types import Array
 
 
@@ -59,13 +59,16 @@ def mesh_shape(runs: int, batch_size: int, devices: int) -> tuple[int, int]:
     return min(shapes, key=cost)
 
 
-def run_mesh(runs: int, batch_size: int, devices: Sequence[jax.Device] | None = None) -> RunMesh:
-    """Spreads ``runs`` runs, each with batches of ``batch_size``, over ``devices`` (default: all)."""
+def run_mesh(runs: int, batch_size: int, devices: Sequence[jax.Device] | None = None, remat: bool = False) -> RunMesh:
+    """Spreads ``runs`` runs, each with batches of ``batch_size``, over ``devices`` (default: all); ``remat`` as in
+    ``parallel``.
+    """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(runs, batch_size, len(devices))
     mesh = jax.make_mesh(shape, ("run", "data"), axis_types=(AxisType.Auto,) * 2, devices=devices)
     whole, divided = PartitionSpec(), PartitionSpec("run")
     padding = -runs % shape[0]
+    options = compiler_options(remat, devices[0].platform)
 
     def specs(state):
         return state._replace(**{f: divided for f in state._fields if f != "step"}, step=whole)
@@ -104,7 +107,7 @@ def run_mesh(runs: int, batch_size: int, devices: Sequence[jax.Device] | None = 
                 metrics = jax.lax.with_sharding_constraint(metrics, NamedSharding(mesh, whole))
             return state, metrics
 
-        return jax.jit(spread, static_argnums=2, donate_argnums=0)
+        return jax.jit(spread, static_argnums=2, donate_argnums=0, compiler_options=options)
 
     if shape[1] == 1:
         all_mean, split = (lambda tree: tree), (lambda rows: (rows, jnp.arange(rows.shape[0])))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from vae_jax.gaussian import at_least_float32
 from vae_jax.likelihoods.shared import Grid, event_sum
-from vae_jax.types import Array, Likelihood
+from vae_jax.types import Array, Given, Likelihood, value_of
 
 # The ids that are no words. Saved runs depend on them, and here on their order: what can be a target begins at EOS.
 PAD, BOS, EOS, UNKNOWN = range(4)
@@ -38,6 +38,11 @@ def end_sentence(tokens: Array) -> Array:
     """Puts PAD after the first EOS of ``tokens [t]``."""
     ends = tokens == EOS
     return jnp.where(jnp.cumsum(ends) > ends, PAD, tokens)
+
+
+def lengths_of(sentences: Array | Given) -> Array:
+    """Returns how many tokens of ``sentences [..., t]`` are no padding, ``[...]``; numpy's of numpy's."""
+    return (value_of(sentences) != PAD).sum(axis=-1)
 
 
 def with_inputs(targets: Array) -> Array:

@@ -19,6 +19,7 @@ from vae_jax.data.spectrum import data_spectrum
 from vae_jax.data.text import is_text, load_text, word_dropout
 from vae_jax.devices.parallel import Parallel, parallel
 from vae_jax.estimators import inferred
+from vae_jax.likelihoods.tokens import lengths_of
 from vae_jax.objective import weighted_layers
 from vae_jax.runs import memory_check, placement, table_columns
 from vae_jax.runs.checks import check
@@ -33,6 +34,7 @@ from vae_jax.train.microbatches import parts_in_cache
 from vae_jax.train.optimizers import Aggressive, Rates, adam, learning_rates
 from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_chunk, make_train_step
+from vae_jax.train.widths import choose_widths
 from vae_jax.types import VAE, KLWeight, Likelihood, Objective, TrainState, UserError, beside_condition
 from vae_jax.weighting.multi_rate import at_beta, respond
 
@@ -249,6 +251,9 @@ def recipe(r: Run, all_mean: Callable = lambda tree: tree) -> Recipe:
     c = r.config
     # Among several devices each part would end with an exchange of its own.
     cached = parts_in_cache(r.vae.largest_map * c.num_samples, c.batch_size) if r.spread.devices == 1 else 1
+    # Side by side every run would compute every width.
+    alike = c.buckets > 1 and not r.batched_kernels
+    widths = choose_widths(lengths_of(r.dataset.train), c.buckets) if alike else ()
     return Recipe(
         vae=r.training_vae,
         likelihood=r.likelihood,
@@ -262,6 +267,7 @@ def recipe(r: Run, all_mean: Callable = lambda tree: tree) -> Recipe:
         beta_range=c.beta_range,
         microbatches=c.microbatches,
         cpu_parts=cached,
+        widths=widths,
     )
 
 
@@ -274,7 +280,8 @@ def training_chunk(r: Run, all_mean: Callable | None = None, split: Callable | N
     """Returns many updates as one program, ``train.make_chunk``, on the run's own devices unless others are given."""
     c = r.config
     step, blocks = training_step(r, all_mean), c.batch_size if c.order == "blocks" else 1
-    return make_chunk(step, len(r.dataset.train), c.batch_size, split or r.spread.split, r.spread.take, blocks)
+    split, lengths = split or r.spread.split, lengths_of if c.buckets > 1 else None
+    return make_chunk(step, len(r.dataset.train), c.batch_size, split, r.spread.take, blocks, lengths)
 
 
 def first_state(r: Run, key: jax.Array | None = None) -> TrainState:

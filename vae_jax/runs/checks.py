@@ -140,6 +140,13 @@ def _check_training(config: Any) -> None:
     for name in ("remat", "latent_map"):
         if getattr(config, name) and config.model != "resnet":
             raise UserError(f"--{name} is for --model=resnet, not for {config.model}: drop it")
+    if config.buckets > 1 and config.likelihood != "tokens":
+        raise UserError(f"--buckets={config.buckets} is for texts, whose sentences differ in their length: drop it")
+    if config.buckets > 1 and (config.placement in ("divided", "streamed") or config.order == "blocks"):
+        raise UserError(
+            f"--buckets={config.buckets} sorts a whole epoch by length: drop --placement=divided or streamed, and "
+            "--order=blocks"
+        )
     if config.dtype != "float32" and config.beta_range is not None:
         raise UserError(f"--dtype={config.dtype} is too coarse for the gates of --beta_range; use float32")
     if config.placement == "divided" and config.order == "shuffled":

@@ -7,7 +7,7 @@ from vae_jax.runtime.fields import Words
 # In the order of --help: the commonest first.
 GROUPS = {
     "data": "dataset pixels condition validation test data_dir image_size fit alpha layout standardise max_length "
-    "max_words rare_words",
+    "max_words rare_words buckets",
     "model": "model latent_dim latent_map latent_layers prior prior_components prior_stage posterior flow_steps "
     "latent_classes unimix gumbel_temperature hidden init_from cell embedding word_dropout dtype",
     "likelihood": "likelihood precision sigma min_sigma columns components df delta squeeze soft_targets",

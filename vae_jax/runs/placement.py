@@ -64,6 +64,10 @@ def layout(config: Any, dataset: Dataset) -> str:
                 f"{room / 1e9:.3g} GB of data; use --placement=streamed, or auto"
             )
         return config.placement
+    if config.buckets > 1:
+        if not fits["whole"]:
+            raise UserError(f"--buckets={config.buckets} needs the training data whole on each device: drop it")
+        return "whole"
     if isinstance(dataset.train, Rows):  # not even the host held them
         return "streamed"
     return next(name for name in fits if fits[name] and (name != "divided" or config.order == "blocks"))

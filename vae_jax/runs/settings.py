@@ -190,6 +190,12 @@ class Config:
     aggressive_steps: int | None = option(None, "for how many steps (default: a quarter of the run)", least=0)
     max_length: int = option(100, "of a text: longer sentences are cut to so many tokens, their end included")
     max_words: int = option(20_000, "of a text: so many different words, the most frequent ones")
+    buckets: int = option(
+        1,
+        "of a text: batches of sentences of similar length, computed at so many widths in place of that of the longest",
+        least=1,
+        most=16,
+    )
     rare_words: int = option(
         1, "of a text without <unk>: words seen fewer times are learned as it", least=1, identity=False
     )

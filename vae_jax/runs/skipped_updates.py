@@ -10,6 +10,7 @@ import numpy as np
 
 from vae_jax.data.ranges import STANDARDISE, in_words
 from vae_jax.devices import processes
+from vae_jax.likelihoods.tokens import lengths_of
 from vae_jax.randomness import batch_rows
 from vae_jax.runs.build import Run, recipe
 from vae_jax.train.diagnosis import diagnose, sentence
@@ -29,7 +30,9 @@ def explain(r: Run, state: TrainState, step: int) -> str:
     """
     c = r.config
     blocks = c.batch_size if c.order == "blocks" else 1
-    rows = np.asarray(batch_rows(r.key, np.int32(step), 1, len(r.dataset.train), c.batch_size, blocks)[0])
+    lengths = lengths_of(r.dataset.train) if c.buckets > 1 else None
+    sizes = len(r.dataset.train), c.batch_size, blocks
+    rows = np.asarray(batch_rows(r.key, np.int32(step), 1, *sizes, lengths)[0])
     # On the host, whatever devices of whatever process hold it: there one process computes the update by itself.
     params, weight_state = jax.tree.map(processes.fetch, (state.params, state.weight_state))
     failed = state._replace(step=np.int32(step), params=params, weight_state=weight_state, key=r.key)

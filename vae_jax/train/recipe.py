@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
       microbatches: into how many parts the batch is cut to save memory (``microbatches.in_microbatches``).
       cpu_parts: into how many it is cut on a CPU to stay in its cache (``microbatches.in_parts_on_cpu``), where
         nothing couples the examples of a batch.
+      widths: of sentences: those that a batch may have (``widths.narrowed``); none leaves it as wide as it is.
     """
 
     vae: VAE
@@ -45,6 +46,7 @@ class Recipe(NamedTuple):
     beta_range: tuple[float, float] | None = None
     microbatches: int = 1
     cpu_parts: int = 1
+    widths: tuple[int, ...] = ()
 
     @property
     def couples_examples(self) -> bool:

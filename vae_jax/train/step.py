@@ -6,6 +6,7 @@ The step is one pure function of (state, batch); ``devices/parallel.py`` compile
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from vae_jax.train.guard import counted, is_good, none_skipped, update_if
 from vae_jax.train.loss import draws, make_loss
 from vae_jax.train.microbatches import in_parts_on_cpu
 from vae_jax.train.recipe import Recipe, check
+from vae_jax.train.widths import narrowed
 from vae_jax.types import Array, Event, TrainState
 
 
@@ -42,10 +44,11 @@ def init_state(recipe: Recipe, event: Event, key: Array, has_best: bool = False)
 
 
 def make_train_step(recipe: Recipe) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
-    """One update as a pure function ``(state, raw[b, *event], index[b]) -> (state, metrics)``.
+    """One update as a pure function ``(state, raw[b, *event], index[b], longest) -> (state, metrics)``.
 
     ``index`` is the global position of each example in the batch (``arange(b)`` if left out): noise is keyed by (run
-    key, step, index), so it does not depend on the number of devices.
+    key, step, index), so it does not depend on the number of devices. ``longest`` is the length of the longest
+    sentence of the global batch, where the recipe has ``widths``; left out, the batch is as wide as it is.
 
     ``metrics`` are scalars of this update, before it: ``loss`` (minimised, weighted, nats), ``elbo``, ``rate``,
     ``distortion`` (nats, weight 1), ``beta`` (applied) and what else the weight logs, ``grad_norm``, ``clipped`` (0 or
@@ -64,12 +67,15 @@ def make_train_step(recipe: Recipe) -> Callable[..., tuple[TrainState, dict[str,
     loss = jax.grad(make_loss(recipe), has_aux=True)
     cut = recipe.microbatches == 1 and not recipe.couples_examples
     gradient = in_parts_on_cpu(lambda fixed, batch: loss(*fixed, *batch), recipe.cpu_parts if cut else 1)
+    narrow = narrowed(gradient, recipe.widths)
 
-    def step(state: TrainState, raw: Array, index: Array | None = None):
+    def step(state: TrainState, raw: Array, index: Array | None = None, longest: Array | None = None):
         index = jnp.arange(raw.shape[0]) if index is None else index
         x, keys, eta = draws(recipe, state, raw, index)
         beta = jnp.asarray(weight.value(state.weight_state, state.step), jnp.float32)
-        grads, (metrics, kept) = gradient((state.params, beta), (x, keys, eta))
+        fixed, batch = (state.params, beta), (x, keys, eta)
+        whole = longest is None or not recipe.widths
+        grads, (metrics, kept) = gradient(fixed, batch) if whole else narrow(fixed, batch, longest)
         grads, metrics = recipe.all_mean((grads, metrics))
         grad_norm = optax.tree.norm(grads)
 
@@ -102,6 +108,7 @@ def make_chunk(
     split: Callable[[Array], tuple[Array, Array]],
     take: Callable[[Array, Array], Array] = lambda data, rows: data[rows],
     blocks: int = 1,
+    lengths_of: Callable[[Array], Array] | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, Array]]]:
     """Many updates as one program: ``(state, data[n, *event], length) -> (state, metrics [length])``.
 
@@ -113,16 +120,21 @@ def make_chunk(
       split: ``rows[b] -> (rows, index)`` of this device (``devices/parallel.py``).
       take: ``(data, rows) -> raw`` of this device.
       blocks: as for ``randomness.batch_rows``: the batch size where the data are divided among devices.
+      lengths_of: ``data -> lengths [n]``, by which batches are made of examples that are alike; None for not.
     """
 
     def chunk(state: TrainState, data: Array, length: int):
-        rows = batch_rows(state.key, state.step, length, num_examples, batch_size, blocks)
+        lengths = None if lengths_of is None else lengths_of(data)
+        rows = batch_rows(state.key, state.step, length, num_examples, batch_size, blocks, lengths)
+        # Of global batches, so that all devices take the same width.
+        longest = None if lengths is None else jnp.max(lengths[rows], axis=1)
 
-        def body(state, rows):
+        def body(state, batch):
+            rows, longest = batch
             rows, index = split(rows)
-            return step(state, take(data, rows), index)
+            return step(state, take(data, rows), index, longest)
 
-        return scanned(body, state, rows)
+        return scanned(body, state, (rows, longest))
 
     return chunk
 
@@ -144,7 +156,7 @@ def make_fed_chunk(
     return chunk
 
 
-def scanned(body: Callable, state: TrainState, batches: Array) -> tuple[TrainState, dict[str, Array]]:
+def scanned(body: Callable, state: TrainState, batches: Any) -> tuple[TrainState, dict[str, Array]]:
     """``jax.lax.scan`` of ``body``, ``(state, batch) -> (state, metrics)``, that writes one array a step.
 
     On a GPU each array that a loop writes a row of is a kernel of its own: ten metrics were ten of the hundred kernels

@@ -107,7 +107,7 @@ def _train_rung(
 ) -> SweepState:
     """Returns the runs of ``state`` at step ``last``: trained, or read where they have been before."""
     r, config = program.first, session.config
-    mesh = run_mesh(len(state.member), r.config.batch_size)
+    mesh = run_mesh(len(state.member), r.config.batch_size, remat=r.config.remat)
     note = {"convention": CONVENTION, **r.dataset.fingerprints, "runs": [job.name for job in program.jobs]}
     checkpoints = Checkpoints(program.folder / f"rung_{rung}", keep=2, note=note)
     # Several processes save and restore what all of their devices hold; one does it on its host.
