@@ -1,0 +1,119 @@
+"""When the latents of the exact bed wake: foretold by ``theory/dynamics.py``, and in training as it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vae_jax import schedules, weighting
+from vae_jax.theory.dynamics import LinearRun, Optimizer, Path, simulate
+from vae_jax.theory.saddle import start_of
+from vae_jax.train.optimizers import Rates, adam
+from vae_jax.train.recipe import Recipe
+from vae_jax.train.step import init_state, make_train_step
+from vae_jax.types import Likelihood
+
+from .bed import DIM, EIGENVALUES, EXACT, FIXED, LATENTS, SIGMA2, basis, bed_data
+from .ledger import Measured
+
+
+class Way(NamedTuple):
+    """How the bed is trained: gradient descent or Adam, its constant rate, the steps, the ramps to full weight."""
+
+    adam: bool
+    rate: float
+    steps: int
+    ramps: tuple[int, ...]
+    cycles: int
+
+
+DESCENT = Way(False, 5e-4, 40_000, (0, 500, 2_000, 8_000, 30_000), 8)
+ADAM = Way(True, 1e-3, 4_000, (0, 100, 300, 1_000, 3_000), 8)
+
+
+def optimizer_of(way: Way, likelihood: Likelihood, sigma_factor: float = 20.0) -> optax.GradientTransformation:
+    """Returns the optimiser of the training step; with gradient descent log sigma has the networks' rate."""
+    if way.adam:
+        return adam(Rates(lambda _: way.rate, lambda _: sigma_factor * way.rate), likelihood)
+    labels = {"model": "model", "likelihood": "frozen" if likelihood.frozen else "model"}
+    return optax.partition({"model": optax.sgd(way.rate), "frozen": optax.set_to_zero()}, labels)
+
+
+def schedules_of(way: Way, beta: float = 1.0) -> dict[str, Callable]:
+    """Returns the schedules by name: no ramp, ramps of each length, and cycles."""
+    found = {f"ramp of {n:,}" if n else "no ramp": schedules.linear(beta, n) for n in way.ramps}
+    return found | {f"{way.cycles} cycles": schedules.cyclical(beta, way.steps // 2, way.cycles, 0.5)}
+
+
+@functools.cache
+def _training(way: Way, likelihood: Likelihood, size: float, latents: int = LATENTS):
+    """``(table of beta, seed) -> (w v of each direction before each update [steps, k], first params, sigma^2)``."""
+    x, eigenvectors, optimizer = bed_data(), jnp.asarray(basis()), optimizer_of(way, likelihood)
+    vae = EXACT._replace(init=lambda key: _init(key, latents, size))
+
+    @jax.jit
+    def run(betas, seed):
+        recipe = Recipe(vae, likelihood, optimizer, weighting.from_schedule(lambda step: betas[step]))
+        step, state = make_train_step(recipe), init_state(recipe, (DIM,), jax.random.key(seed))
+
+        def body(state, _):
+            model = state.params["model"]
+            passed = jnp.einsum("dk,dm,mc,ck->k", eigenvectors, model["w"], model["v"], eigenvectors)
+            sigma2 = jnp.square(likelihood.sigma(state.params["likelihood"]))
+            return step(state, x)[0], (passed, sigma2)
+
+        return jax.lax.scan(body, state, length=way.steps)[1], state.params["model"]
+
+    return run
+
+
+def _init(key, latents: int, size: float) -> dict[str, Any]:
+    w, v = jax.random.normal(key, (DIM, latents)), jax.random.normal(jax.random.fold_in(key, 1), (latents, DIM))
+    return {"w": size * w, "v": size * v, "log_d": jnp.zeros(latents)}
+
+
+def observed(
+    way: Way, schedule: Callable, seed: int = 0, likelihood: Likelihood = FIXED, size: float = 0.1, latents=LATENTS
+):
+    """Trains the bed; returns w v of each direction ``[steps, k]``, sigma^2 ``[steps]`` and the first matrices."""
+    betas = jnp.broadcast_to(schedule(jnp.arange(way.steps)), way.steps)
+    (passed, sigma2), first = jax.device_get(_training(way, likelihood, size, latents)(betas, seed))
+    return passed, sigma2, first
+
+
+def foretold(way: Way, schedule, first, sigma2: float = SIGMA2, precision="fixed", simulated=simulate) -> Path:
+    """Returns the theory's path of a run that starts with the matrices ``first``."""
+    beta0 = float(schedule(0))
+    start = start_of(first["w"], first["v"], basis(), EIGENVALUES, beta0, sigma2)
+    moved = Optimizer(way.rate, (20.0 if way.adam else 1.0) * way.rate, way.adam)
+    return simulated(
+        LinearRun(EIGENVALUES, first["w"].shape[1], sigma2, moved, way.steps, precision, start=start), schedule
+    )
+
+
+def woke(passed: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Returns the first step at which each direction is at half of its end, ``[k]``; inf for never."""
+    there = (passed[:, : len(ends)] >= 0.5 * ends) & (ends > 0)
+    return np.where(there.any(0), np.argmax(there, axis=0), np.inf)
+
+
+def _worst(way: Way, simulated: Callable, size: float) -> Measured:
+    """The largest relative difference between foretold and observed waking, over all latents and schedules."""
+    found, lines = [], []
+    for name, schedule in schedules_of(way).items():
+        passed, _, first = observed(way, schedule, size=size)
+        path = foretold(way, schedule, first, simulated=simulated)
+        seen = woke(passed, path.ends)
+        with np.errstate(invalid="ignore"):
+            off = np.where(seen == path.woke, 0.0, np.abs(path.woke / seen - 1.0))
+        found.append(np.max(off))
+        lines.append(
+            f"{name}: {' '.join(f'{v:.0f}' for v in path.woke)} foretold, {' '.join(f'{v:.0f}' for v in seen)}"
+        )
+    return Measured(float(np.max(found)), detail="; ".join(lines))

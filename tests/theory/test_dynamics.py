@@ -1,0 +1,312 @@
+"""The dynamics of a linear VAE: against autodiff, closed forms and limits; wrong formulas fail."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import BED_EIGENVALUES, BED_LATENTS
+
+from vae_jax import schedules
+from vae_jax.linear_vae import predict
+from vae_jax.theory import dynamics
+from vae_jax.theory.dynamics import LinearRun, Optimizer, simulate
+from vae_jax.theory.saddle import Start, expected_start, growth_rate, settling_rate, start_of
+from vae_jax.theory.waking import asleep_at, log_growth, shortest_ramp, waking_steps
+
+VALUES = np.array([3.0, 1.0, 0.4, 0.1, 0.05])
+
+
+def run_of(values=VALUES, latents=3, sigma2=0.2, rate=1e-3, steps=400, adam=False, start=None, **more):
+    start = start or Start(np.full(min(latents, len(values)), 0.05), np.full(min(latents, len(values)), 0.02))
+    return LinearRun(values, latents, sigma2, Optimizer(rate, 2e-3, adam), steps, start=start, **more)
+
+
+def loss(params, beta, run, precision="fixed"):
+    """The loss of all modes as the header of ``dynamics.py`` has it, written from the model."""
+    w, v, t, log_sigma = params
+    k, sigma2 = len(w), jnp.exp(2.0 * log_sigma)
+    values = jnp.asarray(run.eigenvalues)
+    error = jnp.sum(values[:k] * (1 - w * v) ** 2 + w**2 * jnp.exp(t)) + jnp.sum(values[k:])
+    kl = 0.5 * (values[:k] * v**2 + jnp.exp(t) - t - 1)
+    return 0.5 * len(values) * jnp.log(sigma2) + error / (2 * sigma2) + beta * jnp.sum(kl)
+
+
+def first_params(run):
+    k = len(run.start.decoder)
+    return (jnp.asarray(run.start.decoder), jnp.asarray(run.start.encoder), jnp.zeros(k), 0.5 * jnp.log(run.sigma2))
+
+
+def by_autodiff(run, betas, learned):
+    """Gradient descent on ``loss``: w v of each mode and sigma^2 at the end."""
+    with jax.enable_x64(True):
+        params = tuple(jnp.asarray(p, float) for p in first_params(run))
+        gradient = jax.jit(jax.grad(lambda p, beta: loss(p, beta, run)))
+        rates = (1e-3, 1e-3, 1e-3, 2e-3 * learned)
+        for beta in betas:
+            params = tuple(p - r * g for p, g, r in zip(params, gradient(params, beta), rates))
+        return np.asarray(params[0] * params[1]), float(jnp.exp(2 * params[3]))
+
+
+@pytest.mark.parametrize("precision", ["fixed", "learned"])
+def test_an_update_is_gradient_descent_on_the_loss(precision):
+    betas = np.linspace(0.0, 1.0, 40)
+    run = run_of(steps=40, precision=precision)
+    path = simulate(run, betas)
+    passed, sigma2 = by_autodiff(run, betas, precision == "learned")
+    np.testing.assert_allclose(path.passed[-1], passed, rtol=1e-9)
+    assert path.sigma2[-1] == pytest.approx(sigma2, rel=1e-9) and (sigma2 == pytest.approx(0.2)) == (
+        precision == "fixed"
+    )
+    # Neither beta nor the posterior's variance may be forgotten.
+    assert abs(simulate(run, 0.0).passed[-1] / passed - 1).max() > 1e-3
+    without = run._replace(start=run.start._replace(logvar=-40.0))
+    assert abs(simulate(without, betas).passed[-1] / passed - 1).max() > 1e-2
+
+
+def test_adam_is_optax_of_one_number():
+    """With D = M = 1 every matrix has one entry, and the shared second moment is its own."""
+    run = run_of(np.array([2.0]), 1, adam=True, rate=3e-3, steps=300, precision="learned")
+    with jax.enable_x64(True):
+        params = tuple(jnp.asarray(p, float) for p in first_params(run))
+        params = tuple(p.reshape(()) if p.ndim == 0 else p for p in params)
+        labels = ("model", "model", "model", "sigma")
+        adam = optax.partition({"model": optax.adam(3e-3, b2=0.99), "sigma": optax.adam(2e-3, b2=0.99)}, labels)
+        state, gradient = adam.init(params), jax.grad(lambda p: loss(p, 0.7, run))
+
+        @jax.jit
+        def update(params, state):
+            moves, state = adam.update(gradient(params), state)
+            return optax.apply_updates(params, moves), state
+
+        for _ in range(run.steps):
+            params, state = update(params, state)
+    path = simulate(run, 0.7)
+    assert path.passed[-1, 0] == pytest.approx(float((params[0] * params[1])[0]), rel=1e-6)
+    assert path.sigma2[-1] == pytest.approx(float(jnp.exp(2 * params[3])), rel=1e-6)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
+@pytest.mark.parametrize("tau", [1.0, 0.3])
+def test_growth_is_the_top_eigenvalue_and_positive_above_the_water(beta, tau):
+    sigma2 = 0.2
+    rates = growth_rate(VALUES, beta, sigma2, tau)
+    for value, rate in zip(VALUES, rates):
+        matrix = np.array([[-tau / sigma2, value / sigma2], [value / sigma2, -beta * value]])
+        assert rate == pytest.approx(np.linalg.eigvalsh(matrix)[-1], rel=1e-9, abs=1e-12)
+        assert (rate > 0) == (value > tau * beta * sigma2)
+    # The two formulas that people write down: of the error alone, and with the water level at beta = 1.
+    assert not np.allclose(rates, (VALUES - tau) / sigma2)
+    assert beta == 1.0 or any((VALUES > tau * sigma2) != (VALUES > tau * beta * sigma2)) or beta == 0.5
+
+
+def test_a_small_amplitude_grows_by_the_product_of_its_matrices():
+    """The linear problem under a schedule is exact: w and v are a product of 2 x 2 matrices, a step for a step."""
+    steps, rate, sigma2 = 300, 2e-3, 0.2
+    betas = np.asarray(schedules.linear(1.5, 200)(np.arange(steps)))
+    start = Start(np.full(3, 1e-7), np.full(3, 3e-8))
+    path = simulate(run_of(start=start, steps=steps, rate=rate, sigma2=sigma2), betas)
+    for i, value in enumerate(VALUES[:3]):
+        state = np.array([1e-7, 3e-8])
+        for beta in betas:
+            state = state + rate * np.array([[-1, value], [value, -beta * value * sigma2]]) @ state / sigma2
+        assert path.passed[-1, i] == pytest.approx(state.prod(), rel=1e-5)
+
+
+def test_slow_schedules_add_up_their_growth():
+    steps, rate, values = 4000, 5e-3, np.array([1.5, 1.1])
+    betas = np.asarray(schedules.cyclical(1.2, steps, 2, 0.5)(np.arange(steps)))
+    path = simulate(
+        run_of(values, 2, start=Start(np.full(2, 1e-9), np.full(2, 1e-9)), steps=steps, rate=rate, sigma2=1.0), betas
+    )
+    gained = log_growth(values, betas, rate, 1.0)
+    # Over the second cycle, between two ends of a cycle: (w, v) points the same way at both.
+    middle = int(np.searchsorted(path.step, 2000))
+    assert path.step[middle] == 2000
+    half = np.log(path.passed[-1] / path.passed[middle]) / 2
+    np.testing.assert_allclose(half, gained[-1] - gained[1999], rtol=0.05, atol=0.05)
+    assert gained[-1, 1] > 0 > np.diff(gained[:, 1])[1500]  # 1.1 is below 1.2: it falls while beta is high
+
+
+def test_without_noise_it_is_the_logistic_curve_of_a_linear_autoencoder():
+    """At beta = 0, tau = 0 and w = v what passes is logistic, with the rate 2 lambda / sigma^2 (Saxe 2013)."""
+    start = Start(np.full(2, 1e-3), np.full(2, 1e-3), -60.0)
+    path = simulate(run_of(np.array([2.0, 0.5]), 2, start=start, steps=4000, rate=1e-4, sigma2=0.2), 0.0)
+    for i, value in enumerate((2.0, 0.5)):
+        time = 1e-4 * path.step
+        logistic = 1.0 / (1.0 + (1e6 - 1.0) * np.exp(-2.0 * value / 0.2 * time))
+        np.testing.assert_allclose(path.passed[:, i], logistic, rtol=0.02)
+        half = math.log(1e6 - 1.0) * 0.2 / (2.0 * value) / 1e-4
+        assert path.woke[i] == (pytest.approx(half, rel=0.01) if half < 4000 else math.inf)
+
+
+def test_what_is_above_the_water_wakes_and_ends_on_it_and_the_rest_never_does():
+    values, s = np.array([3.0, 1.0, 0.4, 0.15, 0.05]), 0.2
+    path = simulate(run_of(values, 4, sigma2=0.1, rate=1e-2, steps=4000), 2.0)
+    kept = predict(values, 2.0, 0.1, 4)
+    np.testing.assert_allclose(path.rates[-1], kept.kl_per_latent, atol=1e-6)
+    np.testing.assert_allclose(path.passed[-1], np.maximum(1 - s / values[:4], 0), atol=1e-6)
+    assert np.all(np.diff(path.woke[:3]) > 0) and path.woke[3] == math.inf and path.ends[3] == 0
+    assert asleep_at(path, 0) == 3 and asleep_at(path, int(path.woke[1])) == 1 and asleep_at(path, 4000) == 0
+
+
+def test_settling_is_the_curvature_and_the_speed_of_the_last_steps():
+    values, beta, sigma2 = np.array([1.0, 0.3]), 1.5, 0.1
+    rates = settling_rate(values, beta, sigma2)
+
+    def one(params, value):
+        w, v, t = params
+        error = value * (1 - w * v) ** 2 + w**2 * jnp.exp(t)
+        return error / (2 * sigma2) + beta / 2 * (value * v**2 + jnp.exp(t) - t - 1)
+
+    with jax.enable_x64(True):
+        for value, rate in zip(values, rates):
+            w = math.sqrt(value - beta * sigma2)
+            at = jnp.array([w, w / value, math.log(beta * sigma2 / value)])
+            np.testing.assert_allclose(jax.grad(one)(at, value), 0.0, atol=1e-9)
+            assert rate == pytest.approx(float(np.linalg.eigvalsh(jax.hessian(one)(at, value))[0]), rel=1e-6)
+    path = simulate(run_of(values, 2, sigma2=sigma2, rate=5e-3, steps=4900), beta)
+    left = np.abs(path.passed[:, 0] - path.ends[0])
+    late = (path.step > 1200) & (left > 1e-9)
+    slope = -np.polyfit(path.step[late], np.log(left[late]), 1)[0]
+    assert slope == pytest.approx(5e-3 * rates[0], rel=0.03)
+    assert np.isnan(settling_rate([0.1], 1.5, 0.1)[0])
+
+
+def test_free_bits_wake_what_is_below_the_water():
+    """Below its floor a KL is not charged, so the growth rate is that of beta = 0, and positive."""
+    run = run_of(np.array([1.0, 0.15]), 2, sigma2=0.1, rate=1e-2, steps=4900)
+    charged, free = simulate(run, 2.0), simulate(run._replace(free_nats=0.3), 2.0)
+    assert charged.rates[-1, 1] < 1e-4 and free.rates[-1, 1] == pytest.approx(0.3, abs=0.02)
+    assert free.woke[0] < charged.woke[0]
+
+
+def test_a_learned_sigma_settles_and_an_optimal_one_is_the_error():
+    values = np.array([3.0, 1.5, 0.9, 0.1, 0.05])
+    kept = predict(values, 1.0, None, 3)
+    for precision in ("learned", "optimal"):
+        path = simulate(run_of(values, 3, sigma2=0.5, rate=5e-3, steps=4500, precision=precision), 1.0)
+        assert path.sigma2[-1] == pytest.approx(kept.sigma2, rel=1e-3)
+        np.testing.assert_allclose(path.rates[-1], kept.kl_per_latent, atol=1e-2)
+        assert 0 < path.sigma_settled < 4500
+    bound = simulate(run_of(values, 3, sigma2=0.5, rate=2e-3, steps=2000, precision="learned", least=0.2), 1.0)
+    assert bound.sigma2[-1] == pytest.approx(0.2) and bound.sigma2.min() >= 0.2 - 1e-12
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_a_compiled_loop_is_the_same(adam, monkeypatch):
+    run, betas = run_of(steps=333, adam=adam, precision="learned", batch_size=64), schedules.cyclical(1.0, 300, 3)
+    with jax.enable_x64(True):
+        looped, single = simulate(run, [betas, 0.5], records=50), simulate(run, betas, records=50)
+        monkeypatch.setattr(dynamics, "_COMPILED", 1)
+        scanned = simulate(run, [betas, 0.5], records=50)
+    for one, other in zip(looped, scanned):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    assert looped.step[-1] == 333 and looped.passed.shape == (len(looped.step), 2, 3)
+    np.testing.assert_allclose(single.passed, looped.passed[:, 0], rtol=1e-12)
+    assert single.woke.shape == (3,) and single.sigma2.shape == single.step.shape
+
+
+# ---------------------------------------------------------------- the matrices
+
+
+def full_descent(values, w, v, beta, sigma2, rate, steps):
+    """Gradient descent on all of W, V and log tau: the share of each direction that passes, ``[steps, k]``."""
+    t, found = np.zeros(w.shape[1]), []
+    for _ in range(steps):
+        found.append(np.einsum("dm,md->d", w, v))
+        left, tau = np.diag(values) - w @ v * values, np.exp(t)
+        gw = -(left @ v.T - w * tau) / sigma2
+        gv = -(w.T @ left) / sigma2 + beta * v * values
+        gt = 0.5 * ((w * w).sum(0) * tau / sigma2 + beta * (tau - 1))
+        w, v, t = w - rate * gw, v - rate * gv, t - rate * gt
+    return np.array(found)
+
+
+def test_matrices_wake_when_their_modes_do():
+    """Random matrices of twelve latents: the modes that share them wake within 5% of the time of their own saddles."""
+    values, latents, rng = np.array([4.0, 1.5, 0.6, 0.03, 0.01]), 12, np.random.default_rng(0)
+    w, v = 1e-3 * rng.normal(size=(5, latents)), 1e-3 * rng.normal(size=(latents, 5))
+    run = run_of(values, latents, sigma2=0.05, rate=1e-3, steps=2500)
+    run = run._replace(start=start_of(w, v, np.eye(5), values, 1.0, 0.05))
+    path = simulate(run, 1.0)
+    passed = full_descent(values, w, v, 1.0, 0.05, 1e-3, 2500)
+    there = passed >= 0.5 * path.ends
+    np.testing.assert_allclose(path.woke[:3], np.argmax(there, axis=0)[:3], rtol=0.05)
+    assert np.all(path.woke[3:] == math.inf) and passed[-1, 3:].max() < 0.01
+    # A rotated basis changes nothing, and one that is not the data's does.
+    turn = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    turned = start_of(turn @ w, v @ turn.T, turn, values, 1.0, 0.05)
+    np.testing.assert_allclose(turned.decoder, run.start.decoder, rtol=1e-9)
+
+
+def test_random_sizes_are_expected():
+    values, rng = np.array([2.0, 1.0, 0.5, 0.2]), np.random.default_rng(1)
+    drawn = [
+        start_of(0.3 * rng.normal(size=(4, 3)), 0.1 * rng.normal(size=(3, 4)), np.eye(4), values, 0.5, 0.3)
+        for _ in range(4000)
+    ]
+    expected = expected_start(values, 3, 0.5, 0.3, 0.3, 0.1)
+    for name in ("decoder", "encoder"):
+        mean = np.mean([getattr(one, name) for one in drawn], axis=0)
+        np.testing.assert_allclose(mean, getattr(expected, name), rtol=0.12)
+    dense = expected_start(values, 3, 0.5, 0.3)
+    same = expected_start(values, 3, 0.5, 0.3, 3**-0.5, 0.5)
+    np.testing.assert_allclose(dense.decoder, same.decoder)
+
+
+# ---------------------------------------------------------------- the other way round
+
+
+def test_the_shortest_ramp_is_the_first_with_all_awake_at_its_end():
+    run = run_of(np.array([2.0, 1.0, 0.8, 0.6]), 4, sigma2=0.2, rate=2e-3, steps=2500)
+
+    def make(n):
+        return schedules.linear(1.0, n)
+
+    ramp = shortest_ramp(run, make)
+    assert waking_steps(run, make(ramp.steps)).max() <= ramp.steps
+    shorter = int(0.97 * ramp.steps)
+    assert waking_steps(run, make(shorter)).max() > shorter
+    assert ramp.asleep[0] == 4 and ramp.asleep[ramp.lengths >= ramp.steps].max() == 0
+    assert ramp.asleep[np.searchsorted(ramp.lengths, ramp.steps) - 1] >= 1
+    first = shortest_ramp(run, make, 1)
+    assert 0 < first.steps < ramp.steps
+    assert shortest_ramp(run, make, longest=first.steps // 2, modes=1).steps is None
+    with pytest.raises(ValueError, match="5 latents cannot wake: the last weight keeps 4"):
+        shortest_ramp(run, make, 5)
+    collapsed = shortest_ramp(run, lambda n: schedules.linear(50.0, n))
+    assert collapsed.steps == 0 and collapsed.asleep.max() == 0
+
+
+def test_cycles_wake_earlier_than_the_full_weight_and_later_than_none():
+    run = run_of(np.array([2.0, 0.6, 0.35]), 3, sigma2=0.2, rate=2e-3, steps=4900)
+    cycled, full = waking_steps(run, [schedules.cyclical(1.5, 4900, 4, 0.5), 1.5])
+    free = simulate(run, schedules.linear(1.5, 1, delay=4890)).woke
+    assert np.all(free <= cycled) and np.all(cycled <= full) and np.all(cycled[:2] < full[:2])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"precision": "guessed"}, "precision must be"),
+        ({"steps": 0}, "at least one step"),
+        ({"latent_dim": 0}, "one latent"),
+        ({"eigenvalues": np.zeros(3)}, "positive largest"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        simulate(run_of()._replace(**change), 1.0)
+
+
+def test_what_diverges_does_not_wake():
+    path = simulate(run_of(rate=10.0, steps=50), 1.0)
+    assert path.woke.shape == (3,)
+
+
+def test_the_bed_wakes_largest_first():
+    run = LinearRun(BED_EIGENVALUES, BED_LATENTS, 0.1, Optimizer(1e-3, adam=True), 3000)
+    assert np.all(np.diff(simulate(run, 1.0).woke) >= 0)
