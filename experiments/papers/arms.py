@@ -72,6 +72,14 @@ def train_one(workdir: Path, flags: dict[str, Any], shared: Material | None = No
     return json.loads((workdir / "results.json").read_text())
 
 
+def sweep_one(workdir: Path, flags: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Trains, or continues, one sweep with these flags; returns the rows of the runs that came to their end."""
+    print(f"\n=== {workdir.name}")
+    given = for_sweep({name: value for name, value in flags.items() if value is not None})
+    sweep.main(sweep.Config(workdir=str(workdir), **given))
+    return [row for row in read_rows(workdir / "sweep.jsonl") if row["status"] == "done"]
+
+
 def for_sweep(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Returns flags of ``train`` as a sweep takes them: text, where they may be lists."""
     return {k: v if k in SHARED else str(v) for k, v in flags.items()}
@@ -129,13 +137,9 @@ def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any]
       shared: flags of ``train`` that all have.
       seeds: as for ``--seed``.
     """
-    rows = []
+    rows, text = [], {"likelihood": "tokens", "model": "recurrent", "seed": seeds}
     for name, flags in arms.items():
-        print(f"\n=== {name}")
-        given = for_sweep({k: v for k, v in (AS_PUBLISHED | shared | flags).items() if v is not None})
-        text = {"likelihood": "tokens", "model": "recurrent", "seed": seeds}
-        sweep.main(sweep.Config(workdir=str(_folder(root, name)), **text, **given))
-        done = [row for row in read_rows(_folder(root, name) / "sweep.jsonl") if row["status"] == "done"]
+        done = sweep_one(_folder(root, name), AS_PUBLISHED | shared | text | flags)
         rows += [{"name": name, "seed": row["seed"]} | _numbers(row) for row in done]
     write_json(root / "table.json", rows)
     return rows

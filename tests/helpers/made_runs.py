@@ -10,7 +10,7 @@ import numpy as np
 
 D, M, STEPS = 64, 16, 3000
 ROWS, CODE = "reconstructions samples temperatures traversals interpolations", "kl_per_latent embedding reliability"
-FIGURES = tuple(f"{name}.png" for name in f"{ROWS} {CODE} curves weight".split())
+FIGURES = tuple(f"{name}.png" for name in f"{ROWS} {CODE} curves weight waking".split())
 
 
 def results(**changes):
@@ -50,7 +50,8 @@ def metrics(steps: int = STEPS, every: int = 20, warmup: int = 600, sigma: bool 
         more = {"loss": distortion + beta * rate, "beta": beta, "sigma": std if sigma else None, "clipped": 0.01}
         lines.append({"step": step, "split": "train"} | terms | more)
         if step and step % (every * 10) == 0:
-            lines.append({"step": step, "split": "test"} | terms)
+            share = np.linspace(2.0, 0.1, M) * (1 - math.exp(-14 * t))
+            lines.append({"step": step, "split": "test", "rate_per_latent": share.tolist()} | terms)
     return lines
 
 

@@ -15,6 +15,7 @@ ANEW = "remove it, and the same command of train writes it anew"
 BOTH = "remove it and results.json, and the same command of train writes both anew"
 EVALUATE = "evaluate the run again to write it anew"
 REPAIR = "repair it by hand, or train again"
+VECTOR = "rate_per_latent"  # the one entry of a line that is a list
 MOST = 1e100  # what is larger cannot be squared, and no figure shows it
 
 
@@ -28,6 +29,7 @@ class Run(NamedTuple):
       evaluation: ``evaluation.json``, None where there is none.
       sentences: ``sentences.json``, None where there is none.
       pictures: ``inputs``, ``reconstructions`` and ``samples`` of ``pictures.npz``, {} where there is none.
+      waking: ``waking.json``, what the linear theory foretold of the latents, None where there is none.
     """
 
     results: dict[str, Any]
@@ -36,6 +38,7 @@ class Run(NamedTuple):
     pictures: dict[str, np.ndarray]
     evaluation: dict[str, Any] | None = None
     sentences: dict[str, Any] | None = None
+    waking: dict[str, Any] | None = None
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
@@ -43,9 +46,14 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     for line in read_rows(path):
         if schema.size(line.get("step")) and line["step"] < 1e15 and "split" in line:
             # A resumed run repeats the steps after its last checkpoint: the later line is the run's.
-            kept = {name: value for name, value in line.items() if name == "split" or schema.number(value)}
+            kept = {k: v for k, v in line.items() if k == "split" or (_rates if k == VECTOR else schema.number)(v)}
             lines[str(line["split"]), int(line["step"])] = kept
     return sorted(lines.values(), key=lambda line: line["step"])
+
+
+def _rates(value) -> bool:
+    """Tells whether ``value`` is a list of numbers, of a latent at least."""
+    return isinstance(value, list) and bool(value) and all(schema.size(v) and v < MOST for v in value)
 
 
 def load(workdir) -> Run:
@@ -71,6 +79,7 @@ def load(workdir) -> Run:
         pictures=_pictures(workdir / "pictures.npz"),
         evaluation=_object(workdir / "evaluation.json", schema.EVALUATION, EVALUATE),
         sentences=_object(workdir / "sentences.json", schema.SENTENCES, BOTH),
+        waking=_object(workdir / "waking.json", schema.WAKING, "remove it: the report is drawn without it"),
     )
 
 

@@ -10,6 +10,7 @@ from vae_jax.report.figure import Figure
 from vae_jax.report.reading import read
 from vae_jax.report.reliability_figure import reliability
 from vae_jax.report.run_files import Run, load
+from vae_jax.report.waking_figure import waking
 from vae_jax.runtime.files import write_atomic
 
 _MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet", "recurrent": "Recurrent"}
@@ -25,8 +26,9 @@ FIGURES = (
     reliability,
     training_curves.curves,
     training_curves.weight,
+    waking,
 )
-TEXT_FIGURES = (latent_figures.kl_per_latent, training_curves.curves, training_curves.weight)
+TEXT_FIGURES = (latent_figures.kl_per_latent, training_curves.curves, training_curves.weight, waking)
 
 
 def _title(run: Run) -> str:

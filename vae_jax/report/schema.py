@@ -106,6 +106,7 @@ EVALUATION = RESULTS | {
     "disentanglement": {"protocol": text, "left_out": [text]},
 }
 SENTENCES = {"reconstructions": [pair], "samples": [text], "homotopies": [[text]]}
+WAKING = {"said": text, "steps": [size], "rates": [[size]], "woke": [size]}
 # Flags that the report reckons with; every other one is shown as it is.
 CONFIG = {...: flag} | _each(number, "warmup_steps target_kl target_distortion")
 ROW = RESULTS | {"asked": {...: flag}, "disentanglement": {}}

@@ -13,7 +13,7 @@ from vae_jax.report.formatting import aligned, number, setting
 
 def text(answer: dict[str, Any]) -> str:
     """Returns all that ``answer`` holds, its parts apart by an empty line; the words are in templates/weigh.txt."""
-    parts = ("loss", "written", "known", "data", "finite", "patches")
+    parts = ("loss", "written", "known", "data", "finite", "patches", "waking")
     values = dict.fromkeys(parts) | {"warnings": []} | answer
     if values["loss"]:
         rows = [[e["text"], setting(e["weight"])] for e in answer["loss"]["equivalents"]]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from vae_jax.priors.discrete import UNIMIX
-from vae_jax.runs import families
+from vae_jax.runs import families, waking_forecast
 from vae_jax.runs.names import HIERARCHIES, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_layer_betas, parse_layers, parse_widths
 from vae_jax.runs.weightings import CHANGES_LOSS, CONTROLLED, USED_BY
@@ -34,6 +34,7 @@ def check(config: Any, names: Names) -> list[str]:
         value = getattr(config, flag)
         if value not in table:
             raise UserError(f"--{flag}={value} must be one of {', '.join(table)}")
+    waking_forecast.check(config)
     _check_weight(config)
     _check_objective(config)
     _check_discrete(config)

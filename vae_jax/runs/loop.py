@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vae_jax.devices import processes
-from vae_jax.runs import placement, profiling, warm_start
+from vae_jax.runs import placement, profiling, waking_forecast, warm_start
 from vae_jax.runs.build import Run, first_state
 from vae_jax.runs.evaluation_images import make_images
 from vae_jax.runs.feeding import begin, fed
@@ -69,6 +69,7 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
         processes.at_first(lambda: MetricsLog(path, first, c.tracker, flat(c.flags))) as log,
         Progress(first, c.num_steps) as bar,
         Interruption() as stop,
+        waking_forecast.beside(r, path, bar.say) as foretell,
         fed(r, first, begun) as (advance, train),
     ):
         images = make_images(r, watched.rows)
@@ -84,6 +85,7 @@ def train_and_save(r: Run, workdir: Workdir, scores: Callable) -> Trained:
             length = len(metrics["loss"])
             for step, row in update_rows(first, metrics, first + length == c.num_steps, rate):
                 write(step, "train", row)
+            foretell()
             watch(first, length, metrics)
             watch_skips(first, metrics)
             bar.advance(length, {k: float(metrics[k][-1]) for k in SHOWN if k in metrics})

@@ -25,6 +25,8 @@ MOST = 2000
 # The share of a run after which a controller has found its weight, where its target is within reach.
 CONTROLLER = 0.25
 METRICS = ("elbo", "rate", "distortion", "mse", "active_units")
+# The most latents whose rates are written one by one: a map of features has thousands.
+LATENTS = 256
 
 
 def final_from(s: Settings) -> int:
@@ -88,7 +90,7 @@ class Watch:
         """Returns ``summarise`` of parameters; each evaluation with the run's ``key`` has the same noise."""
         return summarise(self._scores(params, self.rows, purpose_key(key, self._purpose)), self._r.data_dim)
 
-    def chosen(self, r: Run, state: TrainState, summary: dict[str, Any]) -> tuple[TrainState, dict[str, float]]:
+    def chosen(self, r: Run, state: TrainState, summary: dict[str, Any]) -> tuple[TrainState, dict[str, Any]]:
         """Returns the state with the best of it and what was before, and what metrics.jsonl says of the evaluation.
 
         Args:
@@ -97,6 +99,9 @@ class Watch:
           summary: of ``summary``, of its ``params``.
         """
         line = {name: summary[name] for name in METRICS}
+        if summary["kl_per_latent"] is not None and len(summary["kl_per_latent"]) <= LATENTS:
+            # Four digits are what a curve shows, in a file that people read.
+            line["rate_per_latent"] = [float(f"{kl:.4g}") for kl in summary["kl_per_latent"]]
         if state.best is None:
             return state, line
         params, found = self.params(state), None

@@ -108,10 +108,12 @@ class Config:
     beta_range: str | None = option(
         None, "LOW:HIGH, one network for all beta between them (Bae 2022); --beta is then where it is read"
     )
-    warmup_steps: int | None = option(
+    warmup_steps: int | str | None = option(
         None,
-        "steps of a ramp (default: a fifth of the run; half of it for capacity), or of all cycles (default: the run)",
+        "steps of a ramp (default: a fifth of the run; half of it for capacity; auto: by the linear theory), "
+        "or of all cycles (default: the run)",
         least=0,
+        words=("auto",),
     )
     cycles: int = option(4, "cycles of the cyclical weighting", least=1)
     ratio: float = option(0.5, "the share of a cycle that ramps", above=0, most=1)

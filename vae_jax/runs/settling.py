@@ -13,7 +13,7 @@ import numpy as np
 
 from vae_jax.data import DATASETS, column_words
 from vae_jax.data.dataset import Dataset
-from vae_jax.runs import placement, table_columns, weightings
+from vae_jax.runs import placement, table_columns, waking_forecast, weightings
 from vae_jax.runs.families import half_a_level
 from vae_jax.runs.names import HIERARCHIES, Names
 from vae_jax.runs.parsing import parse_beta_range, parse_layers
@@ -120,6 +120,9 @@ def settle(
         sigma2 = flags.sigma**2 if flags.precision == "fixed" else None
         # The optimum of a linear hierarchy is that of its first layer alone (theory/README.md).
         forecast = Forecast(spectrum, (*settings.latent_layers, flags.latent_dim)[0], sigma2, flags.min_sigma**2)
+    if flags.warmup_steps == waking_forecast.AUTO:
+        length = waking_forecast.auto_steps(flags, names.weightings, spectrum, dim)
+        flags = dataclasses.replace(flags, warmup_steps=length)
     flags, choice = weightings.settle(flags, names.weightings, forecast, dim)
     return parsed_settings(flags, names, event, dataset.levels, dim, dataset.table, dataset.condition), forecast, choice
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from vae_jax.runs.build import Run, first_state
 from vae_jax.runs.settings import Config
+from vae_jax.runs.waking_forecast import AUTO
 from vae_jax.runs.workdir import local_folder
 from vae_jax.runtime import restore, tensors
 from vae_jax.runtime.config import read_config
@@ -110,6 +111,8 @@ def extended(config: Config) -> tuple[Config, bool]:
     default = type(config)()
     names = [f.name for f in dataclasses.fields(Config) if f.metadata["identity"] and f.name != "num_steps"]
     own = {name: getattr(before, name) for name in names if getattr(config, name) == getattr(default, name)}
+    if config.warmup_steps == AUTO:  # a ramp that has begun keeps its length
+        own["warmup_steps"] = before.warmup_steps
     if own.get("lr_schedule", config.lr_schedule) == "cosine":
         raise UserError(
             f"--num_steps={config.num_steps}: the run in {config.workdir} was made for {before.num_steps} steps, and "

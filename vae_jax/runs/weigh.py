@@ -155,6 +155,7 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
     if len(examples_for(examples, dim)) == examples >= 3:
         found = {m: finite_data.outlook(values, examples, m) for m in (c.latent_dim, None)}
         answer["finite"] = found[c.latent_dim]._asdict() | {"best_of_all": found[None]._asdict()}
+    answer["waking"] = weigh_waking(c, values, convention.water_level if convention else None)
     if c.patch is not None:
         answer["patches"] = weigh_patches(c, dataset)
     settled = answer["calibrated"]
@@ -168,6 +169,33 @@ def weigh_data(c: Config, answer: dict[str, Any]) -> None:
             weights["yours"] = answer["loss"]["weight"] * weights["water_level"] / convention.water_level
     elif convention is not None and convention.water_level is None:
         answer["loss"]["directions_above_local"] = int((values > convention.beta / 4).sum())
+
+
+def weigh_waking(c: Config, values, level: float | None) -> str | None:
+    """Returns when latents wake in ``train`` at its defaults but for the weight; None where none does.
+
+    Args:
+      c: the flags, whose weight it is where one was given.
+      values: the eigenvalues of the data's covariance.
+      level: the water level of a loss that was given; else None.
+    """
+    from vae_jax.runs import settings, settling, waking_forecast
+
+    own = {name: getattr(c, name) for name in OWN if getattr(c, name) is not None}
+    given = bool(own) or level is None
+    if not given:
+        own = {"precision": "fixed", "sigma": math.sqrt(level)}
+    beta = own.pop("beta", 1.0)
+    if "beta_norm" in own:
+        beta = beta_from_norm(own.pop("beta_norm"), len(values), c.latent_dim)
+    config = settings.Config(latent_dim=c.latent_dim, **own)
+    first = 0.1 if config.precision == "fixed" else settling.initial_sigma(config, values)
+    config = dataclasses.replace(config, sigma=config.sigma or first)
+    found = waking_forecast.told(waking_forecast.linear_run(config, values), beta, "linear")
+    if found is None:
+        return None
+    which = "your weight" if c.beta is not None or (own and given) else "your loss" if not given else "beta = 1"
+    return f"{which} in train's {config.num_steps:,} steps at its learning rate: {found['said']}"
 
 
 def weigh_patches(c: Config, dataset) -> dict[str, Any]:

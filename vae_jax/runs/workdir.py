@@ -19,7 +19,7 @@ DYING = 20.0  # seconds that processes of a run that lost one of them may take t
 # What runs and sweeps write into their folders.
 FILES = (
     *("config.json", "data.json", "metrics.jsonl", "results.json", "evaluation.json", "pictures.npz", "sentences.json"),
-    *("data.json", "report.html", "sweep.json", "sweep.jsonl", "sweep.csv", "clock.json", "curve.json"),
+    *("waking.json", "report.html", "sweep.json", "sweep.jsonl", "sweep.csv", "clock.json", "curve.json"),
 )
 FOLDERS = ("checkpoints", "figures", "profile", "programs", "runs")
 

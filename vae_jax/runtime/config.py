@@ -49,8 +49,26 @@ def define_flags(cls: type, values: Any = None) -> None:
             continue
         if choices and not field.metadata["extensible"]:
             flags.DEFINE_enum(field.name, field.default, list(choices), help, flag_values=values)
+        elif field.metadata["words"]:
+            parser = _whole_number_or(field.metadata["words"])
+            flags.DEFINE(
+                parser, field.name, field.default, help, flag_values=values, serializer=flags.ArgumentSerializer()
+            )
         else:
             define.get(kind, flags.DEFINE_string)(field.name, field.default, help, flag_values=values)
+
+
+def _whole_number_or(words: Sequence[str]) -> Any:
+    """Returns absl's parser of a whole number that also takes one of ``words`` as it is."""
+    from absl import flags
+
+    class Parser(flags.IntegerParser):
+        syntactic_help = f"a whole number or {' or '.join(words)}"
+
+        def parse(self, argument):
+            return argument if argument in words else super().parse(argument)
+
+    return Parser()
 
 
 def parse(cls: type[C], argv: Sequence[str], values: Any) -> C:

@@ -59,6 +59,7 @@ def option(
     flag: bool = True,
     before: Any = None,
     shown: Any = None,
+    words: tuple[str, ...] = (),
 ) -> Any:
     """Returns a field of a configuration.
 
@@ -72,10 +73,11 @@ def option(
       flag: False for what the configuration records and nobody types.
       before: what a run did that was made before there was this field, where that is not its default.
       shown: the default that ``--help`` shows, where another configuration decides it.
+      words: what may be given in place of a number, which is then found later.
     """
     bounds = {"least": least, "above": above, "most": most, "below": below}
     metadata = {"help": help, "choices": choices, "identity": identity, "extensible": extensible, "flag": flag}
-    metadata |= {"before": before, "shown": shown}
+    metadata |= {"before": before, "shown": shown, "words": words}
     return dataclasses.field(default=default, metadata=metadata | bounds)
 
 
@@ -141,6 +143,8 @@ def _wrong(field: dataclasses.Field, kind: type, optional: bool, value: Any) -> 
     """Says what is wrong with the value of a field, as the end of a sentence; None where nothing is."""
     if value is None:
         return None if optional else f"must be {_KINDS[kind]}"
+    if isinstance(value, str) and value in field.metadata["words"]:
+        return None
     if not isinstance(value, (int, float) if kind is float else kind) or (isinstance(value, bool) and kind is not bool):
         return f"must be {_KINDS[kind]}"
     choices, most = field.metadata["choices"], field.metadata["most"] or MOST

@@ -52,7 +52,8 @@ def _entry(cls: type, field: dataclasses.Field, full: bool) -> str:
     if kind is bool:
         flag = f"--[no]{field.name}" if default else f"--{field.name}"
     else:
-        flag = f"--{field.name}={ {int: 'N', float: 'X', str: 'TEXT'}[kind] if default is None else default }"
+        value = "|".join([{int: "N", float: "X", str: "TEXT"}[kind], *about["words"]]) if default is None else default
+        flag = f"--{field.name}={value}"
     if full:
         bounds = bounds_in_words(about)
         text = "; ".join(part for part in (about["help"], " | ".join(about["choices"] or ()), bounds) if part)

@@ -88,6 +88,8 @@ def _range(name, item, scale, ends, kind):
 
 def _value(name, item, kind):
     about = _FIELDS[name].metadata
+    if item in about["words"]:
+        return item
     if about["choices"] and not about["extensible"] and item not in about["choices"]:
         raise UserError(f"--{name}={item} is not one of {', '.join(about['choices'])}")
     try:

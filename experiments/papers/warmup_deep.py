@@ -1,0 +1,245 @@
+"""When do the latents of deep networks wake, beside what the linear theory foretells (Lucas 2019, 1911.02469; here).
+
+    python -m experiments.papers.warmup_deep --workdir=runs/warmup_deep                          digits and the grammar
+    python -m experiments.papers.warmup_deep --workdir=runs/warmup_mnist --beds="mnist mlp"      where MNIST is
+
+Each bed is trained at seven water levels, shares of its largest eigenvalue, and under five ramps of the weight, shares
+of the run, as one program. A latent wakes when its rate first is half of what it ends with, foretold and observed
+alike; of a run the first latent and the median one are compared. A text has no covariance of its own: its eigenvalues
+are those of what a bigram model leaves of each word, whitened by the noise of that model, and its level is beta.
+``warmup`` is the same for linear networks. Stopped, it goes on where it was; finished beds are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vae_jax.errors import UserError
+from vae_jax.runs.settings import Config as TrainConfig
+from vae_jax.runtime.config import launch, option
+from vae_jax.runtime.files import write_atomic, write_json
+
+from . import arms
+
+if TYPE_CHECKING:
+    from vae_jax.report.figure import Figure
+
+SHARES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9)  # of the largest eigenvalue: the water levels
+RAMPS = (0.0, 0.1, 0.2, 0.4, 0.8)  # of the run
+IMAGES = {"precision": "fixed", "latent_dim": 10}
+TEXT = {"likelihood": "tokens", "model": "recurrent", "hidden": "64", "embedding": 32, "batch_size": 32}
+TEXT |= {"latent_dim": 8, "clip_norm": 5.0}
+BEDS: dict[str, dict[str, Any]] = {
+    "digits mlp": {"dataset": "digits", "model": "mlp", "num_steps": 1500} | IMAGES,
+    "digits conv": {"dataset": "digits", "model": "conv", "num_steps": 600, "hidden": "64", "batch_size": 64} | IMAGES,
+    "mnist mlp": {"dataset": "mnist", "model": "mlp", "num_steps": 1500} | IMAGES,
+    "mnist conv": {"dataset": "mnist", "model": "conv", "num_steps": 600, "batch_size": 64} | IMAGES,
+    "grammar lstm": {"dataset": "grammar", "num_steps": 600} | TEXT,
+}
+RECORDS = 40  # evaluations of a run
+SENTENCES = 8000  # that a text's eigenvalues are computed from
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The flags that all beds share."""
+
+    workdir: str = option("runs/warmup_deep", "where the runs, the table and the figure live", identity=False)
+    beds: str = option("digits mlp;digits conv;grammar lstm", f"separated by semicolons: {'; '.join(BEDS)}")
+    data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
+    seed: int = option(0, "of everything random")
+
+
+def main(config: Config) -> None:
+    """Trains the beds, writes table.json and figure.png, prints the table."""
+    wanted = [name.strip() for name in config.beds.split(";")]
+    if unknown := [name for name in wanted if name not in BEDS]:
+        raise UserError(f"--beds={config.beds}: no bed {unknown[0]!r}; they are {'; '.join(BEDS)}")
+    root, rows = Path(config.workdir), []
+    for name in wanted:
+        rows += bed_rows(name, root / name.replace(" ", "_"), {"data_dir": config.data_dir, "seed": config.seed})
+        write_json(root / "table.json", {"rows": rows, "summary": summary(rows)})
+    write_atomic(root / "figure.png", figure(rows).png)
+    print("", *table_lines(rows), f"figure: {root / 'figure.png'}", sep="\n")
+
+
+def bed_rows(name: str, root: Path, more: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Trains a bed at all levels and ramps; returns a row each, with the steps foretold and observed."""
+    from vae_jax.report import load
+    from vae_jax.report.waking_figure import half_awake, observed
+    from vae_jax.runs.build import material
+
+    own = arms.AS_PUBLISHED | BEDS[name] | more | {"validation": 0.1, "lr_schedule": "constant", "iw_samples": 1}
+    shared = material(TrainConfig(**own))
+    spectrum = shared.spectrum
+    if spectrum is None:
+        spectrum = text_spectrum(np.asarray(shared.dataset.train[:SENTENCES]), shared.dataset.levels)
+    level = spectrum[0] * np.array(SHARES)
+    swept = {"beta": level} if shared.spectrum is None else {"sigma": np.sqrt(level)}
+    every = max(1, own["num_steps"] // RECORDS)
+    flags = own | {"weighting": "linear", "log_every": every, "eval_every": every, "checkpoint_every": 10**6}
+    flags |= {flag: ",".join(f"{value:.6g}" for value in values) for flag, values in swept.items()}
+    flags |= {"warmup_steps": ",".join(str(round(share * own["num_steps"])) for share in RAMPS)}
+    rows = []
+    for row in arms.sweep_one(root, flags):
+        s = row["beta"] * (1.0 if shared.spectrum is None else row["sigma"] ** 2)
+        steps, rates = observed(load(root / "runs" / row["run"]))
+        told = {"foretold": foretold(row, spectrum, steps.astype(int), is_text=shared.spectrum is None)}
+        told["observed"] = half_awake(steps, rates)
+        rows.append({"bed": name, "share": float(f"{s / spectrum[0]:.3g}"), "ramp": row["warmup_steps"]})
+        rows[-1] |= {"steps": row["num_steps"], "rate": row["rate"]}
+        rows[-1] |= {key: sorted(float(f"{v:.4g}") for v in values if np.isfinite(v)) for key, values in told.items()}
+    return rows
+
+
+def foretold(row: Mapping[str, Any], spectrum: np.ndarray, steps: np.ndarray, is_text: bool) -> np.ndarray:
+    """Returns the steps at which the directions of the linear model of a run are half awake, ``[k]``, NaN for never.
+
+    They are read at ``steps`` only, as those of the run are.
+    """
+    from vae_jax.report.waking_figure import half_awake
+    from vae_jax.runs.waking_forecast import linear_run
+    from vae_jax.theory.dynamics import simulate
+
+    names = ("latent_dim", "num_steps", "learning_rate", "lr_schedule", "batch_size")
+    run = linear_run(
+        TrainConfig(**{n: row[n] for n in names}, precision="fixed", sigma=1.0 if is_text else row["sigma"]), spectrum
+    )
+    beta = row["beta"] * np.minimum(1.0, np.arange(run.steps) / max(row["warmup_steps"], 1e-9))
+    path = simulate(run, beta, records=run.steps)
+    return half_awake(steps.astype(float), path.rates[steps])
+
+
+def text_spectrum(tokens: np.ndarray, levels: int) -> np.ndarray:
+    """Returns the eigenvalues that stand for a text: of what a bigram model leaves of each word, in units of its noise.
+
+    A decoder that adds W z to the logits of each position has the gradient E[(x - p) z'] and the curvature F, the mean
+    of diag(p) - p p', so F^(-1/2) (x - p) is to a text what x / sigma is to a Gaussian: a direction is worth its rate
+    where its eigenvalue is above beta. Directions that lie within one word have about 1, those that tie words more.
+
+    Args:
+      tokens: ``[n, t]``, PAD (0) after the end of a sentence.
+      levels: how many different tokens there are.
+    """
+    n, length = tokens.shape
+    before = np.concatenate([np.ones((n, 1), tokens.dtype), tokens[:, :-1]], axis=1)  # BOS is 1
+    counts = np.zeros((levels, levels))
+    there = tokens != 0
+    np.add.at(counts, (before[there], tokens[there]), 1.0)
+    p = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+    parts = []
+    for t in range(length):
+        given = p[before[:, t]] * there[:, t, None]  # [n, levels]
+        left = np.eye(levels)[tokens[:, t]] * there[:, t, None] - given
+        fisher = np.diag(given.mean(0)) - given.T @ given / n
+        values, vectors = np.linalg.eigh(fisher)
+        kept = values > 1e-3  # what fewer than some of a thousand sentences have says nothing
+        parts.append(left @ (vectors[:, kept] / np.sqrt(values[kept])))
+    whitened = np.concatenate(parts, axis=1)
+    return np.linalg.eigvalsh(np.cov(whitened.T, bias=True))[::-1]
+
+
+def of_run(row: Mapping[str, Any], which: str) -> tuple[float, float]:
+    """Returns the foretold and the observed step of a run's "first" or "median" latent; infinity where none wakes."""
+    pick = {"first": lambda v: v[0], "median": lambda v: v[(len(v) - 1) // 2]}[which]
+    return tuple(pick(row[key]) if row[key] else np.inf for key in ("foretold", "observed"))
+
+
+def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Returns Spearman's rank correlation, equal values sharing their rank; NaN where all values of one are equal."""
+    ranks = [[np.sum(v < x) + 0.5 * np.sum(v == x) for x in v] for v in (np.asarray(one), np.asarray(other))]
+    if min(map(np.ptp, ranks)) == 0:
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def summary(rows: arms.Rows) -> list[dict[str, Any]]:
+    """Returns for each bed, ramp (None for all together) and kind of latent the rank correlation and median ratio."""
+    found = []
+    for bed in dict.fromkeys(row["bed"] for row in rows):
+        own = [row for row in rows if row["bed"] == bed]
+        for ramp in (None, *dict.fromkeys(row["ramp"] for row in own)):
+            for which in ("first", "median"):
+                chosen = [row for row in own if ramp is None or row["ramp"] == ramp]
+                told, seen = np.array([of_run(row, which) for row in chosen]).T
+                both = np.isfinite(told) & np.isfinite(seen)
+                ratio = float(np.median(seen[both] / told[both])) if both.any() else None
+                rho = rank_correlation(told, seen)
+                found.append({"bed": bed, "ramp": ramp, "latent": which, "ratio": ratio, "both": int(both.sum())})
+                found[-1] |= {"rank_correlation": None if np.isnan(rho) else rho, "runs": len(chosen)}
+    return found
+
+
+def table_lines(rows: arms.Rows) -> list[str]:
+    """Returns the table in Markdown: a row a bed and ramp, of its first and its median latent."""
+    heads = ["bed", "ramp", "rank correlation, first", "median", "ratio observed / foretold, first", "median", "wake"]
+    cells, found = [], summary(rows)
+    for first, median in zip(found[::2], found[1::2]):
+        ramp = "all" if first["ramp"] is None else f"{first['ramp']:,}"
+        numbers = [m[key] for key in ("rank_correlation", "ratio") for m in (first, median)]
+        shown = ["" if v is None else f"{v:.2f}" for v in numbers]
+        cells.append([first["bed"], ramp, *shown, f"{first['both']} of {first['runs']}"])
+    return arms.markdown(heads, cells)
+
+
+def figure(rows: arms.Rows) -> Figure:
+    """Draws observed against foretold steps of each run's median latent, a panel a bed, a colour a level."""
+    from matplotlib import colormaps
+
+    from vae_jax.report.figure import FAINT, Figure, draw, letters
+
+    beds = list(dict.fromkeys(row["bed"] for row in rows))
+    ramps = {bed: sorted({row["ramp"] for row in rows if row["bed"] == bed}) for bed in beds}
+    markers = "os^Dv"
+
+    def paint(figure):
+        panels = figure.subplots(1, len(beds), squeeze=False)[0]
+        for axes, bed in zip(panels, beds):
+            own = [row for row in rows if row["bed"] == bed]
+            points = {id(row): of_run(row, "median") for row in own}
+            finite = np.array([p for p in points.values() if np.isfinite(p).all()] or [(1.0, 10.0)])
+            low, high = finite.min() / 1.4, finite.max() * 1.4
+            axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8, linestyle="--", zorder=0)
+            for row in own:
+                color = colormaps["viridis"](0.95 * SHARES.index(min(SHARES, key=lambda s: abs(s - row["share"]))) / 6)
+                marker = markers[ramps[bed].index(row["ramp"])]
+                label = f"ramp of {RAMPS[ramps[bed].index(row['ramp'])]:g} of the run"
+                if np.isfinite(points[id(row)]).all():
+                    axes.plot(*points[id(row)], marker, color=color, markersize=4, label=label)
+            axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="step foretold")
+            axes.set_aspect("equal")
+            axes.text(0.04, 0.96, bed, transform=axes.transAxes, va="top", fontsize=8)
+        panels[0].set_ylabel("step observed")
+        letters(panels)
+        _legends(figure, panels, colormaps["viridis"], markers)
+
+    caption = (
+        "Waking in deep networks: the step at which the median latent of a run has half of the rate that it ends with, "
+        "observed against what the linear theory foretells, at seven water levels (colour: their share of the largest "
+        "eigenvalue) and under five ramps (marker). Dashed: as foretold."
+    )
+    return Figure("figure.png", caption, draw(paint, height=3.1))
+
+
+def _legends(figure, panels, colors, markers: str) -> None:
+    from matplotlib.lines import Line2D
+
+    style = {"linewidth": 0, "markersize": 4}
+    handles = [
+        Line2D([], [], marker="o", color=colors(0.95 * i / 6), label=f"{s:g} λ₁", **style) for i, s in enumerate(SHARES)
+    ]
+    handles += [
+        Line2D([], [], marker=m, color="#555555", label=f"ramp {share:g}", **style) for m, share in zip(markers, RAMPS)
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper center", ncols=6, columnspacing=1.0, handletextpad=0.2, fontsize=7.5
+    )
+
+
+if __name__ == "__main__":
+    launch(main, Config)
