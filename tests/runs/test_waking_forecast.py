@@ -10,11 +10,13 @@ from vae_jax import schedules
 from vae_jax.data.dataset import from_arrays
 from vae_jax.report import load
 from vae_jax.report.waking_figure import half_awake, observed
+from vae_jax.runs.build import build
 from vae_jax.runs.checks import check
 from vae_jax.runs.names import BUILT_IN
 from vae_jax.runs.settings import Config
 from vae_jax.runs.settling import settle
-from vae_jax.runs.waking_forecast import in_words, rounded, told
+from vae_jax.runs.waking_forecast import foretell, in_words, rounded, told
+from vae_jax.runtime.config import read_config
 from vae_jax.theory.dynamics import LinearRun, Optimizer, simulate
 from vae_jax.theory.waking import shortest_ramp
 from vae_jax.train.optimizers import learning_rates
@@ -87,17 +89,18 @@ def test_other_words_are_no_numbers_of_steps(tmp_path):
 
 
 def test_a_run_holds_the_number_and_says_and_draws_when_its_latents_wake(tmp_path):
-    flags = [f"--workdir={tmp_path}", *SMALL, "--weighting=linear", "--warmup_steps=auto", "--validation=0.1"]
-    flags += ["--eval_every=10", "--learning_rate=0.01"]
-    out, _ = call(*flags)
+    flags = {"weighting": "linear", "warmup_steps": "auto", "validation": 0.1, "eval_every": 10, "learning_rate": 0.1}
+    out, _ = call(f"--workdir={tmp_path}", *SMALL, *(f"--{name}={value}" for name, value in flags.items()))
     length = json.loads((tmp_path / "config.json").read_text())["warmup_steps"]
     assert type(length) is int and 0 < length <= 30
     assert metrics(tmp_path)[1]["beta"] == pytest.approx(min(1.0, 10 / length))
     said = json.loads((tmp_path / "waking.json").read_text())
-    assert said["said"] in out.splitlines() and "latents of a linear model wake" in said["said"]
-    # The same command continues the run, and so does its own config.json.
-    assert "this run is finished" in call(*flags)[0]
-    assert "this run is finished" in call(f"--workdir={tmp_path}", f"--config={tmp_path / 'config.json'}")[0]
+    assert said["said"] in out.splitlines() and "latents that a linear model would keep wake" in said["said"]
+    # The same flags settle to the same run, and so does its own config.json.
+    small = {"hidden": "16", "latent_dim": 3, "batch_size": 64, "num_steps": 60, "log_every": 10, "iw_samples": 4}
+    filed = read_config(Config, tmp_path / "config.json", "remove it")
+    for typed in (Config(**small, **flags, workdir=str(tmp_path)), filed):
+        assert build(typed).config.flags == filed
     # What is drawn are the lines that the run wrote.
     lines = metrics(tmp_path, "validation")
     steps, rates = observed(load(tmp_path))
@@ -107,24 +110,29 @@ def test_a_run_holds_the_number_and_says_and_draws_when_its_latents_wake(tmp_pat
     assert (tmp_path / "figures" / "waking.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("flags", [["--likelihood=bernoulli", "--pixels=binary"], ["--precision=fixed", "--sigma=9"]])
-def test_nothing_is_said_of_what_the_theory_does_not_know_or_of_what_sleeps(flags, tmp_path):
-    out, _ = call(f"--workdir={tmp_path}", *SMALL, *flags)
-    assert "linear model wake" not in out and not (tmp_path / "waking.json").exists()
+@pytest.mark.parametrize(
+    "flags",
+    [{"likelihood": "bernoulli", "pixels": "binary"}, {"sigma": 9.0, "precision": "fixed"}, {"posterior": "iaf"}],
+)
+def test_nothing_is_foretold_of_what_the_theory_does_not_know_or_of_what_sleeps(flags):
+    assert foretell(build(Config(latent_dim=3, num_steps=60, **flags))) is None
 
 
 def test_weigh_says_when_latents_wake_and_not_where_none_does(tmp_path):
     flags = ["--dataset=digits", f"--workdir={tmp_path}", "--latent_dim=3"]
     out, _ = call(*flags, "--beta=1", binary="weigh")
-    assert "Waking: your weight" in out and "3 of 3 latents of a linear model wake" in " ".join(out.split())
+    assert "Waking: your weight" in out and "3 of the 3 latents that a linear model would keep wake" in " ".join(
+        out.split()
+    )
     assert "Waking" not in call(*flags, "--beta=1e6", "--precision=fixed", binary="weigh")[0]
 
 
 def test_the_sentence_counts():
     line = in_words([300, 2100, None, 900], 5, [100, 450, 900], [3, 1, 0], "linear")
-    assert "3 of 5 latents of a linear model wake, at about steps 300 to 2,100" in line
+    assert "3 of the 5 latents that a linear model would keep wake, at about steps 300 to 2,100" in line
     assert "a ramp of 450 steps leaves 1 of these asleep at its end, one of 900 leaves none" in line
     assert "ramp" not in in_words([300], 1, [100, 450], [1, 1], "linear")
+    assert "none of the 2 latents" in in_words([None, None], 2, [100], [0], "linear")
     assert "at about step 300" in in_words([300], 1, [100, 450], [0, 0], "linear")
 
 

@@ -142,7 +142,7 @@ def rounded(steps: int) -> int:
 
 
 def foretell(r: Run) -> dict[str, Any] | None:
-    """Returns what ``waking.json`` of a run holds; None where the theory does not know the run, or no latent wakes.
+    """Returns what ``waking.json`` of a run holds; None where the theory does not know it, or no latent is kept.
 
     ``said`` is the sentence of the start line; ``rates`` [n, k] the nats of each direction of the data at ``steps``,
     and ``woke`` the steps at which each is half awake, None where it is not within the run.
@@ -163,13 +163,14 @@ def told(run: LinearRun, beta: Any, model: str) -> dict[str, Any] | None:
     ramps = [last * np.minimum(1.0, np.arange(run.steps) / n) for n in lengths]
     path = simulate(run, [beta, *ramps], records=RECORDS)
     # What is worth next to nothing was there before the first update.
-    wakes = np.isfinite(path.woke[0]) & (-0.5 * np.log1p(-path.ends[0]) >= LEAST)
-    if not wakes.any():
+    kept = -0.5 * np.log1p(-path.ends[0]) >= LEAST
+    if not kept.any():
         return None
+    wakes = np.isfinite(path.woke[0]) & kept
     woke = [int(step) if awake else None for step, awake in zip(path.woke[0], wakes)]
     asleep = [int(np.sum(own[wakes] > n)) for own, n in zip(path.woke[1:], lengths)]
     rates = [[float(f"{rate:.4g}") for rate in row] for row in path.rates[:, 0]]
-    said = in_words(woke, run.latent_dim, lengths.tolist(), asleep, model)
+    said = in_words(woke, int(kept.sum()), lengths.tolist(), asleep, model)
     return {"said": said, "steps": path.step.tolist(), "rates": rates, "woke": woke}
 
 
@@ -183,19 +184,21 @@ def _weight(r: Run) -> Any:
     return table(lambda step: r.weight.value((), step), c.num_steps)
 
 
-def in_words(woke: list[int | None], latent_dim: int, lengths: list[int], asleep: list[int], model: str) -> str:
+def in_words(woke: list[int | None], kept: int, lengths: list[int], asleep: list[int], model: str) -> str:
     """Returns the sentence of when latents wake and what a ramp leaves asleep.
 
     Args:
       woke: the step of each direction, None where it does not wake within the run.
-      latent_dim: M.
+      kept: how many latents the last weight keeps.
       lengths: of ramps, ascending.
       asleep: how many of those that wake each leaves asleep at its end.
       model: of the network, whose measured delay is said where there is one.
     """
     awake = sorted(step for step in woke if step is not None)
+    if not awake:
+        return f"at these settings none of the {kept} latents that a linear model would keep wakes within the run"
     when = f"steps {_round(awake[0]):,} to {_round(awake[-1]):,}" if len(awake) > 1 else f"step {_round(awake[0]):,}"
-    line = f"at these settings {len(awake)} of {latent_dim} latents of a linear model wake, at about {when}"
+    line = f"at these settings {len(awake)} of the {kept} latents that a linear model would keep wake, at about {when}"
     if model in MEASURED:
         line += f" (in a deep {model} {MEASURED[model]:.2g} times as late)"
     enough = [n for n, left in zip(lengths, asleep) if left == 0]
