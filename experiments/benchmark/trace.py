@@ -135,29 +135,36 @@ def under_way(spans: list[tuple[float, float, int]], groups: int) -> tuple[np.nd
     return np.diff(times[order]), np.cumsum(change[order], axis=0)[:-1]
 
 
+def own_seconds(ran: list[Ran]) -> np.ndarray:
+    """Returns the time of each operation, ``[n]`` seconds, an instant with others shared with them in equal parts."""
+    taken, count = under_way([(r.first, r.last, 0) for r in ran], 1)
+    shared = np.where(count[:, 0] > 0, taken / np.maximum(count[:, 0], 1), 0.0)
+    times = np.sort([time for r in ran for time in (r.first, r.last)])
+    upto = np.concatenate([[0.0], np.cumsum(shared)])
+    return np.interp([r.last for r in ran], times, upto) - np.interp([r.first for r in ran], times, upto)
+
+
 def shares(trace: Trace) -> dict[str, Any]:
     """Returns the shares of the time.
 
     ``kinds`` has, of each of ``KINDS`` that occurs, the share, how often it ran and the operations a second of its
     products, ``waiting`` is the share of no operation, ``threads`` those of 0, 1, 2, ... threads that have work.
     """
-    taken, count = under_way([(r.first, r.last, KINDS.index(r.what.kind)) for r in trace.ran], len(KINDS))
-    total, whole = count.sum(axis=1), taken.sum()
-    seconds = (taken[:, None] * count / np.maximum(total, 1)[:, None]).sum(axis=0)
-    kinds = {}
-    for kind, own in zip(KINDS, seconds):
-        there = [r.what.flops for r in trace.ran if r.what.kind == kind]
-        if there:
-            kinds[kind] = {"share": float(own / whole), "count": len(there)}
-            if kind in (CONVOLUTION, PRODUCT):
-                kinds[kind]["gflops"] = float(sum(there) / own / 1e9)
     first, last = min(r.first for r in trace.ran), max(r.last for r in trace.ran)
+    seconds, whole, kinds = own_seconds(trace.ran), last - first, {}
+    for kind in KINDS:
+        there = np.array([r.what.kind == kind for r in trace.ran])
+        if there.any():
+            own = seconds[there].sum()
+            kinds[kind] = {"share": float(own / whole), "count": int(there.sum())}
+            if kind in (CONVOLUTION, PRODUCT):
+                kinds[kind]["gflops"] = float(sum(r.what.flops for r in trace.ran if r.what.kind == kind) / own / 1e9)
     inside = [(max(a, first), min(b, last), thread) for a, b, thread in trace.busy if a < last and b > first]
     length, work = under_way(inside, 1 + max(thread for _, _, thread in inside))
     number = (work > 0).sum(axis=1)
     threads = [float(length[number == n].sum() / whole) for n in range(number.max() + 1)]
     threads[0] = max(0.0, 1.0 - sum(threads[1:]))
-    return {"kinds": kinds, WAITING: float(taken[total == 0].sum() / whole), "threads": threads}
+    return {"kinds": kinds, WAITING: float(1.0 - seconds.sum() / whole), "threads": threads}
 
 
 class Traced(NamedTuple):
@@ -245,10 +252,10 @@ def in_words(entry: dict[str, Any]) -> Iterator[str]:
 
 
 def _largest(trace: Trace) -> Iterator[str]:
-    """The instructions that took most, whatever ran beside them."""
+    """The instructions that took most, of the time that is theirs."""
     taken, whole = collections.Counter(), max(r.last for r in trace.ran) - min(r.first for r in trace.ran)
-    for r in trace.ran:
-        taken[r.name, r.what] += r.last - r.first
+    for r, seconds in zip(trace.ran, own_seconds(trace.ran)):
+        taken[r.name, r.what] += seconds
     for (name, what), seconds in taken.most_common(SHOWN):
         yield f"  {100 * seconds / whole:5.1f}% {name} ({what.kind}): {what.source[-80:]}"
 
