@@ -61,6 +61,10 @@ def coverage(share):
     return {"reliability": {"levels": [0.5, 0.9], "coverage": [0.5, share]}}
 
 
+def knows(accuracy):
+    return {"condition": [{"name": "label", "accuracy": accuracy, "majority": 0.1}]}
+
+
 # Topic, changes of the results, changes of the flags, whether attention is asked for, words of the finding.
 FINDINGS = [
     ("Collapse", DEAD | {"water_level": 392.0, "lambda_max": 5.116788}, {}, 1, "optimum of its loss|392.0|5.117"),
@@ -153,6 +157,10 @@ FINDINGS = [
     ("Decoder", ALIVE | {"swapped_distortion": 69.0}, {}, 1, "Ignores|lower"),
     ("Decoder", ALIVE | {"swapped_distortion": 74.9}, {}, 1, "Ignores"),
     ("Decoder", ALIVE | {"swapped_distortion": 75.1}, {}, 0, "Listens"),
+    ("Condition", knows(0.12), {}, 0, "nearly nothing"),
+    ("Condition", knows(0.9), {}, 1, "label by 90.0%|say again what is known"),
+    ("Condition", knows(0.9), {"prior": "conditional"}, 0, "costs no rate"),
+    ("Condition", knows(0.9), {"prior": "flow"}, 1, "say again what is known"),
     ("Intervals", coverage(0.9), {}, 0, "About right|90.0%"),
     ("Intervals", coverage(0.97), {}, 1, "Over-dispersed|97.0%|right on average"),
     ("Intervals", coverage(0.97) | trained(0.5, 0.5), {}, 1, "noise assumed is too big"),

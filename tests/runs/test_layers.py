@@ -72,6 +72,7 @@ def test_a_ladder_knows_a_condition(tmp_path):
         (["--model=ladder", "--latent_layers=3,2", "--layer_betas=1"], "one number for each layer"),
         (["--model=ladder", "--latent_layers=3,2", "--layer_betas=1,1", "--objective=iwae"], "drop it"),
         (["--model=hierarchy", "--beta_range=0.1:1"], "one weight at a time"),
+        (["--model=ladder", "--kl_balance=0.8"], "brings its own: drop it"),
         (["--model=ladder", "--hidden=16"], "one width"),
     ],
 )

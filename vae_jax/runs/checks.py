@@ -97,6 +97,8 @@ def _check_balance(config: Any) -> None:
     """Refuses to balance a KL whose prior or posterior does not learn, or a loss that has no KL."""
     if config.kl_balance is None:
         return
+    if config.model in HIERARCHIES:
+        raise UserError(f"--kl_balance is of --prior, and --model={config.model} brings its own: drop it")
     if config.prior == "standard_normal":
         raise UserError(
             "--kl_balance shares the KL's gradient with a prior that is learned, and without --prior there is nothing "

@@ -7,6 +7,7 @@ from vae_jax.report.reading.finding import FEW, Finding
 
 NEAR_CAP = 0.9  # of log N: from here on the mutual information counts the examples and not what the code tells
 LEVEL = 0.9  # the interval that the words are about
+KNOW_C = ("conditional", "autoregressive", "vamp")  # priors that are told what is known beside x
 OFF = 0.05  # a 90% interval that holds less than 85% or more than 95%: far outside the error of any test split
 
 
@@ -51,8 +52,11 @@ def learned_prior(prior_gap, rate, cap, mutual_information, collapsed, examples=
     return Finding("Prior", prior_gap > max(1.0, 0.25 * rate), text)
 
 
-def condition(condition) -> Finding | None:
-    """Tells what the codes still know of what is known beside x, by a linear classifier or regression."""
+def condition(condition, prior="standard_normal", model="mlp") -> Finding | None:
+    """Tells what the codes still know of what is known beside x, by a linear classifier or regression.
+
+    Where the prior is p(z|c) that costs no rate, and is nothing to attend to.
+    """
     parts, known = [], False
     for part in condition:
         if "accuracy" in part:
@@ -62,6 +66,8 @@ def condition(condition) -> Finding | None:
             parts.append(f"{part['name']} by R\N{SUPERSCRIPT TWO} = {part['r2']:.2f}")
             known |= part["r2"] > 0.1
     text = f"A linear reading of the codes tells {', '.join(parts)}"
+    if known and (prior in KNOW_C or model in ("ladder", "hierarchy")):
+        return Finding("Condition", False, f"{text}: p(z|c) knows it too, so it costs no rate.")
     return Finding("Condition", known, f"{text}: {'they say again what is known' if known else 'nearly nothing'}.")
 
 
