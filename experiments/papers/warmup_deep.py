@@ -4,10 +4,11 @@
     python -m experiments.papers.warmup_deep --workdir=runs/warmup_mnist --beds="mnist mlp"      where MNIST is
 
 Each bed is trained at seven water levels, shares of its largest eigenvalue, and under five ramps of the weight, shares
-of the run, as one program. A latent wakes when its rate first is half of what it ends with, foretold and observed
-alike; of a run the first latent and the median one are compared. A text has no covariance of its own: its eigenvalues
-are those of what a bigram model leaves of each word, whitened by the noise of that model, and its level is beta.
-``warmup`` is the same for linear networks. Stopped, it goes on where it was; finished beds are read.
+of the run, as one program. The code is awake from the step on from which its rate is at least half of what it ends
+with, foretold and observed alike. The linear model begins close to the collapsed saddle: a deep network without a ramp
+forgets its random code first. A text has no covariance of its own: its eigenvalues are those of what a bigram model
+leaves of each word, whitened by the noise of that model, and its level is beta. ``warmup`` is the same for linear
+networks. Stopped, it goes on where it was; finished beds are read.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def main(config: Config) -> None:
 def bed_rows(name: str, root: Path, more: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Trains a bed at all levels and ramps; returns a row each, with the steps foretold and observed."""
     from vae_jax.report import load
-    from vae_jax.report.waking_figure import half_awake, observed
+    from vae_jax.report.waking_figure import observed
     from vae_jax.runs.build import material
 
     own = arms.AS_PUBLISHED | BEDS[name] | more | {"validation": 0.1, "lr_schedule": "constant", "iw_samples": 1}
@@ -89,30 +90,31 @@ def bed_rows(name: str, root: Path, more: Mapping[str, Any]) -> list[dict[str, A
     for row in arms.sweep_one(root, flags):
         s = row["beta"] * (1.0 if shared.spectrum is None else row["sigma"] ** 2)
         steps, rates = observed(load(root / "runs" / row["run"]))
-        told = {"foretold": foretold(row, spectrum, steps.astype(int), is_text=shared.spectrum is None)}
-        told["observed"] = half_awake(steps, rates)
+        told = foretold(row, spectrum, is_text=shared.spectrum is None)
         rows.append({"bed": name, "share": float(f"{s / spectrum[0]:.3g}"), "ramp": row["warmup_steps"]})
-        rows[-1] |= {"steps": row["num_steps"], "rate": row["rate"]}
-        rows[-1] |= {key: sorted(float(f"{v:.4g}") for v in values if np.isfinite(v)) for key, values in told.items()}
+        rows[-1] |= {"steps": row["num_steps"], "rate": row["rate"], "foretold": told, "observed": awake(steps, rates)}
     return rows
 
 
-def foretold(row: Mapping[str, Any], spectrum: np.ndarray, steps: np.ndarray, is_text: bool) -> np.ndarray:
-    """Returns the steps at which the directions of the linear model of a run are half awake, ``[k]``, NaN for never.
-
-    They are read at ``steps`` only, as those of the run are.
-    """
+def awake(steps: np.ndarray, rates: np.ndarray) -> float | None:
+    """Returns the step from which on a code has half of the rate that it ends with; None where it ends asleep."""
     from vae_jax.report.waking_figure import half_awake
+
+    found = float(half_awake(np.asarray(steps, float), rates.sum(1, keepdims=True))[0])
+    return float(f"{found:.4g}") if np.isfinite(found) else None
+
+
+def foretold(row: Mapping[str, Any], spectrum: np.ndarray, is_text: bool) -> float | None:
+    """Returns the same of the linear model of a run."""
     from vae_jax.runs.waking_forecast import linear_run
     from vae_jax.theory.dynamics import simulate
 
     names = ("latent_dim", "num_steps", "learning_rate", "lr_schedule", "batch_size")
-    run = linear_run(
-        TrainConfig(**{n: row[n] for n in names}, precision="fixed", sigma=1.0 if is_text else row["sigma"]), spectrum
-    )
+    flags = {name: row[name] for name in names} | {"sigma": 1.0 if is_text else row["sigma"]}
+    run = linear_run(TrainConfig(**flags, precision="fixed"), spectrum)
     beta = row["beta"] * np.minimum(1.0, np.arange(run.steps) / max(row["warmup_steps"], 1e-9))
     path = simulate(run, beta, records=run.steps)
-    return half_awake(steps.astype(float), path.rates[steps])
+    return awake(path.step[1:], path.rates[1:])
 
 
 def text_spectrum(tokens: np.ndarray, levels: int) -> np.ndarray:
@@ -144,10 +146,9 @@ def text_spectrum(tokens: np.ndarray, levels: int) -> np.ndarray:
     return np.linalg.eigvalsh(np.cov(whitened.T, bias=True))[::-1]
 
 
-def of_run(row: Mapping[str, Any], which: str) -> tuple[float, float]:
-    """Returns the foretold and the observed step of a run's "first" or "median" latent; infinity where none wakes."""
-    pick = {"first": lambda v: v[0], "median": lambda v: v[(len(v) - 1) // 2]}[which]
-    return tuple(pick(row[key]) if row[key] else np.inf for key in ("foretold", "observed"))
+def steps_of(rows: arms.Rows) -> np.ndarray:
+    """Returns the foretold and the observed steps, ``[2, n]``; infinity where a code ends asleep."""
+    return np.array([[np.inf if row[key] is None else row[key] for row in rows] for key in ("foretold", "observed")])
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -159,36 +160,38 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def summary(rows: arms.Rows) -> list[dict[str, Any]]:
-    """Returns for each bed, ramp (None for all together) and kind of latent the rank correlation and median ratio."""
+    """Returns for each bed and ramp the rank correlation over the levels, the median ratio and how many codes wake."""
     found = []
     for bed in dict.fromkeys(row["bed"] for row in rows):
-        own = [row for row in rows if row["bed"] == bed]
-        for ramp in (None, *dict.fromkeys(row["ramp"] for row in own)):
-            for which in ("first", "median"):
-                chosen = [row for row in own if ramp is None or row["ramp"] == ramp]
-                told, seen = np.array([of_run(row, which) for row in chosen]).T
-                both = np.isfinite(told) & np.isfinite(seen)
-                ratio = float(np.median(seen[both] / told[both])) if both.any() else None
-                rho = rank_correlation(told, seen)
-                found.append({"bed": bed, "ramp": ramp, "latent": which, "ratio": ratio, "both": int(both.sum())})
-                found[-1] |= {"rank_correlation": None if np.isnan(rho) else rho, "runs": len(chosen)}
+        for ramp in sorted({row["ramp"] for row in rows if row["bed"] == bed}):
+            told, seen = steps_of([row for row in rows if (row["bed"], row["ramp"]) == (bed, ramp)])
+            both = np.isfinite(told) & np.isfinite(seen)
+            ratio, rho = (
+                (float(np.median(seen[both] / told[both])) if both.any() else None),
+                rank_correlation(told, seen),
+            )
+            found.append({"bed": bed, "ramp": ramp, "rank_correlation": None if np.isnan(rho) else rho, "ratio": ratio})
+            found[-1] |= {"foretold": _finite(told), "observed": _finite(seen)}
     return found
 
 
+def _finite(steps: np.ndarray) -> list[float | None]:
+    return [float(step) if np.isfinite(step) else None for step in steps]
+
+
 def table_lines(rows: arms.Rows) -> list[str]:
-    """Returns the table in Markdown: a row a bed and ramp, of its first and its median latent."""
-    heads = ["bed", "ramp", "rank correlation, first", "median", "ratio observed / foretold, first", "median", "wake"]
-    cells, found = [], summary(rows)
-    for first, median in zip(found[::2], found[1::2]):
-        ramp = "all" if first["ramp"] is None else f"{first['ramp']:,}"
-        numbers = [m[key] for key in ("rank_correlation", "ratio") for m in (first, median)]
-        shown = ["" if v is None else f"{v:.2f}" for v in numbers]
-        cells.append([first["bed"], ramp, *shown, f"{first['both']} of {first['runs']}"])
+    """Returns the table in Markdown: a row a bed and ramp, with the steps at each level, ascending."""
+    heads = ["bed", "ramp", "rank correlation", "observed / foretold", "foretold", "observed"]
+    cells = []
+    for each in summary(rows):
+        numbers = ["" if each[key] is None else f"{each[key]:.2f}" for key in ("rank_correlation", "ratio")]
+        steps = [", ".join("-" if v is None else f"{v:,.0f}" for v in each[key]) for key in ("foretold", "observed")]
+        cells.append([each["bed"], f"{each['ramp']:,}", *numbers, *steps])
     return arms.markdown(heads, cells)
 
 
 def figure(rows: arms.Rows) -> Figure:
-    """Draws observed against foretold steps of each run's median latent, a panel a bed, a colour a level."""
+    """Draws the steps of every run, observed against foretold, a panel a bed, a colour a level."""
     from matplotlib import colormaps
 
     from vae_jax.report.figure import FAINT, Figure, draw, letters
@@ -201,16 +204,16 @@ def figure(rows: arms.Rows) -> Figure:
         panels = figure.subplots(1, len(beds), squeeze=False)[0]
         for axes, bed in zip(panels, beds):
             own = [row for row in rows if row["bed"] == bed]
-            points = {id(row): of_run(row, "median") for row in own}
-            finite = np.array([p for p in points.values() if np.isfinite(p).all()] or [(1.0, 10.0)])
+            points = steps_of(own).T
+            finite = np.array([point for point in points if np.isfinite(point).all()] or [(1.0, 10.0)])
             low, high = finite.min() / 1.4, finite.max() * 1.4
             axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8, linestyle="--", zorder=0)
-            for row in own:
+            for row, point in zip(own, points):
                 color = colormaps["viridis"](0.95 * SHARES.index(min(SHARES, key=lambda s: abs(s - row["share"]))) / 6)
                 marker = markers[ramps[bed].index(row["ramp"])]
                 label = f"ramp of {RAMPS[ramps[bed].index(row['ramp'])]:g} of the run"
-                if np.isfinite(points[id(row)]).all():
-                    axes.plot(*points[id(row)], marker, color=color, markersize=4, label=label)
+                # What ends asleep lies on the edge.
+                axes.plot(*np.minimum(point, high), marker, color=color, markersize=4, label=label, clip_on=False)
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="step foretold")
             axes.set_aspect("equal")
             axes.text(0.04, 0.96, bed, transform=axes.transAxes, va="top", fontsize=8)
@@ -219,9 +222,9 @@ def figure(rows: arms.Rows) -> Figure:
         _legends(figure, panels, colormaps["viridis"], markers)
 
     caption = (
-        "Waking in deep networks: the step at which the median latent of a run has half of the rate that it ends with, "
+        "Waking in deep networks: the step from which on the code of a run has half of the rate that it ends with, "
         "observed against what the linear theory foretells, at seven water levels (colour: their share of the largest "
-        "eigenvalue) and under five ramps (marker). Dashed: as foretold."
+        "eigenvalue) and under five ramps (marker). Dashed: as foretold; on the edge: asleep at the end."
     )
     return Figure("figure.png", caption, draw(paint, height=3.1))
 

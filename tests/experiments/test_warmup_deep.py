@@ -5,7 +5,7 @@ import pytest
 
 from experiments.papers.schedules import figure, table_lines, verdicts
 from experiments.papers.warmup_deep import figure as waking_figure
-from experiments.papers.warmup_deep import of_run, rank_correlation, summary, text_spectrum
+from experiments.papers.warmup_deep import rank_correlation, steps_of, summary, text_spectrum
 from experiments.papers.warmup_deep import table_lines as waking_lines
 
 
@@ -29,18 +29,18 @@ def test_the_spectrum_of_a_text():
 
 ROWS = [
     {"bed": "digits mlp", "share": share, "ramp": ramp, "steps": 600, "rate": 1.0}
-    | {"foretold": [100.0 * share, 900.0], "observed": [] if share == 0.9 else [200.0 * share, 500.0]}
+    | {"foretold": 100.0 * share, "observed": None if share == 0.9 else 200.0 * share}
     for share in (0.05, 0.2, 0.9)
     for ramp in (0, 60, 120, 240, 480)
 ]
 
 
 def test_the_summary_of_waking():
-    assert of_run(ROWS[-1], "first") == (90.0, np.inf)
+    assert steps_of(ROWS[-1:]).tolist() == [[90.0], [np.inf]]
     first = summary(ROWS)[0]
-    assert first["ramp"] is None and first["rank_correlation"] == pytest.approx(1.0) and first["both"] == 10
-    assert first["ratio"] == pytest.approx(2.0)
-    assert "| digits mlp | all | 1.00 |" in waking_lines(ROWS)[2]
+    assert first["ramp"] == 0 and first["rank_correlation"] == pytest.approx(1.0)
+    assert first["ratio"] == pytest.approx(2.0) and first["observed"] == [10.0, 40.0, None]
+    assert "| digits mlp | 0 | 1.00 | 2.00 | 5, 20, 90 | 10, 40, - |" in waking_lines(ROWS)[2]
     assert waking_figure(ROWS).png.startswith(b"\x89PNG")
 
 

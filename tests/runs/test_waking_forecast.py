@@ -18,6 +18,7 @@ from vae_jax.runs.settling import settle
 from vae_jax.runs.waking_forecast import foretell, in_words, rounded, told
 from vae_jax.runtime.config import read_config
 from vae_jax.theory.dynamics import LinearRun, Optimizer, simulate
+from vae_jax.theory.saddle import Start, expected_start
 from vae_jax.theory.waking import shortest_ramp
 from vae_jax.train.optimizers import learning_rates
 
@@ -42,7 +43,9 @@ def settled(**flags):
 
 def run_of(**changes):
     rates = learning_rates("cosine", 0.01, 400)
+    first = expected_start(SPECTRUM, 4, 0.0, 0.09)
     made = LinearRun(SPECTRUM, 4, 0.09, Optimizer(rates.model, rates.likelihood), 400, least=1e-6, batch_size=128)
+    made = made._replace(start=Start(1e-3 * first.decoder, 1e-3 * first.encoder))
     return made._replace(**changes)
 
 
@@ -144,8 +147,17 @@ def test_what_is_told_is_the_simulation():
     assert told(run_of(), 100.0, "linear") is None
 
 
-def test_half_awake_of_a_straight_rise_is_its_middle():
+def test_half_awake_of_a_straight_rise_is_its_middle_and_of_a_forgotten_code_what_comes_after():
     steps = np.arange(1, 11) * 10.0
-    rates = np.stack([np.minimum(steps, 80.0), 0.0 * steps, np.where(steps > 50, 1.0, 0.0)], axis=1)
+    rates = np.stack(
+        [
+            np.minimum(steps, 80.0),
+            0.0 * steps,
+            np.where(steps > 50, 1.0, 0.0),
+            np.where((steps < 30) | (steps > 70), 1.0, 0.0),
+        ],
+        axis=1,
+    )
     found = half_awake(steps, rates)
     assert found[0] == pytest.approx(40.0) and np.isnan(found[1]) and found[2] == pytest.approx(55.0)
+    assert found[3] == pytest.approx(75.0)

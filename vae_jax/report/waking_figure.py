@@ -27,17 +27,23 @@ def observed(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def half_awake(steps: np.ndarray, rates: np.ndarray, least: float = LEAST) -> np.ndarray:
-    """Returns the step at which each rate first is half of its last value, ``[d]``; NaN where that is below ``least``.
+    """Returns the step from which on each rate is at least half of its last value, ``[d]``; NaN where that is small.
 
-    Between two evaluations the rate is taken to be straight, and 0 before the first update.
+    A network begins with a random code, which it may forget before it learns one: its first rise is not its waking.
+    Between two evaluations the rate is taken to be straight, and 0 before the first.
+
+    Args:
+      steps: ``[n]``.
+      rates: ``[n, d]``, nats.
+      least: the last rate below which a latent is taken for one that sleeps.
     """
     times, values = np.append(0.0, steps), np.vstack([np.zeros(rates.shape[1]), rates])
     found = np.full(rates.shape[1], np.nan)
     for i in np.flatnonzero(values[-1] >= least):
         half = 0.5 * values[-1, i]
-        after = int(np.argmax(values[:, i] >= half))
-        low, high = values[after - 1, i], values[after, i]
-        found[i] = times[after - 1] + (times[after] - times[after - 1]) * (half - low) / (high - low)
+        before = int(np.flatnonzero(values[:, i] < half)[-1])
+        (low, high), (first, last) = values[before : before + 2, i], times[before : before + 2]
+        found[i] = first + (last - first) * (half - low) / (high - low)
     return found
 
 
@@ -54,7 +60,7 @@ def pairs(run: Run) -> tuple[np.ndarray, np.ndarray]:
 def waking(run: Run) -> Figure:
     """Draws the rate of each latent over the steps beside that of each direction of the linear model, and their waking.
 
-    (a) the rates; (b) the step at which the k-th latent was half awake against that of the k-th direction.
+    (a) the rates; (b) the step from which the k-th latent is half awake against that of the k-th direction.
     """
     steps, rates = observed(run)
     if len(steps) < 2:
@@ -85,8 +91,8 @@ def waking(run: Run) -> Figure:
         caption += ", and (dashed) of each direction of a linear model of these data, noise, weight and optimiser"
     if len(seen):
         caption += (
-            f". (b) The step at which the k-th latent first had half of the rate that it ended with, and that of the "
-            f"k-th direction: the median ratio is {np.median(seen / foretold):.2g}. Between two evaluations rates are "
+            ". (b) The step from which on the k-th latent has half of the rate that it ends with, and that of the k-th "
+            f"direction: the median ratio is {np.median(seen / foretold):.2g}. Between two evaluations rates are "
             "taken to be straight"
         )
     return Figure(NAME, f"{caption}.", draw(paint, height=2.9))
