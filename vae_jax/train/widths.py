@@ -36,7 +36,7 @@ def choose_widths(lengths: np.ndarray, count: int) -> tuple[int, ...]:
         total = cost[:, None] + np.where(at[:, None] < at, (below - below[:, None]) * at, np.inf)
         best = total.argmin(axis=0)
         better = total.min(axis=0) < cost
-        chosen = [(*chosen[best[m]], m) if better[m] else chosen[m] for m in at]
+        chosen = [(*chosen[best[m]], m) if better[m] else chosen[m] for m in range(longest + 1)]
         cost = np.minimum(cost, total.min(axis=0))
     return chosen[longest]
 
