@@ -181,67 +181,61 @@ def _finite(steps: np.ndarray) -> list[float | None]:
 
 def table_lines(rows: arms.Rows) -> list[str]:
     """Returns the table in Markdown: a row a bed and ramp, with the steps at each level, ascending."""
-    heads = ["bed", "ramp", "rank correlation", "observed / foretold", "foretold", "observed"]
+    heads = ["", "rank correlation", "observed / foretold", "foretold", "observed"]
     cells = []
     for each in summary(rows):
         numbers = ["" if each[key] is None else f"{each[key]:.2f}" for key in ("rank_correlation", "ratio")]
         steps = [", ".join("-" if v is None else f"{v:,.0f}" for v in each[key]) for key in ("foretold", "observed")]
-        cells.append([each["bed"], f"{each['ramp']:,}", *numbers, *steps])
+        cells.append([f"{each['bed']}, ramp {each['ramp']:,}", *numbers, *steps])
     return arms.markdown(heads, cells)
 
 
 def figure(rows: arms.Rows) -> Figure:
-    """Draws the steps of every run, observed against foretold, a panel a bed, a colour a level."""
+    """Draws the steps observed and foretold over the water level, a panel a bed, a colour a ramp."""
     from matplotlib import colormaps
 
-    from vae_jax.report.figure import FAINT, Figure, draw, letters
+    from vae_jax.report.figure import FAINT, WIDTH, Figure, draw, letters
 
     beds = list(dict.fromkeys(row["bed"] for row in rows))
-    ramps = {bed: sorted({row["ramp"] for row in rows if row["bed"] == bed}) for bed in beds}
-    markers = "os^Dv"
 
     def paint(figure):
-        panels = figure.subplots(1, len(beds), squeeze=False)[0]
+        panels = figure.subplots(1, len(beds), squeeze=False, sharey=True)[0]
+        top = 1.3 * max(v for v in steps_of(rows).ravel() if np.isfinite(v))
         for axes, bed in zip(panels, beds):
             own = [row for row in rows if row["bed"] == bed]
-            points = steps_of(own).T
-            finite = np.array([point for point in points if np.isfinite(point).all()] or [(1.0, 10.0)])
-            low, high = finite.min() / 1.4, finite.max() * 1.4
-            axes.plot([low, high], [low, high], color=FAINT, linewidth=0.8, linestyle="--", zorder=0)
-            for row, point in zip(own, points):
-                color = colormaps["viridis"](0.95 * SHARES.index(min(SHARES, key=lambda s: abs(s - row["share"]))) / 6)
-                marker = markers[ramps[bed].index(row["ramp"])]
-                label = f"ramp of {RAMPS[ramps[bed].index(row['ramp'])]:g} of the run"
-                # What ends asleep lies on the edge.
-                axes.plot(*np.minimum(point, high), marker, color=color, markersize=4, label=label, clip_on=False)
-            axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel="step foretold")
-            axes.set_aspect("equal")
-            axes.text(0.04, 0.96, bed, transform=axes.transAxes, va="top", fontsize=8)
-        panels[0].set_ylabel("step observed")
-        letters(panels)
-        _legends(figure, panels, colormaps["viridis"], markers)
+            for i, ramp in enumerate(sorted({row["ramp"] for row in own})):
+                line = sorted((row for row in own if row["ramp"] == ramp), key=lambda row: row["share"])
+                shares, (told, seen) = [row["share"] for row in line], steps_of(line)
+                color = colormaps["viridis"](0.22 * i)
+                axes.plot(shares, told, color=color, linewidth=0.9, linestyle="--")
+                axes.plot(shares, np.where(np.isfinite(seen), seen, np.nan), "o-", color=color, markersize=3)
+                slept = [share for share, step in zip(shares, seen) if not np.isfinite(step)]
+                axes.plot(slept, [top * 0.93**i] * len(slept), "^", color=color, markersize=3.5)
+            axes.set(xscale="log", yscale="log", xlabel="water level s / λ₁", ylim=(None, 1.15 * top))
+            axes.set_xticks(SHARES, [f"{share:g}" for share in SHARES], fontsize=7)
+            axes.minorticks_off()
+            axes.set_title(bed, fontsize=8.5)
+        panels[0].set_ylabel("step of waking")
+        if len(beds) > 1:
+            letters(panels)
+        _legend(figure, colormaps["viridis"], FAINT)
 
     caption = (
-        "Waking in deep networks: the step from which on the code of a run has half of the rate that it ends with, "
-        "observed against what the linear theory foretells, at seven water levels (colour: their share of the largest "
-        "eigenvalue) and under five ramps (marker). Dashed: as foretold; on the edge: asleep at the end."
+        "Waking in deep networks: the step from which on the code of a run has half of the rate that it ends with, as "
+        "it was (dots) and as the linear theory foretells it (dashed), at seven water levels, shares of the largest "
+        "eigenvalue, and under five ramps of the weight (colour: their share of the run). Triangles: asleep at the end."
     )
-    return Figure("figure.png", caption, draw(paint, height=3.1))
+    return Figure("figure.png", caption, draw(paint, height=3.0, width=max(4.4, min(WIDTH, 2.6 * len(beds)))))
 
 
-def _legends(figure, panels, colors, markers: str) -> None:
+def _legend(figure, colors, faint: str) -> None:
     from matplotlib.lines import Line2D
 
-    style = {"linewidth": 0, "markersize": 4}
-    handles = [
-        Line2D([], [], marker="o", color=colors(0.95 * i / 6), label=f"{s:g} λ₁", **style) for i, s in enumerate(SHARES)
-    ]
-    handles += [
-        Line2D([], [], marker=m, color="#555555", label=f"ramp {share:g}", **style) for m, share in zip(markers, RAMPS)
-    ]
-    figure.legend(
-        handles=handles, loc="outside upper center", ncols=6, columnspacing=1.0, handletextpad=0.2, fontsize=7.5
-    )
+    handles = [Line2D([], [], color=colors(0.22 * i), label=f"ramp {share:g}") for i, share in enumerate(RAMPS)]
+    handles += [Line2D([], [], marker="o", markersize=3, color=faint, label="observed")]
+    handles += [Line2D([], [], linestyle="--", color=faint, label="foretold")]
+    handles += [Line2D([], [], marker="^", markersize=3.5, linewidth=0, color=faint, label="asleep")]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, columnspacing=1.2, fontsize=7.5)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_the_summary_of_waking():
     first = summary(ROWS)[0]
     assert first["ramp"] == 0 and first["rank_correlation"] == pytest.approx(1.0)
     assert first["ratio"] == pytest.approx(2.0) and first["observed"] == [10.0, 40.0, None]
-    assert "| digits mlp | 0 | 1.00 | 2.00 | 5, 20, 90 | 10, 40, - |" in waking_lines(ROWS)[2]
+    assert "| digits mlp, ramp 0 | 1.00 | 2.00 | 5, 20, 90 | 10, 40, - |" in waking_lines(ROWS)[2]
     assert waking_figure(ROWS).png.startswith(b"\x89PNG")
 
 

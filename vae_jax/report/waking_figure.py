@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, letters, step_axis
+from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, legend_above, letters, step_axis
 from vae_jax.report.run_files import VECTOR, Run
 
 LEAST = 0.02  # nats: a latent that ends with less is taken for one that sleeps
@@ -80,11 +80,11 @@ def waking(run: Run) -> Figure:
             axes.plot(steps, values, color=TRAIN, linewidth=0.9, alpha=0.8, label=label)
         axes.set_ylim(0.0, 1.08 * max(float(rates.max()), LEAST))
         axes.set_ylabel("rate of a latent (nats)")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2, columnspacing=1.2)
         step_axis(axes)
         if len(seen):
             _against(panels[1], foretold, seen)
             letters(panels)
+        legend_above(figure, panels)
 
     caption = "Waking: the rate of each latent over the steps, on data that are not trained on"
     if told:
