@@ -157,6 +157,16 @@ def test_disentanglement_against_the_weight_in_one_command(tmp_path):
     )
     assert (workdir / "beta_profile.png").exists() and rows(workdir)[0]["disentanglement"]["factors"][0] == "shape"
     assert str(tmp_path) not in table["protocol"]
+    # The same runs, read for other goals: nothing is trained again, and the ELBO's files are as they were.
+    before, again = rows(workdir), [f"--workdir={workdir}", f"--config={workdir / 'config.json'}"]
+    files = {name: (workdir / name).read_bytes() for name in ("sweep.jsonl", "sweep.csv", "config.json")}
+    for goal, words in ((["--goal=dci"], "largest DCI"), (["--goal=rate", "--target_kl=1.5"], "nearest to 1.5 nats")):
+        told, _ = call(*again, *goal, binary="sweep")
+        assert "alive" not in told and words in told and words in (workdir / "report.html").read_text()
+        assert rows(workdir) == before and "goal" in json.loads((workdir / "sweep.json").read_text())
+    told, _ = call(*again, "--goal=elbo", binary="sweep")
+    assert "best held-out ELBO" in told and "goal" not in json.loads((workdir / "sweep.json").read_text())
+    assert files == {name: (workdir / name).read_bytes() for name in files}
 
 
 def test_the_speed_of_a_sweep_is_a_command(tmp_path):
@@ -179,6 +189,12 @@ def test_the_speed_of_a_sweep_is_a_command(tmp_path):
         (["--latent_dim=2,0"], "--latent_dim=0 must be at least 1 (the run latent_dim=0)"),
         (["--dataset=nowhere.npz"], "nowhere.npz"),
         (["--parallel=pmap"], "parallel"),
+        (["--goal=mig"], "--dataset=digits has one factor; it takes two factors and 1000 examples"),
+        (["--goal=dci"], "scores codes by the factors of the data"),
+        (["--goal=fid"], "--goal"),
+        (["--goal=rate", "--beta=1,2"], "add it, in nats"),
+        (["--goal=rate", "--target_kl=5,10"], "one number of nats above 0"),
+        (["--goal=rate", "--weighting=pi", "--target_kl=5"], "holds its --target_kl by itself"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(tmp_path, flags, match):

@@ -114,6 +114,7 @@ SWEEP: dict[str, Any] = {
     **_each(number, "seconds training_seconds programs"),
     **_each({}, "flags halving"),
     "notes": [text],
+    "goal": {"name": text, "target": number},
     "reference": [
         _each(number, "latent_dim collapse_beta")
         | {"frontier": _each([number], "water_level rate rms"), "calibrated": _each(number, "rms rate")}

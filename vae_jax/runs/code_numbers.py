@@ -94,6 +94,11 @@ def condition_in_codes(codes: Sequence[np.ndarray], dataset: Dataset) -> dict[st
     return {"condition": found}
 
 
+def scorable(factors: Sequence[np.ndarray | None], rows: int) -> bool:
+    """Tells whether codes of so many ``rows`` can be scored: there are two factors, ``[n, k]`` of each split."""
+    return not any(f is None or f.shape[1] < 2 for f in factors) and rows >= LEAST_ROWS
+
+
 def factor_scores(
     codes: Sequence[np.ndarray], factors: Sequence[np.ndarray | None], names: Sequence[str], seed: int, subset: str
 ) -> dict[str, Any] | None:
@@ -106,7 +111,7 @@ def factor_scores(
       seed: of what the scores draw.
       subset: what the examples are, in words.
     """
-    if any(f is None or f.shape[1] < 2 for f in factors) or sum(map(len, codes)) < LEAST_ROWS:
+    if not scorable(factors, sum(map(len, codes))):
         return None
     factors = np.concatenate([f[: len(means)] for f, means in zip(factors, codes)])
     return disentanglement(np.concatenate(codes), factors, names, seed, subset)

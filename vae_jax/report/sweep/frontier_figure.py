@@ -11,6 +11,7 @@ from vae_jax.report.figure import FAINT, MARK, Figure, draw, label_of, legend_ab
 from vae_jax.report.formatting import nats, number, setting
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.reading.finding import is_collapsed
+from vae_jax.report.sweep.goal import goal_of
 from vae_jax.report.sweep.grouping import Setting, Sweep
 from vae_jax.report.sweep.linear_theory import gaussian_distortion
 from vae_jax.report.sweep.lines import DARK, Line, any_far, lines_of, near
@@ -34,12 +35,14 @@ class Theory(NamedTuple):
 def calibrated(sweep: Sweep) -> tuple[Setting, str] | None:
     """Returns the setting to be marked, and in which words.
 
-    Nearest to beta = 1, and within a factor of 2 of it, where a Gaussian's sigma was not fixed: the noise is then the
-    error made. Otherwise the one with the best ELBO.
+    The best one for the goal where that is not the ELBO. Otherwise the nearest to beta = 1, and within a factor of 2 of
+    it, where a Gaussian's sigma was not fixed: the noise is then the error made; else the one with the best ELBO.
     """
-    top = best(sweep)
+    goal, top = goal_of(sweep), best(sweep)
     if top is None:
         return None
+    if goal.name != "elbo":
+        return top.setting, f"best {goal.head}" if goal.target is None else f"nearest to {nats(goal.target)}"
 
     def distance(s: Setting) -> float:
         return round(abs(math.log(max(s.at("beta") or 0.0, 1e-12))), 6)

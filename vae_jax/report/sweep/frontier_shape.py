@@ -9,7 +9,8 @@ import numpy as np
 
 from vae_jax.report.formatting import nats, number, setting
 from vae_jax.report.reading.finding import Finding
-from vae_jax.report.sweep.grouping import Group, Sweep
+from vae_jax.report.sweep.goal import Goal, goal_of
+from vae_jax.report.sweep.grouping import Group, Setting, Sweep
 from vae_jax.report.sweep.recommendation import SPREADS, combined
 
 SLIGHT = 1e-3  # of the whole range of a quantity: a smaller step backwards is no violation
@@ -72,7 +73,10 @@ def violations(group: Group) -> list[Violation]:
 
 
 def knee(sweep: Sweep) -> Finding | None:
-    """Tells where each frontier turns from buying much error with a nat to buying little."""
+    """Tells where each frontier turns from buying much error with a nat to buying little; of a score, with error."""
+    goal = goal_of(sweep)
+    if goal.name in ("mig", "dci"):
+        return _knee_of_score(sweep, goal)
     sentences = []
     for group in sweep.main_groups(3):
         line = group.having("rms")
@@ -88,8 +92,51 @@ def knee(sweep: Sweep) -> Finding | None:
                 f"{nats(ends[0][1] - cost)} bring it to {number(ends[0][0])} only."
             )
         )
+        if goal.target is not None:
+            side = "below it, where a nat buys much" if goal.target < cost else "above it, where a nat buys little"
+            sentences[-1] += f" The {nats(goal.target)} that are wanted lie {side}."
+            sentences[-1] += _knee_of_seeds(group, line, "rate", 1.0)
+    return _knees(sentences, "rate and error")
+
+
+def _knee_of_score(sweep: Sweep, goal: Goal) -> Finding | None:
+    """Tells where a score of disentanglement turns from costing little error to costing much."""
+    sentences = []
+    for group in sweep.main_groups(3):
+        line = group.having(goal.key)
+        # What makes a larger error than the best score is beyond it: no trade is left there.
+        most = max(line, key=lambda s: s.mean(goal.key), default=None)
+        line = [s for s in line if s.mean("rms") <= most.mean("rms")]
+        points = [(s.mean("rms"), -s.mean(goal.key)) for s in line]
+        index = knee_of(points)
+        if index is None:
+            continue
+        (error, cost), ends, value = points[index], sorted(points), setting(line[index].at(group.along))
+        sentences.append(
+            group.sentence(
+                f"{goal.head} against error bends most at {group.along} = {value}. Up to there "
+                f"{number(ends[0][1] - cost, 2)} of {goal.head} cost an RMS error of {number(error)} for "
+                f"{number(ends[0][0])}; the next {number(cost - ends[-1][1], 2)} cost one of {number(ends[-1][0])}."
+            )
+            + _knee_of_seeds(group, line, goal.key, -1.0)
+        )
+    return _knees(sentences, f"{goal.head} and error")
+
+
+def _knee_of_seeds(group: Group, line: list[Setting], key: str, sign: float) -> str:
+    """Returns the knees that each seed has by itself, in words, of the seeds that came to their end at all settings."""
+    runs = [{r["asked"].get("seed"): r for r in s.done if None not in (r["rms"], r[key])} for s in line]
+    seeds = [seed for seed in runs[0] if all(seed in of for of in runs)]
+    if len(seeds) < 2:
+        return " How far it moves between seeds is not known."
+    found = [knee_of([(of[seed]["rms"], sign * of[seed][key]) for of in runs]) for seed in seeds]
+    where = ", ".join("none" if i is None else setting(line[i].at(group.along)) for i in found)
+    return f" By the {len(seeds)} seeds one by one: {where}."
+
+
+def _knees(sentences: list[str], what: str) -> Finding | None:
     end = (
-        "(The point furthest below the chord between the ends, rate and error scaled to their ranges: it depends on "
+        f"(The point furthest below the chord between the ends, {what} scaled to their ranges: it depends on "
         "the range that was swept, and is no optimum.)"
     )
     return Finding("Knee", False, " ".join([*sentences, end])) if sentences else None

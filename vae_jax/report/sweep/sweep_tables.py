@@ -10,7 +10,9 @@ from functools import partial
 from vae_jax.report.formatting import MISSING, aligned, duration, number, setting
 from vae_jax.report.page import Table
 from vae_jax.report.run_tables import KNOWN, flags
+from vae_jax.report.sweep.goal import goal_of
 from vae_jax.report.sweep.grouping import MEASURED, Setting, Sweep
+from vae_jax.report.sweep.recommendation import best
 
 SHOWN_ONE_BY_ONE = 24  # rows of a page; where there are more, means over seeds are shown
 _NATS = "{:.1f}"
@@ -32,9 +34,13 @@ _ON_PAGE = dict.fromkeys(("rate", "common_elbo"), " ± ")
 def table_lines(sweep: Sweep) -> list[str]:
     """Returns a table for a terminal: a line a setting, the mean over its finished seeds, +- where there are some."""
     columns = [("setting", "name", lambda s: " ".join(s.name.split())), *_columns(sweep, _PRINTED, averaged=True)]
+    marked = goal_of(sweep).name != "elbo"
+    if marked:
+        columns.insert(0, ("", "name", _marks(sweep)))
     heads, kinds, cells = zip(*columns)
     left = [i for i, kind in enumerate(kinds) if kind != "value"]
-    return aligned(heads, [[cell(s) for cell in cells] for s in _ordered(sweep)], left).split("\n")
+    lines = aligned(heads, [[cell(s) for cell in cells] for s in _ordered(sweep)], left).split("\n")
+    return lines + ["* the setting to take, ~ not to be told from it"] * marked
 
 
 def runs_table(sweep: Sweep) -> Table:
@@ -50,6 +56,12 @@ def runs_table(sweep: Sweep) -> Table:
     return Table([head[0].upper() + head[1:] for head in heads], kinds, [[cell(s) for cell in cells] for s in lines])
 
 
+def _marks(sweep: Sweep) -> Callable[[Setting], str]:
+    """Returns the first cell of a line: * for the setting to take, ~ for those that cannot be told from it."""
+    top = best(sweep)
+    return lambda s: "" if top is None else "*" if s is top.setting else "~" if any(s is t for t in top.tied) else ""
+
+
 def _ordered(sweep: Sweep) -> list[Setting]:
     return [s for group in sweep.groups() for s in group.settings]
 
@@ -61,6 +73,10 @@ def _columns(sweep: Sweep, signs, averaged: bool) -> list[tuple[str, str, Callab
         columns.insert(0, ("method", "meaning", lambda s: s.method))
     for head, key, written in _COLUMNS:
         columns.append((head, "value", partial(_cell, key=key, written=written, sign=signs.get(key))))
+    goal = goal_of(sweep)
+    if goal.name in ("mig", "dci"):
+        cell = partial(_cell, key=goal.key, written="{:.3f}".format, sign=signs["rate"])
+        columns.insert(-len(_COLUMNS), (goal.head.split()[0], "value", cell))
     return [*columns, ("status", "meaning", _status)]
 
 
@@ -83,7 +99,7 @@ def _cell(s: Setting, key: str, written: Callable[[float], str], sign: str | Non
         mean = s._replace(runs=stopped).mean(key)
     if not math.isfinite(mean):
         return MISSING
-    return written(mean) + (f"{sign}{spread:.1f}" if sign and spread is not None else "")
+    return written(mean) + (f"{sign}{written(spread)}" if sign and spread is not None else "")
 
 
 def _status(s: Setting) -> str:

@@ -16,6 +16,7 @@ from vae_jax.runs.placement import splits
 from vae_jax.runs.results import Instruments, make_instruments
 from vae_jax.runs.sweep import finishing, halving, one_network
 from vae_jax.runs.sweep.flags import given_lists, shared
+from vae_jax.runs.sweep.goal import check_goal, settle_goal
 from vae_jax.runs.sweep.grid import differing, expand
 from vae_jax.runs.sweep.one_network import Network
 from vae_jax.runs.sweep.plan import Job, Program, make_jobs, make_programs
@@ -50,15 +51,16 @@ def main(config: Any) -> None:
     """Trains, or continues, measures and reports a sweep."""
     # Refused before the data are read; each program has its own number of steps.
     halving.stops(config.halving_at, 100)
-    config = join(config)
+    config, goal = settle_goal(join(config))
     plan = make_plan(config)
+    check_goal(goal, plan.jobs)
     with open_workdir(config) as workdir:
         announce(plan)
         clock = Clock(workdir.path / "clock.json")
         rows = run(plan, config, workdir, clock)
         if processes.is_first():
             shutil.rmtree(workdir.path / "programs", ignore_errors=True)
-            report(plan, config, workdir.path, rows, clock)
+            report(plan, config, workdir.path, rows, clock, goal)
         workdir.ended()
 
 
@@ -150,12 +152,13 @@ def measure_runs(program: Program, ended: list[Ended], instruments: Instruments,
         session.check_stop()
 
 
-def report(plan: Plan, config: Any, root: Path, rows: list[dict[str, Any]], clock: Clock) -> None:
+def report(plan: Plan, config: Any, root: Path, rows: list[dict[str, Any]], clock: Clock, goal: dict) -> None:
     """Writes sweep.json, draws the report and prints the table."""
     from vae_jax.report.sweep import load_sweep, terminal_lines, write_sweep_report
 
     counts = {"runs": len(rows), "programs": len(plan.programs)}
     found = summary(config, plan.jobs, rows, clock) | {"swept": plan.swept, "notes": plan.warnings} | counts
+    found |= {"goal": goal} if goal else {}
     write_json(root / "sweep.json", found)
     page = write_sweep_report(root)
     print(*terminal_lines(load_sweep(root)), f"report: {page}", sep="\n")
