@@ -3,8 +3,10 @@
 import dataclasses
 import doctest
 import importlib
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,14 @@ def test_scripts_are_well_formed():
     for script in [*(ROOT / "scripts").glob("*.sh"), ROOT / ".ci" / "run"]:
         assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
         assert script.name == "venv.sh" or script.stat().st_mode & 0o100, f"{script} is not executable"
+
+
+def test_the_environment_finds_the_clone_from_any_folder(tmp_path):
+    venv = tmp_path / "venv"
+    site = venv / "lib" / "python3.99" / "site-packages"
+    site.mkdir(parents=True)
+    (venv / "bin").mkdir()
+    (venv / "bin" / "python").symlink_to(sys.executable)
+    (venv / ".installed").write_bytes((ROOT / "requirements.lock").read_bytes())
+    subprocess.run(["scripts/setup.sh"], cwd=ROOT, env=os.environ | {"VAE_JAX_VENV": str(venv)}, check=True, timeout=60)
+    assert (site / "vae_jax_clone.pth").read_text() == f"{ROOT}\n"
