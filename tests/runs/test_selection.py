@@ -4,6 +4,7 @@ import dataclasses
 import json
 import signal
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from helpers.binaries import SMALL, call, metrics, refused, results, start
 
 import vae_jax
+from vae_jax.runs import build
 from vae_jax.runs.names import BUILT_IN
 from vae_jax.runs.selection import evenly, final_from
 from vae_jax.runs.settings import Config
@@ -94,6 +96,14 @@ def test_patience_stops_and_what_has_stopped_is_finished(whole, flags, tmp_path)
     assert "it stopped early" in call(*patient)[0]
     longer = [f for f in patient if not f.startswith("--num_steps")] + ["--num_steps=90"]
     refused(*longer, match="was stopped early by --patience=2 and is finished")
+
+
+@pytest.mark.parametrize(("steps", "said"), [(60, True), (61, False), (20, True)])
+def test_a_patience_that_can_stop_nothing_is_said(steps, said):
+    # Evaluated every 20: the best so far at 20, and the second without a better bound is that of step 60.
+    settings, dataset = SimpleNamespace(patience=2, eval_every=20, num_steps=steps), SimpleNamespace(validation=0)
+    told = build._of_patience(settings, dataset)
+    assert bool(told) == said and all("--patience=2 can stop nothing" in words for words in told)
 
 
 def test_keep_last_reports_the_end_with_its_noise_recalibrated(flags, tmp_path):

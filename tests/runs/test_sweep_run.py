@@ -192,7 +192,7 @@ def test_the_speed_of_a_sweep_is_a_command(tmp_path):
         (["--goal=mig"], "--dataset=digits has one factor; it takes two factors and 1000 examples"),
         (["--goal=dci"], "scores codes by the factors of the data"),
         (["--goal=fid"], "--goal"),
-        (["--goal=rate", "--beta=1,2"], "add it, in nats"),
+        (["--goal=rate", "--beta=1,2"], "in nats: add --target_kl=25"),
         (["--goal=rate", "--target_kl=5,10"], "one number of nats above 0"),
         (["--goal=rate", "--weighting=pi", "--target_kl=5"], "holds its --target_kl by itself"),
     ],

@@ -170,7 +170,7 @@ def build(config: Config, shared: Material | None = None, spread: Parallel | Non
         forecast=forecast,
         spectrum=spectrum,
         spread=spread or _spread(settings, dataset),
-        warnings=[*warnings, *notes, *choice.warnings, *_of_no_validation(settings, dataset)],
+        warnings=[*warnings, *notes, *choice.warnings, *_of_patience(settings, dataset)],
         **decided,
     )
 
@@ -227,10 +227,15 @@ def _spread(config, dataset: Dataset) -> Parallel:
     return spread
 
 
-def _of_no_validation(s: Settings, dataset: Dataset) -> list[str]:
-    if s.patience is None or dataset.validation is not None:
+def _of_patience(s: Settings, dataset: Dataset) -> list[str]:
+    if s.patience is None:
         return []
-    return [f"--patience={s.patience} does nothing: there is no validation split to be patient about"]
+    if dataset.validation is None:
+        return [f"--patience={s.patience} does nothing: there is no validation split to be patient about"]
+    # The first evaluation is the best so far, and the last one has nothing left to stop.
+    never = (1 + s.patience) * s.eval_every >= s.num_steps
+    why = f"{s.num_steps} steps are evaluated every {s.eval_every}; lower --eval_every"
+    return [f"--patience={s.patience} can stop nothing: {why}"] * never
 
 
 def _check_kind(config, dataset: Dataset) -> None:
