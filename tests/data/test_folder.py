@@ -42,8 +42,8 @@ POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\n(
 DEEP_PPM = b"P6 4 4 65535\n" + bytes(96)
 BROKEN = {
     b"": "of zero bytes",
-    b"this is a text": "no images of a known kind",
-    POSTSCRIPT: "no images of a known kind",
+    b"this is a text": "of no known kind",
+    POSTSCRIPT: "of no known kind",
     GOOD[:20]: "truncated or damaged",
     GOOD[:-25]: "truncated or damaged",
     GOOD[:45]: "truncated or damaged",

@@ -139,7 +139,7 @@ def why(error: Exception) -> str:
     if isinstance(error, images.OtherSize):
         return "changed since their headers were read"
     if isinstance(error, UnidentifiedImageError):
-        return "no images of a known kind"
+        return "of no known kind"
     return "not readable" if isinstance(error, OSError) and error.errno is not None else "truncated or damaged"
 
 

@@ -58,7 +58,7 @@ OWN = {
     # A curve from one network may be added to a sweep that is there: it is not part of what the sweep is.
     "method": (str, option("separate", "a network for each beta, one for all (Bae 2022), or both", METHODS, False)),
     # What is read from the runs, which does not change them.
-    "goal": (str, option("elbo", "what the weight is chosen for: rate is nearest to --target_kl", GOALS, False)),
+    "goal": (str, option("elbo", "what beta is for; a rate, --target_kl", GOALS, False)),
     "random_runs": (int | None, option(None, "draw so many settings instead of taking all combinations", least=1)),
     "search_seed": (int, option(0, "of that draw", least=0)),
     "halving": (bool, option(False, "stop dominated runs on the way (successive halving)")),
