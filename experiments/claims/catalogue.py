@@ -16,11 +16,12 @@ from . import (
     samples,
     sequences,
     theory,
+    waking,
 )
 from .ledger import Claim
 
 FAMILIES = (
     *(normalising, golden, identities, theory, samples, codes, estimators),
-    *(fixed_points, images, collapse, sequences, factors, ladders),
+    *(fixed_points, waking, images, collapse, sequences, factors, ladders),
 )
 CLAIMS: list[Claim] = [claim for family in FAMILIES for claim in family.CLAIMS]

@@ -19,8 +19,8 @@ from vae_jax.train.recipe import Recipe
 from vae_jax.train.step import init_state, make_train_step
 from vae_jax.types import Likelihood
 
-from .bed import DIM, EIGENVALUES, EXACT, FIXED, LATENTS, SIGMA2, basis, bed_data
-from .ledger import Measured
+from .bed import DIM, EIGENVALUES, EXACT, FIXED, SIGMA2, basis, bed_data
+from .ledger import Measured, Settings, claim_of
 
 
 class Way(NamedTuple):
@@ -33,8 +33,10 @@ class Way(NamedTuple):
     cycles: int
 
 
-DESCENT = Way(False, 5e-4, 40_000, (0, 500, 2_000, 8_000, 30_000), 8)
-ADAM = Way(True, 1e-3, 4_000, (0, 100, 300, 1_000, 3_000), 8)
+DESCENT = Way(False, 5e-4, 5_000, (0, 300, 1_000, 2_500, 5_000), 8)
+ADAM = Way(True, 1e-3, 3_000, (0, 100, 300, 1_000, 3_000), 8)
+BETA = 0.5  # the water is at .05
+MANY, SMALL = 16, 0.01  # latents, and the size of the first weights
 
 
 def optimizer_of(way: Way, likelihood: Likelihood, sigma_factor: float = 20.0) -> optax.GradientTransformation:
@@ -45,14 +47,14 @@ def optimizer_of(way: Way, likelihood: Likelihood, sigma_factor: float = 20.0) -
     return optax.partition({"model": optax.sgd(way.rate), "frozen": optax.set_to_zero()}, labels)
 
 
-def schedules_of(way: Way, beta: float = 1.0) -> dict[str, Callable]:
+def schedules_of(way: Way, beta: float = BETA) -> dict[str, Callable]:
     """Returns the schedules by name: no ramp, ramps of each length, and cycles."""
     found = {f"ramp of {n:,}" if n else "no ramp": schedules.linear(beta, n) for n in way.ramps}
     return found | {f"{way.cycles} cycles": schedules.cyclical(beta, way.steps // 2, way.cycles, 0.5)}
 
 
 @functools.cache
-def _training(way: Way, likelihood: Likelihood, size: float, latents: int = LATENTS):
+def _training(way: Way, likelihood: Likelihood, size: float, latents: int):
     """``(table of beta, seed) -> (w v of each direction before each update [steps, k], first params, sigma^2)``."""
     x, eigenvectors, optimizer = bed_data(), jnp.asarray(basis()), optimizer_of(way, likelihood)
     vae = EXACT._replace(init=lambda key: _init(key, latents, size))
@@ -78,9 +80,7 @@ def _init(key, latents: int, size: float) -> dict[str, Any]:
     return {"w": size * w, "v": size * v, "log_d": jnp.zeros(latents)}
 
 
-def observed(
-    way: Way, schedule: Callable, seed: int = 0, likelihood: Likelihood = FIXED, size: float = 0.1, latents=LATENTS
-):
+def observed(way: Way, schedule: Callable, seed: int = 0, likelihood: Likelihood = FIXED, size=SMALL, latents=MANY):
     """Trains the bed; returns w v of each direction ``[steps, k]``, sigma^2 ``[steps]`` and the first matrices."""
     betas = jnp.broadcast_to(schedule(jnp.arange(way.steps)), way.steps)
     (passed, sigma2), first = jax.device_get(_training(way, likelihood, size, latents)(betas, seed))
@@ -103,17 +103,51 @@ def woke(passed: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.where(there.any(0), np.argmax(there, axis=0), np.inf)
 
 
-def _worst(way: Way, simulated: Callable, size: float) -> Measured:
-    """The largest relative difference between foretold and observed waking, over all latents and schedules."""
+def _ratios(way: Way, simulated: Callable) -> tuple[np.ndarray, str]:
+    """Returns foretold over observed waking of all latents that wake under all schedules ``[n]``, and all numbers.
+
+    A latent that one side has awake and the other asleep at the end counts as infinitely late.
+    """
     found, lines = [], []
     for name, schedule in schedules_of(way).items():
-        passed, _, first = observed(way, schedule, size=size)
+        passed, _, first = observed(way, schedule)
         path = foretold(way, schedule, first, simulated=simulated)
         seen = woke(passed, path.ends)
-        with np.errstate(invalid="ignore"):
-            off = np.where(seen == path.woke, 0.0, np.abs(path.woke / seen - 1.0))
-        found.append(np.max(off))
-        lines.append(
-            f"{name}: {' '.join(f'{v:.0f}' for v in path.woke)} foretold, {' '.join(f'{v:.0f}' for v in seen)}"
-        )
-    return Measured(float(np.max(found)), detail="; ".join(lines))
+        either = np.isfinite(seen) | np.isfinite(path.woke)
+        found.append(path.woke[either] / np.where(np.isfinite(seen), seen, 1e-9)[either])
+        shown = (" ".join(f"{step:.0f}" for step in side[either]) for side in (path.woke, seen))
+        lines.append(f"{name}: foretold {next(shown)}, observed {next(shown)}")
+    return np.concatenate(found), "; ".join(lines)
+
+
+def latents_wake_when_foretold(settings: Settings, simulated: Callable = simulate) -> Measured:
+    """Trained by gradient descent, the latents of a linear VAE wake when the theory of the saddle says.
+
+    The bed with 16 latents, small random weights, no ramp, four ramps and eight cycles. A latent is awake where what
+    passes of its direction is half of its end. Five wake in the run. The next, of eigenvalue .25, comes
+    later, and the theory has it up to 1.6 times too late: its growth depends on how the others share latents.
+    Measured: the largest relative difference, of all latents that wake in the run and all schedules.
+
+    Source: derived here, from Saxe 2013, 1312.6120, and Lucas 2019, 1911.02469
+    Tolerance: modes that wake are not yet in latents of their own, which the theory has by a mean
+    """
+    found, detail = _ratios(DESCENT, simulated)
+    return Measured(float(np.max(np.abs(found - 1.0))), detail=detail)
+
+
+def latents_wake_when_foretold_by_adam(settings: Settings, simulated: Callable = simulate) -> Measured:
+    """Trained by Adam, the latents of a linear VAE wake when the theory says, with one second moment a matrix.
+
+    As with gradient descent. Measured: the same.
+
+    Source: derived here; two constants of the second moment are measured (theory/mode_updates.py)
+    Tolerance: Adam's second moment is each entry's own
+    """
+    found, detail = _ratios(ADAM, simulated)
+    return Measured(float(np.max(np.abs(found - 1.0))), detail=detail)
+
+
+CLAIMS = [
+    claim_of(latents_wake_when_foretold, "fixed_point", 0.0, 0.05, seconds=10.0),
+    claim_of(latents_wake_when_foretold_by_adam, "fixed_point", 0.0, 0.25, seconds=10.0),
+]

@@ -28,6 +28,7 @@ from experiments.claims import (
     runs,
     samples,
     theory,
+    waking,
 )
 from experiments.claims.__main__ import Config, main, names_in
 from experiments.claims.catalogue import CLAIMS
@@ -39,6 +40,7 @@ from vae_jax.estimators import Estimator, stl
 from vae_jax.gaussian import kl_divergence
 from vae_jax.linear_vae import predict
 from vae_jax.report.figure import Figure, draw
+from vae_jax.theory.dynamics import simulate
 from vae_jax.theory.fields import power_spectrum
 from vae_jax.theory.finite_data import outlook
 from vae_jax.types import UserError
@@ -306,6 +308,19 @@ def test_a_planted_error_fails_a_fixed_point():
     assert checked(fixed_points.collapse_above_the_threshold, share=0.5)["holds"] is False
     mean_for_sum = checked(fixed_points.learned_precision_is_calibrated, dim=1)
     assert mean_for_sum["holds"] is False and mean_for_sum["measured"] == pytest.approx(10.0, rel=1e-3)
+
+
+def _uncharged(run, schedule):
+    return simulate(run, lambda step: 1e-3 * schedule(step))._replace(ends=simulate(run, schedule).ends)
+
+
+def _without_noise(run, schedule):
+    return simulate(run._replace(start=run.start._replace(logvar=-40.0)), schedule)
+
+
+@pytest.mark.parametrize("planted", [_uncharged, _without_noise], ids=["beta left out", "the noise of z left out"])
+def test_a_planted_error_fails_the_time_of_waking(planted):
+    assert checked(waking.latents_wake_when_foretold, simulated=planted)["holds"] is False
 
 
 def test_a_planted_error_fails_a_statistical_claim(tmp_path, monkeypatch):

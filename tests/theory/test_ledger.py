@@ -10,7 +10,7 @@ import jax
 import pytest
 from conftest import golden as as_printed
 
-from experiments.claims import fixed_points, golden, identities, normalising, theory
+from experiments.claims import fixed_points, golden, identities, normalising, theory, waking
 from experiments.claims.ledger import Settings, check
 
 # The steep discretised logistic sees the rounding of its grey level: x is the float32 that the data hold.
@@ -38,7 +38,7 @@ ALIKE = {
     "collapse_above_the_threshold",
     "learned_precision_is_calibrated",
 }
-THEOREMS = [*identities.CLAIMS, *normalising.CLAIMS, *theory.CLAIMS, *fixed_points.CLAIMS]
+THEOREMS = [*identities.CLAIMS, *normalising.CLAIMS, *theory.CLAIMS, *fixed_points.CLAIMS, *waking.CLAIMS]
 THEOREMS = [claim for claim in THEOREMS if claim.name not in ALIKE]
 
 
