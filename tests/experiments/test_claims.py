@@ -17,6 +17,7 @@ from helpers.binaries import start
 from experiments.claims import (
     bed,
     codes,
+    collapse,
     estimators,
     factors,
     fixed_points,
@@ -324,17 +325,18 @@ def test_a_planted_error_fails_the_time_of_waking(planted):
 
 
 def test_a_planted_error_fails_a_statistical_claim(tmp_path, monkeypatch):
-    """Sigma where a mean of squares was taken for their sum collapses the code that should live.
+    """A variance that is a tenth of the level wakes the code that should collapse, and the one that should sleep.
 
-    The sweep is real but for its training: each run has the rate that the linear theory has at its sigma.
+    The sweep is real but for its training: each run has the rate that the linear theory has at its sigma, or next to
+    none above half of the largest eigenvalue, where it has not woken yet.
     """
-    spectrum = np.full(64, 0.1) / np.arange(1, 65)
+    spectrum = np.full(64, 5.0) / np.arange(1, 65)
     swept = []
 
     def trained(config):
         sigmas = [float(sigma) for sigma in config.sigma.split(",")]
         swept.append(sigmas)
-        rates = [predict(spectrum, 1.0, sigma**2, 4).rate for sigma in sigmas]
+        rates = [predict(spectrum, 1.0, sigma**2, 4).rate if sigma**2 < 2.5 else 1e-4 for sigma in sigmas]
         rows = [{"status": "done", "seed": 0, "asked": {"sigma": s}, "rate": r} for s, r in zip(sigmas, rates)]
         Path(config.workdir).mkdir(parents=True)
         (Path(config.workdir) / "sweep.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -342,15 +344,27 @@ def test_a_planted_error_fails_a_statistical_claim(tmp_path, monkeypatch):
 
     monkeypatch.setattr("experiments.sweep.main", trained)
     monkeypatch.setattr("vae_jax.runs.build.material", lambda config: SimpleNamespace(spectrum=spectrum))
-    names = ("deep_code_below_the_threshold", "deep_collapse_above_the_threshold")
+    names = ("deep_code_just_below_the_threshold_sleeps_as_foretold", "deep_collapse_above_the_threshold")
     monkeypatch.setattr(runs, "_trouble", lambda *_: None)  # MNIST need not be there
-    for planted, expected in (({}, [True, True]), ({"sigma_of": lambda s, dim: math.sqrt(s * dim / 2)}, [False, True])):
+    for planted, expected in (({}, [True, True]), ({"sigma_of": lambda s, dim: math.sqrt(s / 10)}, [False, False])):
         claims = [BY_NAME[name] for name in names]
         claims = [c._replace(run=functools.partial(c.run, **planted)) for c in claims]
         assert [check(claim, Settings(tmp_path))[0]["holds"] for claim in claims] == expected
     assert len(swept) == 2  # the second claim of each reads what the first has trained
-    np.testing.assert_allclose(np.square(swept[0]), [0.09, 0.105], rtol=1e-6)
-    assert (tmp_path / "deep_code_below_the_threshold.log").read_text() == "trained\ntrained\n"
+    np.testing.assert_allclose(np.square(swept[0]), [4.5, 5.25], rtol=1e-6)
+    assert (tmp_path / f"{names[0]}.log").read_text() == "trained\ntrained\n"
+
+
+def test_the_waking_of_deep_codes_is_compared_without_a_ramp(rows):
+    share = {0.2: (189, 64), 0.35: (258, 202), 0.5: (329, 335), 0.7: (547, 482), 0.9: (1301, None)}
+    found = [{"ramp": 0, "share": s, "foretold": told, "observed": seen} for s, (told, seen) in share.items()]
+    rows(collapse, "kept", [*found, {"ramp": 150, "share": 0.7, "foretold": 237, "observed": 20}])
+    entry = checked(collapse.deep_codes_wake_when_foretold)
+    assert entry["holds"] is True and entry["measured"] == pytest.approx(math.log2(258 / 202))
+    late = {"counted": lambda rows: [row | {"foretold": row["foretold"] / 3} for row in rows]}
+    assert checked(collapse.deep_codes_wake_when_foretold, **late)["holds"] is False
+    asleep = {"counted": lambda rows: [row | {"observed": None} for row in rows]}
+    assert checked(collapse.deep_codes_wake_when_foretold, **asleep)["holds"] is False
 
 
 # ---------------------------------------------------------------- what statistical claims make of rows

@@ -310,3 +310,16 @@ def test_what_diverges_does_not_wake():
 def test_the_bed_wakes_largest_first():
     run = LinearRun(BED_EIGENVALUES, BED_LATENTS, 0.1, Optimizer(1e-3, adam=True), 3000)
     assert np.all(np.diff(simulate(run, 1.0).woke) >= 0)
+
+
+def test_the_paper_compares_what_both_sides_have_awake():
+    from experiments.papers import warmup
+
+    steps = ((100.0, 110.0), (240.0, 200.0), (None, 300.0), (None, None))
+    shared = {"optimizer": "Adam", "schedule": "no ramp", "seed": 0}
+    rows = [shared | {"latent": i, "foretold": a, "observed": b} for i, (a, b) in enumerate(steps)]
+    np.testing.assert_allclose(warmup.ratios(rows, optimizer="Adam"), [100 / 110, 1.2])
+    assert len(warmup.ratios(rows, optimizer="gradient descent")) == 0
+    line = warmup.table_lines(rows)[-1]
+    assert "100, 240, never, never" in line and "110, 200, 300, never" in line and "[0.909, 1.200]" in line
+    assert warmup.figure(rows).png.startswith(b"\x89PNG")
