@@ -10,14 +10,14 @@ from vae_jax.report.figure import MARK, TEST, TRAIN, label_of
 
 # As far from each other as the eye can tell (Okabe and Ito 2008); their yellow is too light on white, so it is darker.
 COLOURS = (TRAIN, TEST, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", MARK, "#B5A400")
-MARKERS = ("o", "^", "s", "x", "D")
+MARKERS = ("o", "^", "s", "x", "D")  # as many as have no factor in common with the colours
 MOST = len(COLOURS) * len(MARKERS)  # classes that can be told apart
 FEW = 12  # values of a factor that is alone, up to which they are classes
 
 
 def class_style(code: int) -> dict[str, str]:
-    """Returns the colour and the marker of a class; after eight classes the marker changes."""
-    return {"color": COLOURS[code % len(COLOURS)], "marker": MARKERS[code // len(COLOURS) % len(MARKERS)]}
+    """Returns the colour and the marker of a class; the next class differs in both, so that grey print tells them."""
+    return {"color": COLOURS[code % len(COLOURS)], "marker": MARKERS[code % len(MARKERS)]}
 
 
 def classes_of(values, title: str, class_names, alone: bool = False) -> dict[float, str] | None:

@@ -15,6 +15,7 @@ from vae_jax.types import one_line
 TRAIN, TEST, MARK, FAINT = "#0072B2", "#D55E00", "#000000", "#999999"
 WIDTH = 6.4  # inches, about the text width of a page
 DPI = 180
+COLUMN = 698  # CSS pixels that the text of a page is wide, as in style.css
 
 _STYLE = Path(__file__).parent / "templates" / "figure.mplstyle"
 
@@ -30,6 +31,11 @@ class Figure(NamedTuple):
     def alt(self) -> str:
         """The text in place of the image: the caption up to its first colon or full stop."""
         return self.caption.split(":")[0].split(".")[0]
+
+    @property
+    def width(self) -> int:
+        """The width on a page in CSS pixels, so that letters are of one size in all figures; ``png`` is not None."""
+        return round(COLUMN * min(1.0, int.from_bytes(self.png[16:20], "big") / (WIDTH * DPI)))
 
 
 def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | None = "constrained") -> bytes:
@@ -58,9 +64,9 @@ def label_of(name: str, most: int = 40) -> str:
 
 
 def letters(panels) -> None:
-    """Names panels (a), (b) ... as captions do."""
-    for axes, letter in zip(panels, "abcdefgh"):
-        axes.set_title(f"({letter})", loc="left")
+    """Names panels (a), (b) ... as captions do, left above each, where neither a title nor an axis on top is."""
+    for axes, letter in zip(panels, "abcdefgh" if len(panels) > 1 else ""):
+        note(axes, f"({letter})", (0.0, 1.0), (-30, 5), "axes fraction", gid="letter")
 
 
 def legend_above(figure, panels) -> None:
@@ -89,13 +95,7 @@ def note(axes, text: str, at, offset, where=("axes fraction", "data"), **style) 
     axes.annotate(text, at, offset, xycoords=where, textcoords="offset points", fontsize=8, **style)
 
 
-def level(axes, y: float, text: str) -> None:
-    """Draws a dashed line at ``y`` with ``text`` above its right end."""
-    axes.axhline(y, color=MARK, linewidth=0.8, linestyle="--")
-    note(axes, text, (1.0, y), (0, 3), ha="right")
-
-
-def step_axis(axes, label: bool = True) -> None:
+def step_axis(axes, label: bool = True, nbins: int = 6) -> None:
     """Labels an x axis that counts training steps, in thousands where they are many (20k)."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -103,7 +103,7 @@ def step_axis(axes, label: bool = True) -> None:
     if axes.has_data() and last - first < 1.0:
         axes.set_xlim(first - 1.0, first + 1.0)  # a run of one line
     thousands = axes.get_xlim()[1] >= 10_000
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=nbins, integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 1000:g}k" if thousands and v else f"{v:g}"))
     if label:
         axes.set_xlabel("training step")

@@ -12,18 +12,20 @@ import numpy as np
 
 from vae_jax.report.class_colours import labels_of
 from vae_jax.report.figure import DPI, TEST, TRAIN, WIDTH, Figure, draw
+from vae_jax.report.latent_figures import used_mask
 from vae_jax.report.row_figures import against, lines
 from vae_jax.report.run_files import Run
 
 COLUMNS = 10
 STANDARD = "N(0, I)"
+HEIGHT = 6.4  # inches, of a grid: about two thirds of a page
 LABEL = 0.62  # inches left of a row for its label
 GAP = 6  # pixels of the figure between pictures
 ALIKE = 0.5  # the mean correlation of neighbouring columns from which on rows are signals
 
 
 def reconstructions(run: Run) -> Figure:
-    """Shows inputs of the test split with E[x|z] right below each, or against each."""
+    """Shows inputs of the test split with E[x|z] right below each and some samples below all, or against each."""
     name, what = "reconstructions.png", "Reconstructions"
     inputs, outputs = run.pictures.get("inputs"), run.pictures.get("reconstructions")
     kind = _kind(run, outputs)
@@ -40,14 +42,25 @@ def reconstructions(run: Run) -> Figure:
     rows = []
     for start in range(0, min(3, len(inputs) // columns) * columns, columns):
         rows += [inputs[start : start + columns], outputs[start : start + columns]]
-    png = grid(rows, ["input", "E[x|z]"] * (len(rows) // 2), wide_rows=range(2, len(rows), 2))
-    return Figure(name, f"{what}: examples of the test split, each with E[x|z] right below it.", png)
+    labels = ["data", "E[x|z]"] * (len(rows) // 2)
+    caption = f"{what}: examples of the test split, each with E[x|z] right below it"
+    drawn, conditions = run.pictures.get("samples"), len(run.pictures.get("sample_rows", ()))
+    if drawn is not None and drawn.shape[1:] == inputs.shape[1:]:
+        # Of a condition each, where there are some, so that a row shows several.
+        each = len(drawn) // conditions if conditions else 1
+        rows, labels = [*rows, drawn[:: max(each, 1)][:columns]], [*labels, "samples"]
+        caption += f"; last {_prior_words(run)}, without the noise of p(x|z)"
+    return Figure(name, f"{caption}.", grid(rows, labels, wide_rows=range(2, len(rows), 2)))
+
+
+def _prior_words(run: Run) -> str:
+    return f"the decoder's mean at z drawn from the prior {_prior(run)}"
 
 
 def samples(run: Run) -> Figure:
     """Shows the decoder's means at draws from the prior."""
     drawn = run.pictures.get("samples")
-    caption = f"Samples: the decoder's mean at z drawn from the prior {_prior(run)}, without the noise of p(x|z)."
+    caption = f"Samples: {_prior_words(run)}, without the noise of p(x|z)."
     labels = [str(name) for name in run.pictures.get("sample_rows", ())]
     if drawn is not None and labels:
         rows = min(len(labels), len(drawn))
@@ -85,17 +98,28 @@ def tempered(run: Run) -> Figure:
 
 
 def traversals(run: Run) -> Figure:
-    """Shows one latent moved along the prior, the others at an example's posterior mean; the dearest first."""
+    """Shows one latent in use moved along the prior, the others at an example's posterior mean; the dearest first."""
+    name = "traversals.png"
     latents, kl, z = (run.pictures.get(f"traversal_{key}") for key in ("latents", "kl", "z"))
+    values, asleep = run.pictures.get("traversals"), ""
+    used = used_mask(run)
+    if values is not None and latents is not None and used is not None and len(values) == len(latents):
+        # Moving a latent that carries nothing changes no picture.
+        kept = np.array([latent >= len(used) or used[int(latent)] for latent in latents], bool)
+        if not kept.any():
+            return Figure(name, "Latent traversals: not drawn, because no latent is in use.", None)
+        values, latents, kl = values[kept], latents[kept], None if kl is None else kl[kept]
+        if not used.all():
+            asleep = f" The {np.sum(~used)} of {len(used)} latents that are not in use are left out."
     labels = [] if latents is None else [f"z{i}" for i in latents]
     labels = labels if kl is None else [f"{label}\n{nats:.2f}" for label, nats in zip(labels, kl)]
     beside = "its latent" if kl is None else "its latent, and that latent's mean KL in nats, largest first"
     ends = f" ({z[0]:.1f} to {z[-1]:.1f})".replace("-", "\N{MINUS SIGN}") if z is not None and len(z) else ""
     caption = (
         "Latent traversals: the decoder's mean with one latent moved from the 2% to the 98% quantile of the prior"
-        f"{ends}, all others at the posterior mean of the first test example. Beside each row {beside}."
+        f"{ends}, all others at the posterior mean of the first test example. Beside each row {beside}.{asleep}"
     )
-    return _groups(run, "traversals.png", caption, run.pictures.get("traversals"), labels)
+    return _groups(run, name, caption, values, labels)
 
 
 def interpolations(run: Run) -> Figure:
@@ -181,6 +205,8 @@ def grid(rows, labels, wide_rows=(), wide_columns=()) -> bytes:
     # Few pictures keep the size that a full row's pictures would have, or twice that.
     share = max(columns, COLUMNS // 2)
     cell = (round(WIDTH * DPI) - margin - beside - GAP * (share - 1)) // share
+    tall = sum(row.shape[1] / row.shape[2] for row in rows)
+    cell = max(1, min(cell, int((HEIGHT * DPI - 4 * GAP * len(rows)) / tall)))
     blocks = [_cells(row, cell) for row in rows]
     above = [GAP * (i > 0) + 3 * GAP * (i in wide_rows) for i in range(len(rows))]
     tops = np.cumsum([gap + block.shape[1] for gap, block in zip(above, blocks)]) - [b.shape[1] for b in blocks]

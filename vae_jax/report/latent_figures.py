@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
-from vae_jax.report.class_colours import FEW, classes_of, scatter_classes
-from vae_jax.report.figure import FAINT, TEST, TRAIN, WIDTH, Figure, draw, label_of, legend_columns, level
-from vae_jax.report.label_placement import beside, room
+from vae_jax.report.class_colours import classes_of, scatter_classes
+from vae_jax.report.figure import (
+    FAINT,
+    MARK,
+    TEST,
+    TRAIN,
+    WIDTH,
+    Figure,
+    draw,
+    label_of,
+    legend_above,
+    legend_columns,
+    letters,
+)
 from vae_jax.report.reading.finding import used_latents
 from vae_jax.report.run_files import Run
 
 # What Burda's variance of 0.01 of the posterior mean (2016, 1509.00519) is worth in a linear latent of scale 1.
 THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
-_SHORT = 10  # letters of a name that is written among the points
 _ROWS = 16  # of a legend beside the map; a longer one lies below it
 _PANELS = 6
+
+
+def used_mask(run: Run) -> np.ndarray | None:
+    """Tells which latents are in use, ``[d]``; None of a run that has no KL of each.
+
+    They are as many as the results count, those that carry most.
+    """
+    kl = np.asarray([v or 0.0 for v in run.results.get("kl_per_latent") or []], float)
+    if not kl.size:
+        return None
+    carried = _carried(run, kl)
+    count = used_latents(run.results)
+    count = int(np.sum(carried > THRESHOLD)) if count is None else min(int(count), kl.size)
+    return np.isin(np.arange(kl.size), np.argsort(-carried, kind="stable")[:count])
+
+
+def _carried(run: Run, kl: np.ndarray) -> np.ndarray:
+    """Returns what each latent tells about the example, ``[d]`` nats; where it was not measured, the KL."""
+    carried = np.asarray([v or 0.0 for v in run.results.get("information_per_latent") or []], float)
+    return carried if carried.size == kl.size else kl
 
 
 def kl_per_latent(run: Run) -> Figure:
@@ -26,13 +58,9 @@ def kl_per_latent(run: Run) -> Figure:
         return Figure(
             name, "KL of each latent: none, because results.json has it of all latents together at most.", None
         )
-    information = np.asarray([v or 0.0 for v in run.results.get("information_per_latent") or kl], float)
     order = np.argsort(-kl, kind="stable")
-    carried = (information if information.size == kl.size else kl)[order]
-    kl, place = kl[order], np.arange(kl.size)
-    count = used_latents(run.results)
-    count = int(np.sum(carried > THRESHOLD)) if count is None else min(int(count), kl.size)
-    used = np.isin(place, np.argsort(-carried, kind="stable")[:count])
+    carried, used = _carried(run, kl)[order], used_mask(run)[order]
+    kl, place, count = kl[order], np.arange(kl.size), int(used.sum())
     groups = ((used, TRAIN, TRAIN, f"used ({count})"), (~used, "white", FAINT, f"not used ({kl.size - count})"))
 
     def paint(figure):
@@ -44,16 +72,16 @@ def kl_per_latent(run: Run) -> Figure:
                 right.plot(place[mask], height, "o", color=edge, markerfacecolor=face, markersize=4, clip_on=False)
         if not np.array_equal(carried, kl):
             right.plot(place, np.maximum(carried, FLOOR), "x", color=TEST, markersize=4, clip_on=False, label="carried")
-            right.legend(loc="lower left")
         left.set(ylim=(0.0, max(1.15 * kl.max(), 0.1)), ylabel="KL (nats)")
-        left.legend(loc="upper right")
         right.set(yscale="log", ylim=(FLOOR, max(2.0 * kl.max(), 1.0)), ylabel="nats (log scale)")
-        level(right, THRESHOLD, "used above")
+        right.axhline(THRESHOLD, color=MARK, linewidth=0.8, linestyle="--", label="used above", zorder=1)
         for axes in (left, right):
             axes.set_xlim(-0.8, max(kl.size, 4) - 0.2)
             if kl.size <= 24:
                 axes.set_xticks(place, [str(i) for i in order], rotation=90 if kl.size > 10 else 0)
             axes.set_xlabel("latent, by its KL" if kl.size <= 24 else "rank of the latent, by its KL")
+        letters((left, right))
+        legend_above(figure, (left, right))
 
     judged = (
         "A latent is used where the variance of its posterior mean is above 0.01; the dashed line is what a linear "
@@ -63,7 +91,7 @@ def kl_per_latent(run: Run) -> Figure:
         "(crosses, dashed line); what it costs beyond that is the distance of its codes from the prior."
     )
     caption = (
-        "What each latent costs on the test split, its KL, largest first, on a linear (left) and a log axis (right). "
+        "What each latent costs on the test split, its KL, largest first, (a) on a linear and (b) on a log axis. "
         f"{judged} Values below {FLOOR:g} nats are drawn at {FLOOR:g}."
     )
     return Figure(name, caption, draw(paint, height=2.6))
@@ -74,7 +102,7 @@ def _scatter(figure, axes, points, values, title: str, classes: dict[float, str]
     from matplotlib.ticker import MaxNLocator
 
     style = {"s": 5 if len(points) > 500 else 9, "alpha": 0.7}
-    axes.set_title(label_of(title))
+    axes.set_title(label_of(title, 20))
     if values is None:
         axes.scatter(*points.T, color=TRAIN, linewidths=0, **style)
         return
@@ -87,19 +115,6 @@ def _scatter(figure, axes, points, values, title: str, classes: dict[float, str]
     if (values == np.rint(values)).all():
         bar.locator = MaxNLocator(nbins=5, integer=True)
     bar.solids.set_alpha(1.0)
-
-
-def _name_classes(axes, points, values, classes: dict[float, str]) -> None:
-    """Writes the name of each class in the middle of its points, where they are few and short."""
-    from matplotlib.patheffects import withStroke
-
-    if len(classes) > FEW or max(map(len, classes.values())) > _SHORT:
-        return
-    free = room(axes)
-    style = {"weight": "bold", "path_effects": [withStroke(linewidth=2.5, foreground="white")]}
-    for kind, name in classes.items():
-        middle = np.median(points[values == kind], axis=0)
-        beside(free, middle, name, distances=(0.0, 2.0, 5.0, 9.0, 14.0), always=True, **style)
 
 
 def _legend(panels) -> tuple[list, list[str]]:
@@ -136,24 +151,21 @@ def embedding(run: Run) -> Figure:
         for i, (axes, (values, title)) in enumerate(zip(grid, panels)):
             _scatter(figure, axes, points, values, title if several else "", classes[i])
             axes.tick_params(labelbottom=i + columns >= len(panels))
-            shown = [label_of(str(n).split(" (")[0] if several else str(n)) for n in names]
-            if i + columns >= len(panels):
-                axes.set_xlabel(shown[0])
-            if i % columns == 0:
-                axes.set_ylabel(shown[1])
+        figure.supxlabel(label_of(str(names[0])), fontsize=9)
+        figure.supylabel(label_of(str(names[1])), fontsize=9)
+        letters(grid[: len(panels)])
         handles, labels = _legend(grid)
         if beside_it:
             figure.legend(handles, labels, loc="outside right center", markerscale=1.6)
         elif labels:
             figure.legend(handles, labels, loc="outside lower center", ncols=legend_columns(labels), markerscale=1.6)
-        if classes[0] and not several:
-            figure.draw_without_rendering()
-            _name_classes(grid[0], points, panels[0][0], classes[0])
 
     colour = ""
     if panels[0][0] is not None:
         colour = ", coloured by one factor in each panel" if several else f", coloured by {panels[0][1]}"
     caption = f"{what}: the posterior means of {len(points)} test examples on {names[0]} and {names[1]}{colour}."
+    shares = [int(share) for name in names for share in re.findall(r"\((\d+)% of the variance\)", str(name))]
+    caption += f" The two hold {sum(shares)}% of the variance of the means; the rest is not shown." if shares else ""
     height = {1: 3.8, 2: 3.0}.get(columns, 2.3 * rows)
     if named and not beside_it:
         height += 0.2 * -(-len(named) // legend_columns(named))

@@ -40,7 +40,26 @@ def typeset(value):
 
     text = _LETTER.sub(lambda m: _LETTERS[m[1]], str(escape(str(value)))).replace("^2", "²")
     text = re.sub(r"(?<=\d)e(-?)(\d{1,4})\b", lambda m: f" × 10<sup>{'−' if m[1] else ''}{int(m[2])}</sup>", text)
+    text = text.replace("+-", "±")
     return Markup(re.sub(r"(?<![\w.\-=/])-(?=\d|log\b)| - ", lambda m: m[0].replace("-", "−"), text))
+
+
+def whole_flags(markup):
+    """Returns markup whose flags begin a new line sooner than break at their hyphens."""
+    from markupsafe import Markup
+
+    return Markup(re.sub(r"(?<![\w\-])--\w[^\s<]*", r'<span class="whole">\g<0></span>', str(markup)))
+
+
+def undrawn(figures: Iterable[Figure]) -> list[str]:
+    """Tells which figures are not drawn and why, in one sentence those that have one reason."""
+    names: dict[str, list[str]] = {}
+    for figure in figures:
+        if figure.png is None:
+            name, _, reason = figure.caption.partition(": ")
+            known = names.setdefault(reason, [])
+            known.append(name if not known else name[:1].lower() + name[1:])
+    return [f"{', '.join(some)}: {reason}" for reason, some in names.items()]
 
 
 @functools.cache
@@ -56,7 +75,14 @@ def template(name: str):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"typeset": typeset, "number": number, "setting": setting, "wrapped": wrapped}
+    environment.filters |= {
+        "typeset": typeset,
+        "number": number,
+        "setting": setting,
+        "wrapped": wrapped,
+        "whole_flags": whole_flags,
+        "undrawn": undrawn,
+    }
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode("ascii")
     return environment.get_template(name)
 

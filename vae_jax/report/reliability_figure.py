@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, note
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, letters, note
 from vae_jax.report.formatting import number
 from vae_jax.report.run_files import Run
 
@@ -32,6 +32,7 @@ def reliability(run: Run) -> Figure:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
         _coverage(left, numbers)
         _histogram(right, density, top)
+        letters((left, right))
 
     return Figure(NAME, _caption(run, numbers, piles=bool((density > top).any())), draw(paint, height=2.75))
 
@@ -69,12 +70,12 @@ def _caption(run: Run, numbers, piles: bool) -> str:
     error = float(np.mean(np.abs(gap)))
     kind = "too wide" if np.mean(gap) > 0 else "too narrow"
     caption = (
-        "Reliability of the decoder: the share of the test split's values that lie inside the central interval of "
-        "p(x|z) with z drawn from q(z|x), for each level of the interval, with two standard errors (left; dashed: "
+        "Reliability of the decoder: (a) the share of the test split's values that lie inside the central interval of "
+        "p(x|z) with z drawn from q(z|x), for each level of the interval, with two standard errors (dashed: "
         f"calibrated). The mean distance from the dashed line is {number(error)}"
         + (f", the intervals are {kind} on the whole. " if error > 0.01 else ". ")
-        + "Right: the distribution of F(x|z) itself, flat where calibrated, high at both ends where "
-        "intervals are too narrow or tails too light, high in the middle where they are too wide."
+        + "(b) The distribution of F(x|z), the probability of less than x, flat where calibrated, high at both ends "
+        "where intervals are too narrow or tails too light, high in the middle where they are too wide."
     )
     if piles:
         caption += (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vae_jax.report.class_colours import scatter_classes
-from vae_jax.report.figure import FAINT, TRAIN, Figure, draw, legend_above
+from vae_jax.report.figure import FAINT, TRAIN, Figure, draw, legend_above, letters
 
 PANELS = 6
 _COUNTED = ("categorical", "bernoulli")  # families whose values are names: a mean of them is of no use
@@ -76,6 +76,7 @@ def against(
             title = str(named[column].get("name")) if len(named) > column else f"column {column + 1}"
             axes.set_title(title[:30], fontsize=8.5, parse_math=False)
             axes.margins(0.1)
+        letters(figure.axes[: len(shown)])
         figure.supxlabel("x", fontsize=9)
         figure.supylabel("E[x|z]", fontsize=9)
         legend_above(figure, figure.axes[:1])

@@ -32,7 +32,7 @@ _MEASURED = (
 )
 _GIVEN = (
     ("beta", "Weight beta", "of the KL in the loss, at the end of training"),
-    ("beta_norm", "Normalised weight", "beta * latents / data dimensions"),
+    ("beta_norm", "Normalised weight", "beta M / D: times the latents, by the data dimensions"),
     ("sigma", "Noise sigma", "standard deviation of p(x|z), in {units}"),
     ("trained_sigma", "Noise sigma, trained", "before it was recalibrated on the validation split"),
     ("water_level", "Water level s", "beta sigma^2; a direction of the data with less variance is not coded"),
@@ -54,7 +54,7 @@ _EVALUATED = (
     ("iw_nll", "IW bound", "nats; upper bound of -log p(x), {iw_samples} samples of z"),
     ("calibrated_elbo", "ELBO, recalibrated", "nats; with sigma^2 = the training error"),
     ("bits_per_dim", "Bits per dimension", "bits; from the ELBO"),
-    ("iw_bits_per_dim", "by the IW bound", "bits"),
+    ("iw_bits_per_dim", "Bits per dimension, IW", "bits; from the IW bound"),
     ("mutual_information", "Mutual information", "nats; part of the rate{cap}"),
     ("total_correlation", "Total correlation", "nats; part of the rate"),
     ("dimension_wise_kl", "Dimension-wise KL", "nats; part of the rate"),
@@ -130,8 +130,8 @@ def further_numbers(run: Run) -> list[tuple[str, str]]:
 
 
 def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns flags as somebody would type them."""
-    return [(f"--{key}", setting(value)) for key, value in values.items()]
+    """Returns flags as somebody would type them, those that have a value."""
+    return [(f"--{key}", setting(value)) for key, value in values.items() if value not in (None, "", [], ())]
 
 
 def one_line(run: Run) -> str:

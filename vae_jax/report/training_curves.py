@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, legend_above, letters, level, step_axis
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, legend_above, letters, step_axis
+from vae_jax.report.formatting import setting
 from vae_jax.report.reading.weight import CONTROLLED
 from vae_jax.report.run_files import Run, series
 
@@ -14,6 +15,7 @@ _SPLITS = {
     "validation": (TEST, "validation split"),
     "test": (TEST, "test split"),
 }
+_LARGEST = "largest eigenvalue of the data: above it, collapse"
 SETTLED = 0.1  # the share of a run, at its start, that does not set the axes
 _PANELS = {
     "rate": "rate (nats)",
@@ -48,6 +50,7 @@ def curves(run: Run) -> Figure:
     """Draws rate, distortion and negative ELBO over the steps, training and unseen, and the loss as minimised."""
     name = "curves.png"
     lines = {(key, split): series(run.metrics, split, key) for key in _PANELS for split in _SPLITS}
+    panels = {key: label for key, label in _PANELS.items() if key != "loss" or not _same_loss(lines)}
     if not any(len(steps) for steps, _ in lines.values()):
         return Figure(name, "Training curves: none, because metrics.jsonl holds no line that can be read.", None)
     flag, controlled = CONTROLLED.get(run.config.get("weighting"), (None, None))
@@ -55,8 +58,8 @@ def curves(run: Run) -> Figure:
     best = run.results.get("best_step")
 
     def paint(figure):
-        grid = figure.subplots(2, 2, sharex=True).ravel()
-        for axes, (key, label) in zip(grid, _PANELS.items()):
+        grid = figure.subplots(*((2, 2) if len(panels) == 4 else (1, 3)), sharex=True).ravel()
+        for axes, (key, label) in zip(grid, panels.items()):
             shown = []
             for split, (color, words) in _SPLITS.items():
                 steps, values = lines[key, split]
@@ -74,18 +77,27 @@ def curves(run: Run) -> Figure:
             if shown and best is not None:
                 axes.axvline(best, color=FAINT, linewidth=0.8, linestyle=":", label="the step that is reported")
             axes.set_ylabel(label)
-            step_axis(axes, label=axes in grid[2:])
+            step_axis(axes, label=len(panels) == 3 or axes in grid[2:])
         letters(grid)
         legend_above(figure, grid)
 
+    loss = ", (d) the loss as it was minimised, with its weight."
+    if len(panels) == 3:
+        loss = "; the loss that was minimised is just that."
     unseen = len(lines["elbo", "test"][0]) or len(lines["elbo", "validation"][0])
     missing = "" if unseen else " The run recorded no test lines."
     caption = (
         "Training curves, nats per example: (a) rate, (b) distortion, (c) the negative ELBO at beta = 1, "
-        "whatever was trained, (d) the loss as it was minimised, with its weight. The axes are set by what "
-        f"comes after the first {SETTLED:.0%} of the steps; earlier values may lie outside.{missing}"
+        f"whatever was trained{loss} The axes are set by what comes after the first {SETTLED:.0%} of the steps; "
+        f"earlier values may lie outside.{missing}"
     )
-    return Figure(name, caption, draw(paint, height=4.6))
+    return Figure(name, caption, draw(paint, height=4.6 if len(panels) == 4 else 2.6))
+
+
+def _same_loss(lines) -> bool:
+    """Tells whether the loss was the negative ELBO in every line, so that a panel of it would show nothing new."""
+    (at, elbo), (steps, loss) = lines["elbo", "train"], lines["loss", "train"]
+    return len(at) > 0 and np.array_equal(at, steps) and np.allclose(loss, -elbo, rtol=1e-4, atol=1e-3)
 
 
 def _log_if_wide(axes, values) -> None:
@@ -112,28 +124,43 @@ def weight(run: Run) -> Figure:
     water_steps, water = water_steps[water > 0], water[water > 0]
     largest = run.results.get("lambda_max")
     panels = [("weight β", steps, beta), ("noise σ", sigma_steps, sigma), ("water level βσ²", water_steps, water)]
-    panels = [panel for panel in panels if len(panel[1])]
+    panels = [panel for panel in panels if len(panel[1]) and not _constant(panel[2])]
+    constants = [
+        f"{word} = {setting(float(values[0]))}"
+        for word, values in (("beta", beta), ("sigma", sigma))
+        if _constant(values)
+    ]
+    if not panels:
+        return Figure(name, f"The weight over the steps: not drawn, because {' and '.join(constants)} all along.", None)
 
     def paint(figure):
-        grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (label, at, values) in zip(grid, panels):
             axes.plot(at, values, color=TRAIN, marker="o" if len(at) == 1 else None, markersize=2.5)
             axes.set_ylabel(label)
-            step_axis(axes, label=axes is grid[-1])
+            step_axis(axes, nbins=4 if len(panels) == 3 else 6)
             if values is not water:
                 _log_if_wide(axes, values)
                 continue
             axes.set_yscale("log")
             if largest:
-                level(axes, largest, "largest eigenvalue of the data: above it, collapse")
+                axes.axhline(largest, color=MARK, linewidth=0.8, linestyle="--", label=_LARGEST)
             low, high = min([*water, largest or water.min()]), max([*water, largest or water.max()])
             axes.set_ylim(low / 2.0, high * (high / low) ** 0.2 * 2.0)
-        figure.align_ylabels()
+        letters(grid)
+        legend_above(figure, grid)
 
-    parts = ["the KL weight beta, " + ("the mean of what was applied" if averaged else "as each step applied it")]
-    if len(sigma):
-        parts.append("the decoder's standard deviation sigma, in the units of the data")
-    if len(water):
-        parts.append("the water level beta sigma^2, which alone decides what a squared-error model learns")
-    caption = "The weight over the steps: " + "; ".join(parts) + "."
-    return Figure(name, caption, draw(paint, height=0.5 + 1.35 * len(panels)))
+    applied = "the mean of what was applied" if averaged else "as each step applied it"
+    words = {
+        "weight β": f"the KL weight beta, {applied}",
+        "noise σ": "the decoder's standard deviation sigma, in the units of the data",
+        "water level βσ²": "the water level beta sigma^2, which alone decides what a squared-error model learns",
+    }
+    named = [f"({letter}) " if len(panels) > 1 else "" for letter in "abc"]
+    parts = [letter + words[label] for letter, (label, *_) in zip(named, panels)]
+    caption = "The weight over the steps: " + "; ".join([*parts, *(f"{words} all along" for words in constants)]) + "."
+    return Figure(name, caption, draw(paint, height=2.4))
+
+
+def _constant(values) -> bool:
+    return len(values) > 1 and bool(np.all(values == values[0]))  # one line is a run that has just begun

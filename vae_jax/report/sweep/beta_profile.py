@@ -16,6 +16,7 @@ from vae_jax.report.sweep.lines import DARK, LOOKS, Line, any_far, lines_of, nea
 from vae_jax.report.sweep.profile_axis import Axis
 
 _TERMS = {"rate": "rate (nats)", "common_distortion": "distortion (nats)", "common_elbo": "ELBO (nats)"}
+LEAST = 0.1  # nats that an axis of nats spans at least, or a thousandth of its values
 _FAR_AWAY = 30.0  # an onset further off than so many times the range is not on the axis
 
 
@@ -148,6 +149,10 @@ def _set_height(axes, sweep: Sweep, panel: Panel, lines: Sequence[Line]) -> None
         if len(kept) < len(values):
             margin = 0.1 * (max(kept) - min(kept))
             axes.set_ylim(sorted(sign * end for end in (min(kept) - margin, max(kept) + margin)))
+        low, high = axes.get_ylim()
+        least = max(LEAST, 1e-3 * abs(low + high) / 2.0)
+        if high - low < least:  # a slope of rounding errors would look like one
+            axes.set_ylim((low + high - least) / 2.0, (low + high + least) / 2.0)
 
 
 def _caption(sweep: Sweep, axis: Axis, lines: Sequence[Line], panels: Sequence[Panel]) -> str:

@@ -192,10 +192,11 @@ def _elbo_axis(axes, top: float) -> list[float]:
     above = axes.secondary_xaxis("top", functions=(lambda x: -x - y1, lambda elbo: -elbo - y1))
     above.spines["top"].set_visible(True)
     above.tick_params(labelsize=7, pad=1)
-    above.set_xlabel("ELBO (nats)", labelpad=2, fontsize=8)
-    ticks = MaxNLocator(6).tick_values(-x1 - y1, min(top, -x0 - y0))
+    above.set_xlabel("ELBO (nats)", labelpad=4, fontsize=8)
+    # Ticks of the whole width, not of what is below the best: their numbers would run into each other.
+    ticks = [tick for tick in MaxNLocator(6).tick_values(-x1 - y1, -x0 - y0) if tick < top]
     above.set_xticks([tick for tick in ticks if -x1 - y1 < tick < -x0 - y1])
-    return [tick for tick in ticks if tick < top]  # the lines of the largest leave the panel at its left
+    return ticks
 
 
 def _caption(sweep: Sweep, lines, marked, top: float) -> str:

@@ -73,7 +73,7 @@ class Axis(NamedTuple):
         top = axes.secondary_xaxis("top", functions=(lambda x: x * betas, lambda x: x / betas))
         top.spines["top"].set_visible(True)
         top.tick_params(labelsize=7, pad=1)
-        top.set_xlabel("β", labelpad=2)
+        top.set_xlabel("β", labelpad=4)
         _log_ticks(top.xaxis, [v * betas for v in self.values])
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from vae_jax.report.formatting import duration, nats
+from vae_jax.report.formatting import duration, nats, number
 from vae_jax.report.reading.finding import Finding
 from vae_jax.report.reading.model import remedy
 from vae_jax.report.sweep.collapse import collapse
 from vae_jax.report.sweep.frontier_shape import knee, monotone
-from vae_jax.report.sweep.grouping import Setting, Sweep
-from vae_jax.report.sweep.recommendation import recommendation
+from vae_jax.report.sweep.grouping import SCORES, Setting, Sweep
+from vae_jax.report.sweep.recommendation import SPREADS, combined, recommendation
 
 _MOST_NAMES = 8  # runs that are named one by one
 
@@ -88,7 +88,33 @@ def halving(sweep: Sweep) -> Finding | None:
     return Finding("Halving", False, text)
 
 
-READERS = (recommendation, knee, collapse, monotone, methods, diverged, halving)
+def disentanglement(sweep: Sweep) -> Finding | None:
+    """Tells where each score of disentanglement is highest, and whether the seeds leave room for that."""
+    parts, several = [], False
+    for key, name in SCORES.items():
+        scored = [s for s in sweep.settings if math.isfinite(s.mean(key))]
+        if not scored:
+            continue
+        top, *others = sorted(scored, key=lambda s: -s.mean(key))
+        mean, spread = top.mean(key), top.spread(key)
+        several |= spread is not None
+        tied = [s for s in others if mean - s.mean(key) <= SPREADS * combined(spread, s.spread(key))]
+        text = f"{name} is highest at {top.name}, {number(mean, 2)}" if others else f"{name} is {number(mean, 2)}"
+        text += f" ± {number(spread, 2)}" if spread is not None else ""
+        parts.append(text + (f" ({len(tied)} of {len(others)} others cannot be told from it)" if tied else ""))
+    if not parts:
+        return None
+    seeds = f"no further off than {SPREADS:g} combined standard deviations over seeds is not told apart"
+    text = (
+        "Scores of the codes against the known factors, 1 at most, where each factor has a latent of its own: "
+        f"{'; '.join(parts)}. "
+        + (f"What is {seeds}" if several else "One seed each: the spread is not known, and a lead is no ordering")
+        + "; the scores ask different questions and need not agree."
+    )
+    return Finding("Disentanglement", False, text)
+
+
+READERS = (recommendation, knee, collapse, monotone, disentanglement, methods, diverged, halving)
 
 
 def read_sweep(sweep: Sweep) -> list[Finding]:

@@ -26,6 +26,11 @@ _COLUMNS = (
     ("sigma", "sigma", partial(number, digits=3)),
 )
 _ABOUT_A_RUN = ("run", "method", "status", "diverged_at", "asked", "workdir", "seed", "disentanglement", "name")
+# What was trained on what, by the flags whose values a reader of any sweep asks for.
+_MATTERS = (
+    *("dataset", "pixels", "likelihood", "precision", "weighting", "beta", "sigma", "prior", "posterior", "objective"),
+    *("model", "hidden", "latent_dim", "num_steps", "batch_size", "learning_rate", "condition"),
+)
 _PRINTED = dict.fromkeys(("rate", "common_elbo", "common_distortion"), " +- ")
 # The spread of the distortion is nearly that of the ELBO, and the page is narrow.
 _ON_PAGE = dict.fromkeys(("rate", "common_elbo"), " ± ")
@@ -53,7 +58,12 @@ def runs_table(sweep: Sweep) -> Table:
     if all(row["status"] == "done" for row in sweep.rows):
         columns.pop()
     heads, kinds, cells = zip(*columns)
-    return Table([head[0].upper() + head[1:] for head in heads], kinds, [[cell(s) for cell in cells] for s in lines])
+    # A lower-case sigma is set as the letter.
+    return Table(
+        [head if head == "sigma" else head[0].upper() + head[1:] for head in heads],
+        kinds,
+        [[cell(s) for cell in cells] for s in lines],
+    )
 
 
 def _marks(sweep: Sweep) -> Callable[[Setting], str]:
@@ -113,15 +123,11 @@ def _status(s: Setting) -> str:
 
 
 def configuration(sweep: Sweep) -> list[tuple[str, str]]:
-    """Lists every flag that all runs share, as given where it was, then those that were swept with their values."""
+    """Lists the flags that matter: those that were given or that say what was trained, then those that vary."""
     rows, asked = sweep.rows, sweep.summary.get("flags") or {}
     results = KNOWN - set(asked) | {*_ABOUT_A_RUN, *MEASURED, *sweep.varied}
     shared = {k: asked.get(k, v) for k, v in rows[0].items() if k not in results}
-    shown = {
-        k: v
-        for k, v in shared.items()
-        if k in asked or (isinstance(v, bool | int | float | str | None) and all(row.get(k) == v for row in rows))
-    }
+    shown = {k: v for k, v in shared.items() if k in asked or (k in _MATTERS and all(row.get(k) == v for row in rows))}
     seeds = list(dict.fromkeys(row["asked"]["seed"] for row in rows if "seed" in row["asked"]))
     return flags({**shown, **sweep.varied} | ({"seed": seeds} if seeds else {}))
 
