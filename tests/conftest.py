@@ -18,15 +18,13 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# LLVM's lowest level halves a compilation. XLA's own passes, which decide what is computed, run as ever. On a GPU the
-# flag would slow the kernels themselves.
-QUICK_TO_COMPILE = ["--xla_backend_optimization_level=0"]
-# So does the older way of making a loop of a fusion, which later versions do not have: an unknown flag ends a process.
-if version("jaxlib").startswith("0.10."):
-    QUICK_TO_COMPILE += ["--xla_cpu_use_fusion_emitters=false"]
+# LLVM's lowest level halves a compilation, and so does the older way of making a loop of a fusion. XLA's own passes,
+# which decide what is computed, run as ever. On a GPU the first would slow the kernels themselves.
 if shutil.which("nvidia-smi") is None:
-    given = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = " ".join([given, *(f for f in QUICK_TO_COMPILE if f.split("=")[0] not in given)]).strip()
+    wanted, given = ["--xla_backend_optimization_level=0"], os.environ.get("XLA_FLAGS", "")
+    if version("jaxlib").startswith("0.10."):  # later ones have not the second, and an unknown flag ends a process
+        wanted += ["--xla_cpu_use_fusion_emitters=false"]
+    os.environ["XLA_FLAGS"] = " ".join([given, *(flag for flag in wanted if flag.split("=")[0] not in given)]).strip()
 
 import jax
 import numpy as np
