@@ -48,9 +48,7 @@ gc.set_threshold(50_000, 20, 100)
 figure.DPI = 40
 
 # A PNG of one pixel.
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
-)
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
 # Folders of tests that look at figures. In the others a run paints its own and they are not made into pixels, which is
 # a third of the time of a tiny run; those of `digits_run` and of processes are.
 DRAWN = ("experiments", "report")
