@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vae_jax.theory.dynamics import LinearRun, simulate
+
 from .images import flags_of, near
 from .ledger import Measured, Settings, claim_of
 from .runs import Rows, kept, of, spread_of, sweep_rows
@@ -19,15 +21,16 @@ def _root(s: float, dim: int) -> float:
     return math.sqrt(s)
 
 
-def _collapse(settings: Settings, share: float, sigma_of: Callable[[float, int], float]) -> tuple[np.ndarray, float]:
-    """The rates, one a seed, at a water level of ``share`` times the largest eigenvalue, and the linear model's.
+def _collapse(
+    settings: Settings, share: float, sigma_of: Callable[[float, int], float]
+) -> tuple[np.ndarray, LinearRun]:
+    """The rates, one a seed, at a water level of ``share`` times the largest eigenvalue, and the linear model.
 
     The linear model has the same updates, from close to the collapsed saddle (``theory/dynamics.py``).
     """
     from vae_jax.runs.build import material
     from vae_jax.runs.settings import Config
     from vae_jax.runs.waking_forecast import linear_run
-    from vae_jax.theory.dynamics import simulate
 
     from ..papers.arms import AS_PUBLISHED
 
@@ -38,8 +41,7 @@ def _collapse(settings: Settings, share: float, sigma_of: Callable[[float, int],
     rows = sweep_rows(settings, "lucas2019", flags | {"precision": "fixed", "sigma": ",".join(sigmas.values())})
     shared = {name: flags[name] for name in ("dataset", "latent_dim", "num_steps")}
     run = linear_run(Config(**shared, precision="fixed", sigma=float(sigmas[share])), spectrum)
-    told = float(simulate(run, 1.0, records=1).rates[-1].sum())
-    return of([row for row in rows if near(row["asked"]["sigma"], float(sigmas[share]))], "rate"), told
+    return of([row for row in rows if near(row["asked"]["sigma"], float(sigmas[share]))], "rate"), run
 
 
 def deep_collapse_above_the_threshold(settings: Settings, sigma_of: Callable[[float, int], float] = _root) -> Measured:
@@ -72,7 +74,8 @@ def deep_code_just_below_the_threshold_sleeps_as_foretold(
     Source: Lucas 2019, 1911.02469; the time is derived here
     Tolerance: awake is half of what a linear VAE ends with
     """
-    rates, told = _collapse(settings, 0.9, sigma_of)
+    rates, run = _collapse(settings, 0.9, sigma_of)
+    told = float(simulate(run, 1.0, records=1).rates[-1].sum())
     detail = f"rates {', '.join(f'{r:.2g}' for r in rates)} nats; foretold {told:.2g}"
     return Measured(max(float(rates.max()), told), spread_of(rates), detail)
 
