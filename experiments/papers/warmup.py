@@ -1,8 +1,8 @@
 """When latents wake: foretold by the linear theory, and observed, for no ramp, ramps of several lengths, and cycles.
 
-    python -m experiments.papers.warmup --workdir=runs/warmup          half a minute, two CPU cores
+    python -m experiments.papers.warmup --workdir=runs/warmup          a minute, two CPU cores
 
-Trains the exact linear bed of the ledger (10 dimensions, here 16 latents, no sampling noise) through the training step of
+Trains the exact linear bed of the ledger (10 dimensions, 16 latents, no sampling noise) through the training step of
 real runs, by gradient descent and by Adam, and sets the update at which each latent is half way to its end beside the
 one that ``vae_jax/theory/dynamics.py`` foretells from the first matrices (Saxe 2013, 1312.6120; Lucas 2019,
 1911.02469). Expect gradient descent within 6%, and nine in ten latents under Adam within 25%. ``warmup_deep`` is the
