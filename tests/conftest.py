@@ -49,9 +49,17 @@ figure.DPI = 40
 
 # A PNG of one pixel.
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg==")
-# Folders of tests that look at figures. In the others a run paints its own and they are not made into pixels, which is
-# a third of the time of a tiny run; those of `digits_run` and of processes are.
-DRAWN = ("experiments", "report")
+# Folders and files of tests that look at figures. In the others a run paints its own and they are not made into pixels,
+# which is a third of the time of a tiny run; those of `digits_run` and of processes are.
+DRAWN = {
+    "experiments",
+    "report",
+    "test_dynamics",
+    "test_sweep_run",
+    "test_text_run",
+    "test_waking_forecast",
+    "test_weigh",
+}
 
 # The bed of every test of the linear theory.
 BED_EIGENVALUES, BED_LATENTS = bed.EIGENVALUES, bed.LATENTS
@@ -118,7 +126,7 @@ def mnist_train(raw_dir) -> np.ndarray:
 @pytest.fixture(scope="module", autouse=True)
 def plain_figures(request):
     """Runs call all that paints their figures, and write an image of one pixel for each; see ``DRAWN``."""
-    if request.path.parent.name in DRAWN:
+    if DRAWN & {request.path.parent.name, request.path.stem}:
         yield
         return
     from matplotlib.figure import Figure
