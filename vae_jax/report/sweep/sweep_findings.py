@@ -101,7 +101,7 @@ def disentanglement(sweep: Sweep) -> Finding | None:
         tied = [s for s in others if mean - s.mean(key) <= SPREADS * combined(spread, s.spread(key))]
         text = f"{name} is highest at {top.name}, {number(mean, 2)}" if others else f"{name} is {number(mean, 2)}"
         text += f" ± {number(spread, 2)}" if spread is not None else ""
-        parts.append(text + (f" ({len(tied)} of {len(others)} others cannot be told from it)" if tied and spread else ""))
+        parts.append(text + f" ({len(tied)} of {len(others)} others cannot be told from it)" * bool(spread and tied))
     if not parts:
         return None
     seeds = f"no further off than {SPREADS:g} combined standard deviations over seeds is not told apart"
