@@ -133,7 +133,7 @@ def table_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 def frontier(rows: list[dict[str, Any]]) -> Figure:
     """Draws rate against distortion of each arm that was trained at several weights, a point a weight."""
-    from vae_jax.report.figure import TEST, TRAIN, Figure, draw
+    from vae_jax.report.figure import TEST, TRAIN, Figure, draw, letters
 
     names = [name for name in ARMS if len({row["beta"] for row in rows if row["name"] == name}) > 1]
 
@@ -149,11 +149,14 @@ def frontier(rows: list[dict[str, Any]]) -> Figure:
             right.plot(beta, nll, **style)
         left.set(xlabel="rate (nats)", ylabel="distortion (nats)")
         right.set(xlabel="beta", ylabel="-log p(x), at most (nats)", xscale="log")
+        right.set_xticks(beta, [f"{b:g}" for b in beta])
+        right.minorticks_off()
+        letters((left, right))
         left.legend()
 
     caption = (
-        "What beta buys under each prior, on the test split: rate and distortion of a run for each weight (left; beta "
-        "beside each point), and the importance-weighted bound of the same runs (right)."
+        "What beta buys under each prior, on the test split: rate and distortion of a run for each weight (a; beta "
+        "beside each point), and the importance-weighted bound of the same runs (b)."
     )
     return Figure("figure.png", caption, draw(paint, height=2.8))
 

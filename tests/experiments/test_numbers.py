@@ -43,13 +43,13 @@ def _leaves(value):
 
 
 def _drifted(cells, known):
-    """Returns the numbers of some rows that no known number is, rounded to as many digits, as itself or in per cent."""
+    """Returns the numbers of some rows that no known one is, rounded alike, of either sign or in per cent."""
     wrong = []
     for token in (t for row in cells for cell in row for t in NUMBER.findall(cell)):
         digits = token.replace(",", "")
         mantissa, _, exponent = digits.partition("e")
         unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
-        near = (abs(scale * v - float(digits)) <= 0.5001 * unit for v in known for scale in (1, 100))
+        near = (abs(scale * abs(v) - abs(float(digits))) <= 0.5001 * unit for v in known for scale in (1, 100))
         if not any(near):
             wrong.append(token)
     return wrong
