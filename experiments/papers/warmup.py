@@ -5,8 +5,8 @@
 Trains the exact linear bed of the ledger (10 dimensions, 16 latents, no sampling noise) through the training step of
 real runs, by gradient descent and by Adam, and sets the update at which each latent is half way to its end beside the
 one that ``vae_jax/theory/dynamics.py`` foretells from the first matrices (Saxe 2013, 1312.6120; Lucas 2019,
-1911.02469). Expect gradient descent within 6%, and nine in ten latents under Adam within 25%. ``warmup_deep`` is the
-same for deep networks.
+1911.02469). Expect gradient descent within 7%, and the median latent under Adam within 25%, single ones up to 1.7
+times late. ``warmup_deep`` is the same for deep networks.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vae_jax.report.figure import MARK, TEST, TRAIN, Figure, draw
 from vae_jax.runtime.config import launch, option
 from vae_jax.runtime.files import write_atomic, write_json
 
 from . import arms
 
-COLOURS = {"gradient descent": TRAIN, "Adam": TEST}
+if TYPE_CHECKING:
+    from vae_jax.report.figure import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,12 +85,16 @@ _SIDES = ("foretold", "observed")
 def figure(rows: arms.Rows) -> Figure:
     """Foretold against observed waking, a point a latent, schedule and seed."""
 
+    from vae_jax.report.figure import MARK, TEST, TRAIN, Figure, draw
+
+    colours = {"gradient descent": TRAIN, "Adam": TEST}
+
     def paint(figure):
         axes = figure.subplots()
         both = [row for row in rows if row["foretold"] and row["observed"]]
         for optimizer in dict.fromkeys(row["optimizer"] for row in both):
             points = np.array([[row[key] for key in _SIDES] for row in both if row["optimizer"] == optimizer])
-            style = {"color": COLOURS.get(optimizer, MARK), "markersize": 3, "alpha": 0.6, "label": optimizer}
+            style = {"color": colours.get(optimizer, MARK), "markersize": 3, "alpha": 0.6, "label": optimizer}
             axes.loglog(*points.T, "o", **style)
         ends = np.array([[row[key] for key in _SIDES] for row in both])
         axes.loglog([ends.min(), ends.max()], [ends.min(), ends.max()], color=MARK, linewidth=0.6)

@@ -42,7 +42,7 @@ def test_a_run_leaves_what_the_contract_promises(finished):
     assert config["hidden"] == "16" and config["warmup_steps"] == 40
     for name in ("report.html", "pictures.npz", "checkpoints/60"):
         assert (workdir / name).exists()
-    assert len(list((workdir / "figures").glob("*.png"))) == 10
+    assert len(list((workdir / "figures").glob("*.png"))) == 11
     assert list(workdir.glob("events.out.tfevents.*"))
     assert "D = 64, M = 3: beta = 1 (beta_norm = 0.0469), sigma learned from 0.255" in out
 

@@ -187,11 +187,11 @@ def test_a_learned_sigma_settles_and_an_optimal_one_is_the_error():
     values = np.array([3.0, 1.5, 0.9, 0.1, 0.05])
     kept = predict(values, 1.0, None, 3)
     for precision in ("learned", "optimal"):
-        path = simulate(run_of(values, 3, sigma2=0.5, rate=5e-3, steps=4500, precision=precision), 1.0)
+        path = simulate(run_of(values, 3, sigma2=0.5, rate=1.5e-2, steps=4900, precision=precision), 1.0)
         assert path.sigma2[-1] == pytest.approx(kept.sigma2, rel=1e-3)
         np.testing.assert_allclose(path.rates[-1], kept.kl_per_latent, atol=1e-2)
-        assert 0 < path.sigma_settled < 4500
-    bound = simulate(run_of(values, 3, sigma2=0.5, rate=2e-3, steps=2000, precision="learned", least=0.2), 1.0)
+        assert 0 < path.sigma_settled < 4900
+    bound = simulate(run_of(values, 3, sigma2=0.5, rate=1.5e-2, steps=2000, precision="learned", least=0.2), 1.0)
     assert bound.sigma2[-1] == pytest.approx(0.2) and bound.sigma2.min() >= 0.2 - 1e-12
 
 

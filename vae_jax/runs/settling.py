@@ -60,6 +60,7 @@ _LATER = {
     "flow_steps": 4,
     "latent_classes": 32,
     "gumbel_temperature": None,
+    "buckets": 1,
     "unimix": 0.01,
     "kl_balance": None,
     "averages": 1,
