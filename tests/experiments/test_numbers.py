@@ -15,6 +15,7 @@ FILE, KEPT = (
     re.compile(r"<!-- numbers: (results/\S+\.json) -->"),
     re.compile(r"<!-- numbers of \d{4}-\d\d-\d\d, .+ -->"),
 )
+SCALES = (1, 100, 2.0**-30)  # as it is, in per cent, bytes in GiB
 FEW = 2  # a table of words or formulas may have so many numbers of two digits or more
 
 
@@ -49,7 +50,7 @@ def _drifted(cells, known):
         digits = token.replace(",", "")
         mantissa, _, exponent = digits.partition("e")
         unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
-        near = (abs(scale * abs(v) - abs(float(digits))) <= 0.5001 * unit for v in known for scale in (1, 100))
+        near = (abs(scale * abs(v) - abs(float(digits))) <= 0.5001 * unit for v in known for scale in SCALES)
         if not any(near):
             wrong.append(token)
     return wrong
