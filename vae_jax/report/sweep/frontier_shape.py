@@ -80,11 +80,10 @@ def knee(sweep: Sweep) -> Finding | None:
     sentences = []
     for group in sweep.main_groups(3):
         line = group.having("rms")
-        points = [(s.mean("rms"), s.mean("rate")) for s in line]
-        index = knee_of(points)
-        if index is None:
+        bend = _bend(group, line, [(s.mean("rms"), s.mean("rate")) for s in line])
+        if bend is None:
             continue
-        (error, cost), ends, value = points[index], sorted(points), setting(line[index].at(group.along))
+        (error, cost), ends, value = bend
         sentences.append(
             group.sentence(
                 f"the frontier bends most at {group.along} = {value}. Up to there {nats(cost - ends[-1][1])} "
@@ -99,6 +98,12 @@ def knee(sweep: Sweep) -> Finding | None:
     return _knees(sentences, "rate and error")
 
 
+def _bend(group, line, points) -> tuple[tuple[float, float], list[tuple[float, float]], str] | None:
+    """Returns the knee's point ``(error, cost)``, all points by their error, and its setting; None without a knee."""
+    index = knee_of(points)
+    return None if index is None else (points[index], sorted(points), setting(line[index].at(group.along)))
+
+
 def _knee_of_score(sweep: Sweep, goal: Goal) -> Finding | None:
     """Tells where a score of disentanglement turns from costing little error to costing much."""
     sentences = []
@@ -107,11 +112,10 @@ def _knee_of_score(sweep: Sweep, goal: Goal) -> Finding | None:
         # What makes a larger error than the best score is beyond it: no trade is left there.
         most = max(line, key=lambda s: s.mean(goal.key), default=None)
         line = [s for s in line if s.mean("rms") <= most.mean("rms")]
-        points = [(s.mean("rms"), -s.mean(goal.key)) for s in line]
-        index = knee_of(points)
-        if index is None:
+        bend = _bend(group, line, [(s.mean("rms"), -s.mean(goal.key)) for s in line])
+        if bend is None:
             continue
-        (error, cost), ends, value = points[index], sorted(points), setting(line[index].at(group.along))
+        (error, cost), ends, value = bend
         sentences.append(
             group.sentence(
                 f"{goal.head} against error bends most at {group.along} = {value}. Up to there "
