@@ -14,7 +14,7 @@ from vae_jax.linear_vae import predict
 from vae_jax.theory import dynamics
 from vae_jax.theory.dynamics import LinearRun, Optimizer, simulate
 from vae_jax.theory.saddle import Start, expected_start, growth_rate, settling_rate, start_of
-from vae_jax.theory.waking import asleep_at, log_growth, shortest_ramp, waking_steps
+from vae_jax.theory.waking import asleep_at, best_ramp, log_growth, shortest_ramp, waking_steps
 
 VALUES = np.array([3.0, 1.0, 0.4, 0.1, 0.05])
 
@@ -279,6 +279,28 @@ def test_the_shortest_ramp_is_the_first_with_all_awake_at_its_end():
         shortest_ramp(run, make, 5)
     collapsed = shortest_ramp(run, lambda n: schedules.linear(50.0, n))
     assert collapsed.steps == 0 and collapsed.asleep.max() == 0
+
+
+def test_a_ramp_pays_where_a_latent_would_sleep_through_the_run():
+    values = np.array([2.0, 1.0] + [0.8] * 14)
+    run = run_of(values, 16, sigma2=0.35, rate=2e-3, steps=1000)
+
+    def make(n):
+        return schedules.linear(1.0, n)
+
+    def bounds(run, lengths):
+        path = simulate(run, [make(int(n)) for n in lengths], records=1)
+        return -8.0 * math.log(2.0 * math.pi * 0.35) - path.error[-1] / 0.7 - path.rates[-1].sum(-1)
+
+    found, all_of_them = best_ramp(run, make), bounds(run, range(0, 1001, 20))
+    assert all_of_them.max() - all_of_them[0] > 0.25 and found > 0
+    assert bounds(run, [found])[0] > all_of_them.max() - 0.25
+    assert bounds(run, [0.75 * found])[0] < all_of_them.max() - 0.25
+    # A run that is long enough is at its optimum anyway, that of Lucas 2019, and needs none.
+    long = run._replace(steps=20_000)
+    assert best_ramp(long, make) == 0
+    optimum = -8.0 * math.log(2.0 * math.pi * 0.35) - 8.0 - 0.5 * np.log(values / 0.35).sum()
+    assert bounds(long, [0])[0] == pytest.approx(optimum, abs=1e-3)
 
 
 def test_cycles_wake_earlier_than_the_full_weight_and_later_than_none():

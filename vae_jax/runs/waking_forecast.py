@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -114,8 +113,8 @@ def ramp_of(config: Config, weightings: Mapping[str, Any], dim: int) -> Callable
 def auto_steps(config: Config, weightings: Mapping[str, Any], spectrum: np.ndarray | None, dim: int) -> int:
     """Returns the length of a ramp for ``--warmup_steps=auto``.
 
-    It is the least one by whose end all latents are awake that the final weight keeps and that wake within half of the
-    run at all; that half where none does. Two digits, so that it does not depend on the last bit of an eigenvalue.
+    It is the shortest one, up to half of the run, with which the linear model ends within a quarter of a nat of its
+    best: 0 where waking early buys nothing. Two digits, so that it does not depend on the last bit of an eigenvalue.
 
     Args:
       config: settled, but for this.
@@ -133,15 +132,7 @@ def auto_steps(config: Config, weightings: Mapping[str, Any], spectrum: np.ndarr
             f"{missing}: give a number of steps"
         )
     longest = max(1, int(LONGEST * config.num_steps))
-    found = waking.shortest_ramp(linear_run(config, spectrum), ramp_of(config, weightings, dim), longest=longest)
-    # Where all that the weight keeps sleep longer than that, more is not to be had; where it keeps none, no ramp is.
-    return rounded(found.steps or (longest if np.any(found.asleep) else 0))
-
-
-def rounded(steps: int) -> int:
-    """Returns the least number of at most two digits, and zeros, that is not below ``steps``."""
-    unit = 10 ** max(0, len(str(int(steps))) - 2)
-    return unit * math.ceil(steps / unit)
+    return waking.best_ramp(linear_run(config, spectrum), ramp_of(config, weightings, dim), longest=longest)
 
 
 def foretell(r: Run) -> dict[str, Any] | None:

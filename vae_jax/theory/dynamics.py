@@ -82,6 +82,7 @@ class Path(NamedTuple):
       rates: ``[n, k]``, the KL of each mode, nats.
       passed: ``[n, k]``, w v, the share of a direction that comes through.
       sigma2: ``[n]``, the decoder's variance.
+      error: ``[n]``, the expected squared error of an example, all D dimensions together.
       beta: ``[n]``, the weight of the next update.
       ends: ``[k]``, what w v is at the optimum of the last weight: max(0, 1 - s / lambda).
       woke: ``[k]``, after how many updates w v first is at least half of that; inf for never, or not within the run.
@@ -92,6 +93,7 @@ class Path(NamedTuple):
     rates: np.ndarray
     passed: np.ndarray
     sigma2: np.ndarray
+    error: np.ndarray
     beta: np.ndarray
     ends: np.ndarray
     woke: np.ndarray
@@ -132,15 +134,16 @@ def simulate(run: LinearRun, beta, records: int = 200) -> Path:
     with np.errstate(all="ignore"):  # of what diverged
         rates = 0.5 * (problem.values * v * v + np.maximum(np.expm1(t) - t, 0.0))
         passed, sigma2 = w * v, np.exp(2.0 * log_sigma[..., 0])
+        left = problem.values * (1.0 - passed) ** 2 + w * w * np.exp(t)  # with each mode in its own latent
+        error = left.sum(-1) + problem.rest
         if run.precision == "optimal":
-            left = problem.values * (1.0 - passed) ** 2 + w * w * np.exp(t)  # with each mode in its own latent
-            sigma2 = np.maximum((left.sum(-1) + problem.rest) / values.size, run.least)
+            sigma2 = np.maximum(error / values.size, run.least)
         settled = _settled(at, sigma2)
     shown = betas[:, np.minimum(at, run.steps - 1)].T
     pick = (lambda a: a) if several else (lambda a: a[..., 0, :])
     flat = (lambda a: a) if several else (lambda a: a[..., 0])
     return Path(
-        *(at, pick(rates), pick(passed), flat(sigma2), flat(shown)),
+        *(at, pick(rates), pick(passed), flat(sigma2), flat(error), flat(shown)),
         *(pick(ends), pick(woke), flat(settled)),
     )
 
