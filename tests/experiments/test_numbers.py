@@ -1,5 +1,7 @@
-"""Numbers of the READMEs' tables stand in the files that the commands wrote: words and numbers do not drift apart."""
+"""Numbers of the READMEs stand in the files that the commands wrote: words and numbers do not drift apart."""
 
+import functools
+import itertools
 import json
 import math
 import re
@@ -10,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 READMES = ("README.md", "experiments/README.md", "vae_jax/theory/README.md")
 NUMBER = re.compile(r"(?<![\w.,])[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])")
-# Before a table: its file, or when and where it was measured by a command that takes long.
+# Before a table or paragraph: its file, or when and where it was measured by a command that takes long.
 FILE, KEPT = (
     re.compile(r"<!-- numbers: (results/\S+\.json) -->"),
     re.compile(r"<!-- numbers of \d{4}-\d\d-\d\d, .+ -->"),
@@ -19,18 +21,27 @@ SCALES = (1, 100, 2.0**-30)  # as it is, in per cent, bytes in GiB
 FEW = 2  # a table of words or formulas may have so many numbers of two digits or more
 
 
-def _tables(text):
-    """Yields the line before each table and its rows, each a list of cells without code, links and the first cell."""
+def _plain(text):
+    return re.sub(r"`[^`]*`|\]\([^)]*\)", "", text).replace(r"\|", "")
+
+
+def _blocks(text):
+    """Yields the line before each table and its rows of cells but the first, then each paragraph that names a file.
+
+    Code and links are no numbers.
+    """
     lines = text.split("\n")
     for i, line in enumerate(lines):
         if re.fullmatch(r"\|[-| :]+\|", line) and lines[i - 1].startswith("|"):
-            rows = iter(lines[i + 1 :])
-            cells = [
-                re.sub(r"`[^`]*`|\]\([^)]*\)", "", row).replace(r"\|", "").strip("|").split("|")[1:]
-                for row in iter(lambda rows=rows: next(rows, ""), "")
-                if row.startswith("|")
-            ]
-            yield next(x for x in reversed(lines[: i - 1]) if x), cells
+            rows = itertools.takewhile(lambda row: row.startswith("|"), lines[i + 1 :])
+            yield next(x for x in reversed(lines[: i - 1]) if x), [_plain(row).strip("|").split("|")[1:] for row in rows]
+        elif FILE.fullmatch(line) and lines[i + 1] and not lines[i + 1].startswith("|"):
+            yield line, [[_plain("\n".join(itertools.takewhile(bool, lines[i + 1 :])))]]
+
+
+@functools.cache
+def _known(name):
+    return list(_leaves(json.loads((ROOT / "experiments" / name).read_text())))
 
 
 def _leaves(value):
@@ -56,30 +67,40 @@ def _drifted(cells, known):
     return wrong
 
 
-def _checked(name):
-    """Yields each table of a README whose numbers are in a file: its rows and the file's numbers."""
-    for before, cells in _tables((ROOT / name).read_text()):
+def _checked(text):
+    """Yields the rows and the wrong numbers of each table or paragraph whose numbers are in a file."""
+    for before, cells in _blocks(text):
         if found := FILE.fullmatch(before):
-            yield cells, list(_leaves(json.loads((ROOT / "experiments" / found[1]).read_text())))
+            yield cells, _drifted(cells, _known(found[1]))
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_numbers_are_those_of_the_files(name):
-    for cells, known in _checked(name):
-        assert not (wrong := _drifted(cells, known)), f"{name}: {wrong} of the table {cells[0]} are in no result"
+    for cells, wrong in _checked((ROOT / name).read_text()):
+        assert not wrong, f"{name}: {wrong} of {cells[0]} are in no result"
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_table_of_numbers_says_where_they_are_from(name):
-    for before, cells in _tables((ROOT / name).read_text()):
+    for before, cells in _blocks((ROOT / name).read_text()):
         many = sum(sum(c.isdigit() for c in t) > 1 for row in cells for cell in row for t in NUMBER.findall(cell)) > FEW
         assert not many or FILE.fullmatch(before) or KEPT.fullmatch(before), f"{name}: whence are {cells[0]}?"
 
 
-def test_a_planted_number_is_found():
-    (cells, known), *_ = _checked("experiments/README.md")
-    number = NUMBER.search(" | ".join(cells[0]))[0]
-    planted = f"{number}7"  # a digit that nobody measured
-    assert _drifted([[planted]], known) == [planted] and not _drifted([[number]], known)
+@pytest.mark.parametrize("name", READMES)
+def test_a_planted_number_is_found(name):
+    """Of every table and paragraph that names a file, one number gets a digit that nobody measured."""
+    text = (ROOT / name).read_text()
+    blocks = [cells for cells, _ in _checked(text)]
+    assert blocks, f"{name} has no number that is in a file"
+    for i, cells in enumerate(blocks):
+        token = max((t for row in cells for cell in row for t in NUMBER.findall(cell)), key=len)
+        whole = re.compile(rf"(?<![\w.,]){re.escape(token)}(?!\w)")
+        starts = [found.end() for found in FILE.finditer(text)]
+        planted = text[: starts[i]] + whole.sub(f"{token}7", text[starts[i] :], count=1)
+        assert [wrong for _, wrong in _checked(planted) if wrong] == [[f"{token}7"]], (name, token)
+
+
+def test_what_counts_as_the_same_number():
     assert _drifted([["90.22 ± .31", "1.5%"]], [90.224, 0.3111, 0.0149]) == []
     assert _drifted([["90.22", "[.65, .71]"]], [90.23, 0.654]) == ["90.22", ".71"]

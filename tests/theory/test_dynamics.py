@@ -343,5 +343,5 @@ def test_the_paper_compares_what_both_sides_have_awake():
     np.testing.assert_allclose(warmup.ratios(rows, optimizer="Adam"), [100 / 110, 1.2])
     assert len(warmup.ratios(rows, optimizer="gradient descent")) == 0
     line = warmup.table_lines(rows)[-1]
-    assert "100, 240, never, never" in line and "110, 200, 300, never" in line and "[0.909, 1.200]" in line
+    assert "| 100, 240, never |" in line and "| 110, 200, 300 |" in line and "[0.909, 1.200]" in line
     assert warmup.figure(rows).png.startswith(b"\x89PNG")
