@@ -75,10 +75,10 @@ def table_lines(rows: arms.Rows) -> list[str]:
         own = [row for row in rows if row["optimizer"] == optimizer and row["schedule"] == schedule]
         first = [row for row in own if row["seed"] == own[0]["seed"]]
         awake = [row for row in first if any(row[key] is not None for key in _SIDES)]
-        steps = [", ".join("never" if row[key] is None else f"{row[key]:.0f}" for row in awake) for key in _SIDES]
+        numbers = [["never" if row[key] is None else f"{row[key]:.0f}" for row in awake] for key in _SIDES]
         found = ratios(own)
         spread = f"{np.median(found):.3f} [{found.min():.3f}, {found.max():.3f}]" if len(found) else ""
-        cells.append([optimizer, schedule, *steps, spread])
+        cells.append([optimizer, schedule, *map(", ".join, numbers), spread])
     heads = ("optimiser", "schedule", "foretold, seed 0", "observed", "foretold / observed, all seeds [least, greatest]")
     return arms.markdown(heads, cells)
 

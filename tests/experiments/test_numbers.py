@@ -34,7 +34,8 @@ def _blocks(text):
     for i, line in enumerate(lines):
         if re.fullmatch(r"\|[-| :]+\|", line) and lines[i - 1].startswith("|"):
             rows = itertools.takewhile(lambda row: row.startswith("|"), lines[i + 1 :])
-            yield next(x for x in reversed(lines[: i - 1]) if x), [_plain(row).strip("|").split("|")[1:] for row in rows]
+            cells = [_plain(row).strip("|").split("|")[1:] for row in rows]
+            yield next(x for x in reversed(lines[: i - 1]) if x), cells
         elif FILE.fullmatch(line) and lines[i + 1] and not lines[i + 1].startswith("|"):
             yield line, [[_plain("\n".join(itertools.takewhile(bool, lines[i + 1 :])))]]
 
