@@ -69,16 +69,16 @@ def ratios(rows: arms.Rows, **where: Any) -> np.ndarray:
 
 
 def table_lines(rows: arms.Rows) -> list[str]:
-    """Returns the table in Markdown: the steps of the first seed's latents that wake, and the ratios of all."""
+    """Returns the table in Markdown: the steps of the first seed's latents, if they wake, and the ratios of all."""
     cells = []
     for optimizer, schedule in dict.fromkeys((row["optimizer"], row["schedule"]) for row in rows):
         own = [row for row in rows if row["optimizer"] == optimizer and row["schedule"] == schedule]
         first = [row for row in own if row["seed"] == own[0]["seed"]]
         awake = [row for row in first if any(row[key] is not None for key in _SIDES)]
-        numbers = [["never" if row[key] is None else f"{row[key]:.0f}" for row in awake] for key in _SIDES]
+        steps = [["never" if row[key] is None else f"{row[key]:.0f}" for row in awake] for key in _SIDES]
         found = ratios(own)
         spread = f"{np.median(found):.3f} [{found.min():.3f}, {found.max():.3f}]" if len(found) else ""
-        cells.append([optimizer, schedule, *map(", ".join, numbers), spread])
+        cells.append([optimizer, schedule, *map(", ".join, steps), spread])
     heads = ("optimiser", "schedule", "foretold, seed 0", "observed", "foretold / observed, all seeds [least, greatest]")
     return arms.markdown(heads, cells)
 
