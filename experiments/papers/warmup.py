@@ -79,7 +79,7 @@ def table_lines(rows: arms.Rows) -> list[str]:
         found = ratios(own)
         spread = f"{np.median(found):.3f} [{found.min():.3f}, {found.max():.3f}]" if len(found) else ""
         cells.append([optimizer, schedule, *map(", ".join, steps), spread])
-    heads = ("optimiser", "schedule", "foretold, seed 0", "observed", "foretold / observed, all seeds [least, greatest]")
+    heads = ("optimiser", "schedule", "foretold, seed 0", "observed", "foretold / observed [least, greatest]")
     return arms.markdown(heads, cells)
 
 
