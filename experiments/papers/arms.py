@@ -90,6 +90,12 @@ def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (heads, ["---"] * len(heads), *rows)]
 
 
+def conclude(root: Path, rows: Rows, lines: Sequence[str], figure: str | None = None) -> None:
+    """Prints the table, and writes table.json, its rows and lines, of which ``experiments/results`` has copies."""
+    write_json(root / "table.json", {"rows": rows, "table": [line for line in lines if line]})
+    print("", *lines, *([f"figure: {root / figure}"] if figure else []), sep="\n")
+
+
 def cell(values: Any, digits: int, spread: bool = True) -> str:
     """Returns the mean over seeds ± their standard deviation, where there are several and it is asked for."""
     std = f" ± {np.std(values, ddof=1):.{digits}f}" if spread and len(values) > 1 else ""
@@ -125,7 +131,7 @@ def compare(config: SequenceFlags, arms: dict[str, dict[str, Any]], drawn: list[
     folders = {name: sorted((_folder(root, name) / "runs").iterdir()) for name in drawn}
     figure = annealing({name: [read_rows(f / "metrics.jsonl") for f in own] for name, own in folders.items()})
     write_atomic(root / figure.name, figure.png)
-    print("", *table_lines(rows), f"figure: {root / figure.name}", sep="\n")
+    conclude(root, rows, table_lines(rows), figure.name)
 
 
 def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any], seeds: str) -> list[dict[str, Any]]:
@@ -141,7 +147,6 @@ def run_arms(root: Path, arms: dict[str, dict[str, Any]], shared: dict[str, Any]
     for name, flags in arms.items():
         done = sweep_one(_folder(root, name), AS_PUBLISHED | shared | text | flags)
         rows += [{"name": name, "seed": row["seed"]} | _numbers(row) for row in done]
-    write_json(root / "table.json", rows)
     return rows
 
 

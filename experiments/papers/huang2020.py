@@ -19,7 +19,7 @@ import numpy as np
 
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
-from vae_jax.runtime.files import write_atomic, write_json
+from vae_jax.runtime.files import write_atomic
 
 from . import arms
 
@@ -62,7 +62,6 @@ def main(config: Config) -> None:
         point = {key: float(np.mean(getattr(scores, key), dtype=np.float64)) for key in ("rate", "distortion")}
         found = annealing.annealed(r, params, np.asarray(seen(r, examples, r.key)), plan, root / f"beta_{beta:g}")
         rows.append({"beta": beta} | point | {"annealed": found})
-        write_json(root / "table.json", rows)
     values, dim = shared.spectrum, len(shared.spectrum)
     constant = 0.5 * dim * math.log(2 * math.pi * config.sigma**2)
     linear = [predict(values, beta, config.sigma**2, config.latent_dim) for beta in np.geomspace(0.05, 100, 60)]
@@ -70,7 +69,7 @@ def main(config: Config) -> None:
     figure = curves(rows, theory)
     write_atomic(root / figure.name, figure.png)
     heads = ("beta", "rate", "distortion", "the decoder's at that rate", "lost by the encoder", "log p(x), annealed")
-    print("", *arms.markdown(heads, map(cells, rows)), f"figure: {root / figure.name}", sep="\n")
+    arms.conclude(root, rows, arms.markdown(heads, map(cells, rows)), figure.name)
 
 
 def cells(row) -> list[str]:

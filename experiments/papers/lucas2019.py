@@ -16,7 +16,6 @@ from pathlib import Path
 from vae_jax.errors import UserError
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
-from vae_jax.runtime.files import write_json
 
 from . import arms
 
@@ -58,14 +57,13 @@ def main(config: Config) -> None:
         found = {"active": results["active_units"], "rate": results["rate"], "rmse": math.sqrt(results["mse"])}
         predicted = {"active": linear.active, "rate": linear.rate, "rmse": error}
         rows.append({"water_level": s, "predicted": predicted, "found": found})
-        write_json(root / "table.json", rows)
     heads = ("active units: linear theory", "trained", "rate: linear theory", "trained", "RMS error: linear", "trained")
     cells = []
     for row in rows:
         digits = {"active": "d", "rate": ".2f", "rmse": ".3f"}.items()
         pairs = [f"{row[side][key]:{form}}" for key, form in digits for side in ("predicted", "found")]
         cells.append([f"{row['water_level']:g}", *pairs])
-    print("", *arms.markdown(("s", *heads), cells), sep="\n")
+    arms.conclude(root, rows, arms.markdown(("s", *heads), cells))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,6 @@ class Config:
     iw_samples: int = option(500, "importance samples of -log p(x)")
     limit: int = option(10000, "test examples that they are of, the first ones: not a sample of all")
     warmup_steps: int = option(0, "updates in which beta rises to its value", least=0)
-    out: str | None = option(None, "FILE.json to write the table to as well", identity=False)
 
 
 def main(config: Config) -> None:
@@ -77,14 +76,10 @@ def main(config: Config) -> None:
     rows, seeds = [], range(config.seeds)
     for seed, name in [(seed, name) for seed in seeds for name in wanted]:
         rows.append(_row(config, root, name, 1.0, seed, shared))
-        write_json(root / "table.json", rows)
     for beta in map(float, (config.betas or "").split(",") if config.betas else ()):
         rows += [_row(config, root, name, beta, 0, shared) for name in config.frontier.split(";")]
-        write_json(root / "table.json", rows)
-    if config.out:
-        write_json(Path(config.out), {"rows": rows, "table": table_lines([row for row in rows if row["beta"] == 1])})
     write_atomic(root / "samples.png", samples({name: _folder(root, name, 1.0, 0) for name in wanted}))
-    print("", *table_lines([row for row in rows if row["beta"] == 1]), f"figure: {root / 'samples.png'}", sep="\n")
+    arms.conclude(root, rows, table_lines([row for row in rows if row["beta"] == 1]), "samples.png")
     if config.betas:
         write_atomic(root / "figure.png", frontier(rows).png)
         print(f"figure: {root / 'figure.png'}")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vae_jax.runtime.config import launch, option
-from vae_jax.runtime.files import write_atomic, write_json
+from vae_jax.runtime.files import write_atomic
 
 from . import arms
 
@@ -65,11 +65,9 @@ def main(config: Config) -> None:
     root, rows = Path(config.workdir), []
     for steps in map(int, config.budgets.split(",")):
         rows += _ramps(config, root, steps) if config.ramps else _arms(config, root, steps)
-        write_json(root / "table.json", rows)
-    lines = table_lines(rows)
     write_atomic(root / "figure.png", figure(rows).png)
-    print("", *lines, "", *verdicts(rows, "linear, auto" if config.ramps else None), sep="\n")
-    print(f"figure: {root / 'figure.png'}")
+    lines = [*table_lines(rows), "", *verdicts(rows, "linear, auto" if config.ramps else None)]
+    arms.conclude(root, rows, lines, "figure.png")
 
 
 def _is_text(config: Config) -> bool:

@@ -18,9 +18,8 @@ from pathlib import Path
 from vae_jax.errors import UserError
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
-from vae_jax.runtime.files import write_json
 
-from .arms import ImageFlags, train_one
+from .arms import ImageFlags, conclude, train_one
 
 # name -> the flags in which it differs; {targets} are filled in from this binary's own flags
 ARMS = {
@@ -91,9 +90,8 @@ def main(config: Config) -> None:
             distortion = -(results["calibrated_elbo"] + results["rate"])
             results |= {"calibrated_distortion": distortion, "rmse": math.sqrt(results["mse"])}
             rows.append({"name": name, "seed": seed} | {key: results[key] for key in KEYS})
-            write_json(root / "table.json", rows)
     (root / "figure.png").write_bytes(comparison(rows).png)
-    print("", *table_lines(rows), f"figure: {root / 'figure.png'}", sep="\n")
+    conclude(root, rows, table_lines(rows), "figure.png")
 
 
 if __name__ == "__main__":

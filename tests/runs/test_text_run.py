@@ -120,6 +120,6 @@ def test_speed_and_arms_are_commands(tmp_path, monkeypatch):
     monkeypatch.setattr(fu2019, "ARMS", {name: fu2019.ARMS[name] for name in ("constant", "cyclical")})
     flags = [*small, "--num_steps=6", "--seed=0,1", "--iw_samples=4", f"--workdir={tmp_path / 'fu'}"]
     out, _ = call(*flags, binary="papers.fu2019")
-    rows = json.loads((tmp_path / "fu" / "table.json").read_text())
+    rows = json.loads((tmp_path / "fu" / "table.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["constant", "constant", "cyclical", "cyclical"]
     assert (tmp_path / "fu" / "annealing.png").stat().st_size > 0 and "| cyclical |" in out
