@@ -87,6 +87,36 @@ def count_of(x: Any) -> int:
     return len(x.value) if isinstance(x, Given) else len(x)
 
 
+def _hamiltonian(log_density: Callable[[Array], Array], z: Array, step: Array, key: Array, leapfrog: int):
+    """Makes one Hamiltonian move of all chains ``z [k, d]`` of one example, by ``log_density``, ``[k, d] -> [k]``.
+
+    Returns:
+      Where they are, and how likely each was to go, ``[k]`` (Neal 2011, 1206.1901).
+    """
+
+    @functools.partial(jax.grad, has_aux=True)
+    def slope(z):
+        value = log_density(z)
+        return -jnp.sum(value), value
+
+    def leap(_, state):
+        z, p = state
+        z = z + step * p
+        return z, p - step * slope(z)[0]
+
+    momentum = jax.random.normal(jax.random.fold_in(key, 0), z.shape, z.dtype)
+    down, start = slope(z)
+    new, p = jax.lax.fori_loop(0, leapfrog - 1, leap, (z, momentum - 0.5 * step * down))
+    new = new + step * p
+    down, end = slope(new)
+    p = p - 0.5 * step * down
+    kinetic = 0.5 * jnp.sum(jnp.square(momentum) - jnp.square(p), axis=-1)
+    log_ratio = end - start + kinetic
+    log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)  # a step so large that it left the numbers
+    go = jnp.log(jax.random.uniform(jax.random.fold_in(key, 1), log_ratio.shape)) < log_ratio
+    return jnp.where(go[:, None], new, z), jnp.exp(jnp.minimum(log_ratio, 0.0))
+
+
 def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callable[..., tuple[Chains, Array, Trace]]:
     """Makes the moves through many temperatures as one program.
 
@@ -111,29 +141,10 @@ def make_anneal(vae: VAE, likelihood: Likelihood, leapfrog: int = 10) -> Callabl
         return jax.vmap(lambda z: prior.log_prob(params["model"], z, condition_of(x)))(z)
 
     def move(params, x, z, b, step, key):
-        """One Hamiltonian move of all chains of one example; returns where they are, and how likely each was to go."""
+        def log_density(z):
+            return log_prior(params, x, z) + b * log_likelihood(params, x, z)
 
-        @functools.partial(jax.grad, has_aux=True)
-        def slope(z):
-            value = log_prior(params, x, z) + b * log_likelihood(params, x, z)
-            return -jnp.sum(value), value
-
-        def leap(_, state):
-            z, p = state
-            z = z + step * p
-            return z, p - step * slope(z)[0]
-
-        momentum = jax.random.normal(jax.random.fold_in(key, 0), z.shape, z.dtype)
-        down, start = slope(z)
-        new, p = jax.lax.fori_loop(0, leapfrog - 1, leap, (z, momentum - 0.5 * step * down))
-        new = new + step * p
-        down, end = slope(new)
-        p = p - 0.5 * step * down
-        kinetic = 0.5 * jnp.sum(jnp.square(momentum) - jnp.square(p), axis=-1)
-        log_ratio = end - start + kinetic
-        log_ratio = jnp.where(jnp.isnan(log_ratio), -jnp.inf, log_ratio)  # a step so large that it left the numbers
-        go = jnp.log(jax.random.uniform(jax.random.fold_in(key, 1), log_ratio.shape)) < log_ratio
-        return jnp.where(go[:, None], new, z), jnp.exp(jnp.minimum(log_ratio, 0.0))
+        return _hamiltonian(log_density, z, step, key, leapfrog)
 
     def of_example(params, x, chain, key, before, after, log_step, backward):
         step = chain.log_step if log_step is None else log_step

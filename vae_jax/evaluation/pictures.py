@@ -103,13 +103,7 @@ def pictures(
     decode = jax.jit(lambda params, z: jax.vmap(lambda z: likelihood.mean(own, vae.decode(params["model"], z)))(z))
     on_devices = is_on_devices(data)
 
-    @jax.jit
-    def encode(params, raw, rows):
-        raw = raw[rows] if on_devices else raw
-        x, keys = inputs(preprocess, raw, rows, key)
-        q, z, _ = jax.vmap(lambda x, key: infer(vae, params, x, key))(x, keys)
-        return value_of(x), z[:, 0], q, condition_of(x)
-
+    encode = _encoder(vae, preprocess, key, on_devices)
     first, spread = np.arange(min(counts.inputs, n)), np.linspace(0, n - 1, min(POINTS, n)).astype(int)
     rows = np.union1d(first, spread)
     pairs = _pairs(len(rows), counts.ends)
@@ -144,12 +138,31 @@ def pictures(
     shown |= {"traversal_latents": order} | ({"traversal_kl": kl[order]} if known else {})
     if prior.standard:
         shown |= {"traversal_z": _prior_quantiles(), "temperatures": np.asarray(TEMPERATURES)}
-    points, axes = embed(q.mean, information)
-    shown |= {"embedding": points, "embedding_axes": np.asarray(axes)}
+    known_factors = None if factors is None else np.asarray(factors)[rows]
+    return shown | _map_of(q.mean, information, known_factors, factor_names, class_names)
+
+
+def _map_of(means, information, factors, factor_names, class_names) -> dict[str, np.ndarray]:
+    """Returns the points of the map of the posterior means, its axes, and what its points are coloured by."""
+    points, axes = embed(means, information)
+    found = {"embedding": points, "embedding_axes": np.asarray(axes)}
     if factors is not None:
-        shown |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
-        shown |= {"class_names": np.asarray(class_names, dtype=str)} if len(class_names) else {}
-    return shown
+        found |= {"factors": factors, "factor_names": np.asarray(factor_names, dtype=str)}
+        found |= {"class_names": np.asarray(class_names, dtype=str)} if len(class_names) else {}
+    return found
+
+
+def _encoder(vae, preprocess, key, on_devices: bool):
+    """Returns ``(params, data or its rows, rows) -> (x, z [n, d], q, c)`` of examples, as one program."""
+
+    @jax.jit
+    def encode(params, raw, rows):
+        raw = raw[rows] if on_devices else raw
+        x, keys = inputs(preprocess, raw, rows, key)
+        q, z, _ = jax.vmap(lambda x, key: infer(vae, params, x, key))(x, keys)
+        return value_of(x), z[:, 0], q, condition_of(x)
+
+    return encode
 
 
 def _quantiles_of_each(vae, params, key, latent_dim: int, c) -> np.ndarray:

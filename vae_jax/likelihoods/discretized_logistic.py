@@ -74,6 +74,14 @@ def _parts(theta, components: int, lowest: float, start: float):
     return mean, log_scale, jax.nn.log_softmax(logits, axis=0)
 
 
+def _sample(mean, log_scale, log_weight, levels: int, key):
+    which, noise = jax.random.split(key)
+    chosen = jnp.broadcast_to(jax.random.categorical(which, log_weight, axis=0), mean.shape[1:])[None]
+    mean, log_scale = (jnp.take_along_axis(part, chosen, axis=0)[0] for part in (mean, log_scale))
+    y = mean + jnp.exp(log_scale) * jax.random.logistic(noise, mean.shape, mean.dtype)
+    return jnp.clip(jnp.rint(0.5 * (y + 1.0) * (levels - 1)), 0, levels - 1) / (levels - 1)
+
+
 def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
     """Makes a mixture of discretised logistics for grey levels x = k / (levels - 1), nothing dequantised.
 
@@ -137,20 +145,12 @@ def discretized_logistic(levels: int = 256, components: int = 1) -> Likelihood:
         whole = jnp.sum(weight * means, axis=0)
         return whole, jnp.sum(weight * (variances + jnp.square(means - whole)), axis=0)
 
-    def sample(own, theta, key):
-        mean, log_scale, log_weight = parts(theta)
-        which, noise = jax.random.split(key)
-        chosen = jnp.broadcast_to(jax.random.categorical(which, log_weight, axis=0), mean.shape[1:])[None]
-        mean, log_scale = (jnp.take_along_axis(part, chosen, axis=0)[0] for part in (mean, log_scale))
-        y = mean + jnp.exp(log_scale) * jax.random.logistic(noise, mean.shape, mean.dtype)
-        return jnp.clip(jnp.rint(0.5 * (y + 1.0) * (levels - 1)), 0, levels - 1) / (levels - 1)
-
     return Likelihood(
         init=lambda event: {},
         theta_shape=lambda event: (2, 1, *event) if components == 1 else (3, components, *event),
         log_prob=lambda own, theta, x: event_sum(terms(own, theta, x)),
         mean=lambda own, theta: moments(theta)[0],
-        sample=sample,
+        sample=lambda own, theta, key: _sample(*parts(theta), levels, key),
         variance=lambda own, theta: moments(theta)[1],
         support=Grid(levels, 1.0 / (levels - 1)),
         cdf=cdf,
