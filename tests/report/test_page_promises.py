@@ -1,5 +1,6 @@
 """What figures and pages promise a reader, and would break without a sound."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,7 +9,7 @@ from helpers.made_runs import M, all_pictures, code_pictures, config, metrics, r
 from made_sweeps import SWEEPS, grid, summary
 from matplotlib.figure import Figure as Canvas
 
-from vae_jax.report import Run, image_grids, latent_figures, training_curves
+from vae_jax.report import Run, image_grids, latent_figures, run_page, run_tables, training_curves
 from vae_jax.report.class_colours import COLOURS, MARKERS, MOST, class_style
 from vae_jax.report.figure import COLUMN, DPI, WIDTH, Figure, letters
 from vae_jax.report.image_grids import HEIGHT, reconstructions, traversals
@@ -18,6 +19,8 @@ from vae_jax.report.sweep.grouping import arrange
 from vae_jax.report.sweep.sweep_findings import disentanglement
 from vae_jax.report.sweep.sweep_tables import configuration
 from vae_jax.report.training_curves import curves, weight
+from vae_jax.runs.flag_words import noted_flags
+from vae_jax.runs.settings import Config
 
 RUN = Run(results(), config(), [], code_pictures((8, 8, 1)))
 
@@ -127,6 +130,28 @@ def test_a_sweep_lists_the_flags_that_matter():
     listed = dict(configuration(arrange(rows, about)))
     assert {"--dataset", "--likelihood", "--hidden", "--learning_rate", "--clip_norm", "--seed"} < set(listed)
     assert listed["--beta"] == "1, 2" and not {"--df", "--cycles", "--ssim_window", "--kp"} & set(listed)
+
+
+def test_a_run_folds_away_the_flags_that_have_no_part():
+    run = Run(results(sigma=None), config(df=4, cycles=4, clip_norm=1.0, sigma=0.3, prior_components=100), [], {})
+    listed, folded = (dict(part) for part in run_tables.configuration(run, ("clip_norm",)))
+    assert {"--dataset", "--likelihood", "--learning_rate", "--clip_norm"} < set(listed)
+    assert {"--df", "--cycles", "--sigma", "--prior_components"} <= set(folded) and not set(listed) & set(folded)
+    source = run_page.render(run, [], ("clip_norm",)).decode()
+    assert source.index("--clip_norm") < source.index("<details>") < source.index("--df") < source.index("</details>")
+
+
+def test_what_is_not_the_default_and_has_a_part_is_noted():
+    asked = {f.name: f.default for f in dataclasses.fields(Config)}
+    assert noted_flags(asked | {"workdir": "runs/a", "constants": "none", "order": "shuffled"}) == []
+    own = {"clip_norm": 1.0, "latent_dim": 3, "target_kl": 5.0, "warmup_steps": 100, "order": "blocks"}
+    assert set(noted_flags(asked | own)) == {"clip_norm", "latent_dim", "order"}
+    assert set(noted_flags(asked | own | {"weighting": "pi"})) >= {"clip_norm", "latent_dim", "target_kl", "weighting"}
+
+
+def test_latents_without_a_kl_of_each_are_used_by_what_they_carry():
+    measured = results(kl_per_latent=None, information_per_latent=[0.0, 1.0, 0.002, 0.5], used_latents=2)
+    assert used_mask(Run(measured, config(), [], {})).tolist() == [False, True, False, True]
 
 
 def test_a_sweep_says_where_its_scores_are_highest_and_how_sure_that_is():

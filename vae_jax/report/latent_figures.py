@@ -31,11 +31,12 @@ _PANELS = 6
 
 
 def used_mask(run: Run) -> np.ndarray | None:
-    """Tells which latents are in use, ``[d]``; None of a run that has no KL of each.
+    """Tells which latents are in use, ``[d]``; None of a run that has neither what each costs nor what it carries.
 
     They are as many as the results count, those that carry most.
     """
-    kl = np.asarray([v or 0.0 for v in run.results.get("kl_per_latent") or []], float)
+    measured = run.results.get("kl_per_latent") or run.results.get("information_per_latent") or []
+    kl = np.asarray([v or 0.0 for v in measured], float)
     if not kl.size:
         return None
     carried = _carried(run, kl)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vae_jax.report import image_grids, latent_figures, page, run_tables, training_curves
@@ -40,20 +40,22 @@ def _title(run: Run) -> str:
     return f"{title} on {Path(str(dataset)).name}" if dataset else title
 
 
-def render(run: Run, figures: Sequence[Figure]) -> bytes:
-    """Returns the page of a run, with ``figures`` inside it."""
+def render(run: Run, figures: Sequence[Figure], noted: Collection[str] = ()) -> bytes:
+    """Returns the page of a run, with ``figures`` inside it, and the flags ``noted`` among those at first sight."""
     # evaluation.json takes the rate apart with more samples than the run's own.
     exact = {k: v for k, v in (run.evaluation or {}).items() if k == "rate_parts"}
     findings = read(run.results | exact, run.config, run.metrics)
-    return page.render("run.html", title=_title(run), run=run, tables=run_tables, findings=findings, figures=figures)
+    shown = {"findings": findings, "figures": figures, "flags": run_tables.configuration(run, noted)}
+    return page.render("run.html", title=_title(run), run=run, tables=run_tables, **shown)
 
 
-def write_report(workdir) -> Path:
+def write_report(workdir, noted: Collection[str] = ()) -> Path:
     """Writes ``figures/*.png`` and ``report.html``, each of them all at once, and returns the page's path.
 
     Args:
       workdir: a run's directory with ``results.json`` and, if there, ``config.json``, ``metrics.jsonl``,
         ``evaluation.json`` and ``pictures.npz``. The page says what is missing.
+      noted: the names of flags that the page shows beside those of every run; the rest are folded away.
 
     Returns:
       The path of ``report.html``, which holds its images and needs no other file.
@@ -65,5 +67,5 @@ def write_report(workdir) -> Path:
     run = load(workdir)
     figures = [draw(run) for draw in (FIGURES if run.sentences is None else TEXT_FIGURES)]
     page.write_figures(workdir / "figures", figures)
-    write_atomic(workdir / "report.html", render(run, figures))
+    write_atomic(workdir / "report.html", render(run, figures, noted))
     return workdir / "report.html"

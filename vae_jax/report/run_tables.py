@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vae_jax.report.formatting import duration, number, setting
@@ -24,7 +24,7 @@ _MEASURED = (
     ("entropy", "Entropy", "nats of a sentence; the floor of the NLL"),
     ("mse", "Squared error", "mean per dimension of (x - E[x|z])^2, in squared units of the data"),
     ("psnr", "PSNR", "dB; of E[x|z], the mean over images"),
-    ("ssim", "SSIM", "structural similarity of E[x|z], 1 is identical"),
+    ("ssim", "SSIM", "structural similarity of E[x|z]{window}, 1 is identical"),
     ("calibration", "Calibration", "SSE / (D sigma^2); 1 where the noise assumed is the error made"),
     ("counted_dim", "Dimensions counted", "of {data_dim}, the mean over examples; the others are constant or missing"),
     ("used_latents", "Used latents", "of {latent_dim}; each carries more than 0.005 nats, whatever its scale"),
@@ -42,11 +42,16 @@ _ELSEWHERE = (
     "kl_per_latent second_moment information_per_latent latents_split latents_rows iw_samples latent_dim data_dim "
     "predicted_active swapped_distortion examples_per_second sigma_at_bound nats_at_bound clipped saturated skipped "
     "train validation warnings headline protocol seconds step steps_done best_step stopped_early "
-    "condition per_column layers standardisation log_scale standardised_mse"
+    "condition per_column layers standardisation log_scale standardised_mse ssim_window"
 )
 # Every key of results.json that has a place on the page, or is none of the further numbers.
 KNOWN = {key for key, *_ in (*_MEASURED, *_GIVEN)} | set(_ELSEWHERE.split())
 
+# What was trained on what, by the flags whose values a reader of any run asks for.
+MATTERS = (
+    *("dataset", "pixels", "likelihood", "precision", "weighting", "beta", "sigma", "prior", "posterior", "objective"),
+    *("model", "hidden", "latent_dim", "num_steps", "batch_size", "learning_rate", "condition"),
+)
 
 # Of evaluation.json, with rate_parts and gaps laid out flat.
 _EVALUATED = (
@@ -73,6 +78,8 @@ def _rows(run: Run, entries, splits: tuple[str, ...] = ()) -> list[list[str]]:
     results, others = run.results, [run.results.get(split) or {} for split in splits]
     samples = f", {results['iw_samples']} samples of z" if results.get("iw_samples") else ""
     sizes = {key: results.get(key) for key in ("latent_dim", "data_dim")}
+    window = results.get("ssim_window")
+    sizes["window"] = f" in windows of {window} pixels" if window else ""
     sizes["units"] = "spreads of a column" if results.get("standardisation") else "units of the data"
     rows = []
     for key, name, meaning in entries:
@@ -132,6 +139,13 @@ def further_numbers(run: Run) -> list[tuple[str, str]]:
 def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns flags as somebody would type them, those that have a value."""
     return [(f"--{key}", setting(value)) for key, value in values.items() if value not in (None, "", [], ())]
+
+
+def configuration(run: Run, noted: Collection[str] = ()) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Returns the flags that say what was trained and those ``noted``, then all others that have a value."""
+    unused = () if run.results.get("sigma") is not None else ("precision", "sigma")
+    shown = {k: v for k, v in run.config.items() if k in noted or k in MATTERS and k not in unused}
+    return flags(shown), flags({k: v for k, v in run.config.items() if k not in shown})
 
 
 def one_line(run: Run) -> str:

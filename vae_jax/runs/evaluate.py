@@ -28,6 +28,7 @@ from vae_jax.runs.build import Material, Run, build
 from vae_jax.runs.code_numbers import factor_scores, rate_parts
 from vae_jax.runs.evaluate_flags import Config
 from vae_jax.runs.evaluation_words import in_words
+from vae_jax.runs.flag_words import noted_flags
 from vae_jax.runs.loop import trained
 from vae_jax.runs.names import load_dataset, names_of
 from vae_jax.runs.results import (
@@ -68,7 +69,7 @@ def main(config: Config) -> None:
         if (folder / "results.json").exists():
             from vae_jax.report import write_report
 
-            print(f"report: {write_report(folder)}")
+            print(f"report: {write_report(folder, noted_flags(read_object(folder / 'config.json')))}")
 
 
 def evaluate(config: Config) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from vae_jax.runtime.fields import Words
 
 # In the order of --help: the commonest first.
@@ -70,3 +74,17 @@ INSTEAD = {
     **dict.fromkeys(("fp16", "bf16", "mixed_precision", "amp"), "--dtype=bfloat16 is what there is"),
 }
 WORDS = Words({name: tuple(flags.split()) for name, flags in GROUPS.items()}, ALIASES, INSTEAD)
+
+# What flags that nobody gave settle to, and those that say nothing about the model.
+_SETTLED = {"constants": "none", "order": "shuffled"}
+_BESIDE = ("workdir", "eval_every")
+
+
+def noted_flags(config: Mapping[str, Any]) -> list[str]:
+    """Returns the names of flags whose value, in a config.json, is not the default and has a part in the run."""
+    from vae_jax.runs.settings import Config
+    from vae_jax.runs.weightings import USED_BY
+
+    defaults = {f.name: f.default for f in dataclasses.fields(Config)} | _SETTLED
+    changed = [k for k, v in config.items() if v is not None and v != defaults.get(k) and k not in _BESIDE]
+    return [k for k in changed if k not in USED_BY or config.get("weighting") in USED_BY[k]]

@@ -22,6 +22,7 @@ from vae_jax.randomness import TEST, purpose_key
 from vae_jax.runs import known_data, placement, profiling, warm_start
 from vae_jax.runs.build import Material, Run, build
 from vae_jax.runs.first_words import latents_in_words, start_line
+from vae_jax.runs.flag_words import noted_flags
 from vae_jax.runs.loop import train_and_save
 from vae_jax.runs.results import clipped_and_saturated, make_instruments, measure, refuse_infinite
 from vae_jax.runs.workdir import Workdir, open_workdir
@@ -148,6 +149,7 @@ def finish(workdir: Path) -> None:
     """Draws the report of a finished run and says in words what it holds."""
     from vae_jax.report import load, summary_lines, write_report
 
-    page, run = write_report(workdir), load(workdir)
+    run = load(workdir)
+    page = write_report(workdir, noted_flags(run.config))
     print(*summary_lines(run.results, run.config, run.metrics), sep="\n")
     print(f"report: {page}")

@@ -9,7 +9,7 @@ from functools import partial
 
 from vae_jax.report.formatting import MISSING, aligned, duration, number, setting
 from vae_jax.report.page import Table
-from vae_jax.report.run_tables import KNOWN, flags
+from vae_jax.report.run_tables import KNOWN, MATTERS, flags
 from vae_jax.report.sweep.goal import goal_of
 from vae_jax.report.sweep.grouping import MEASURED, Setting, Sweep
 from vae_jax.report.sweep.recommendation import best
@@ -26,11 +26,6 @@ _COLUMNS = (
     ("sigma", "sigma", partial(number, digits=3)),
 )
 _ABOUT_A_RUN = ("run", "method", "status", "diverged_at", "asked", "workdir", "seed", "disentanglement", "name")
-# What was trained on what, by the flags whose values a reader of any sweep asks for.
-_MATTERS = (
-    *("dataset", "pixels", "likelihood", "precision", "weighting", "beta", "sigma", "prior", "posterior", "objective"),
-    *("model", "hidden", "latent_dim", "num_steps", "batch_size", "learning_rate", "condition"),
-)
 _PRINTED = dict.fromkeys(("rate", "common_elbo", "common_distortion"), " +- ")
 # The spread of the distortion is nearly that of the ELBO, and the page is narrow.
 _ON_PAGE = dict.fromkeys(("rate", "common_elbo"), " ± ")
@@ -127,7 +122,7 @@ def configuration(sweep: Sweep) -> list[tuple[str, str]]:
     rows, asked = sweep.rows, sweep.summary.get("flags") or {}
     results = KNOWN - set(asked) | {*_ABOUT_A_RUN, *MEASURED, *sweep.varied}
     shared = {k: asked.get(k, v) for k, v in rows[0].items() if k not in results}
-    shown = {k: v for k, v in shared.items() if k in asked or (k in _MATTERS and all(row.get(k) == v for row in rows))}
+    shown = {k: v for k, v in shared.items() if k in asked or (k in MATTERS and all(row.get(k) == v for row in rows))}
     seeds = list(dict.fromkeys(row["asked"]["seed"] for row in rows if "seed" in row["asked"]))
     return flags({**shown, **sweep.varied} | ({"seed": seeds} if seeds else {}))
 
