@@ -144,7 +144,7 @@ def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 def configuration(run: Run, noted: Collection[str] = ()) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Returns the flags that say what was trained and those ``noted``, then all others that have a value."""
     unused = () if run.results.get("sigma") is not None else ("precision", "sigma")
-    shown = {k: v for k, v in run.config.items() if k in noted or k in MATTERS and k not in unused}
+    shown = {k: v for k, v in run.config.items() if k in noted or (k in MATTERS and k not in unused)}
     return flags(shown), flags({k: v for k, v in run.config.items() if k not in shown})
 
 

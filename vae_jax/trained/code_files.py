@@ -106,7 +106,8 @@ class CodeFile:
             for name in ("mean", "std"):
                 _write_array(archive, name, (n, self.latent_dim), codes, self._raw(name))
             if self.label_names:
-                shape = (n, len(self.label_names))
+                # What a classifier takes: of one factor a vector, of several a column each.
+                shape = (n, len(self.label_names)) if len(self.label_names) > 1 else (n,)
                 _write_array(archive, "labels", shape, np.dtype(self.labels_dtype or "<f4"), self._raw("labels"))
                 for what, names in (("label_names", self.label_names), ("class_names", self.class_names)):
                     if names:
