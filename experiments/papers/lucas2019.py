@@ -49,12 +49,13 @@ def main(config: Config) -> None:
 
     levels, root, rows = water_levels(config.levels), Path(config.workdir), []
     flags = config.of_train() | {"seed": config.seed}
-    shared = material(TrainConfig(**flags, workdir=str(root)))
-    for s in levels:
-        results = arms.train_one(root / f"s_{s:g}", flags | {"precision": "fixed", "sigma": math.sqrt(s)}, shared)
-        linear = predict(shared.spectrum, 1.0, s, config.latent_dim)
-        error = math.sqrt(linear.distortion / len(shared.spectrum))
-        found = {"active": results["active_units"], "rate": results["rate"], "rmse": math.sqrt(results["mse"])}
+    spectrum = material(TrainConfig(**flags, workdir=str(root))).spectrum
+    sigmas = ",".join(f"{math.sqrt(s):.9g}" for s in levels)
+    for trained in arms.sweep_one(root, flags | {"precision": "fixed", "sigma": sigmas}):
+        s = float(f"{trained['sigma'] ** 2:.6g}")
+        linear = predict(spectrum, 1.0, s, config.latent_dim)
+        error = math.sqrt(linear.distortion / len(spectrum))
+        found = {"active": trained["active_units"], "rate": trained["rate"], "rmse": math.sqrt(trained["mse"])}
         predicted = {"active": linear.active, "rate": linear.rate, "rmse": error}
         rows.append({"water_level": s, "predicted": predicted, "found": found})
     heads = ("active units: linear theory", "trained", "rate: linear theory", "trained", "RMS error: linear", "trained")

@@ -19,7 +19,7 @@ from vae_jax.errors import UserError
 from vae_jax.runs.settings import Config as TrainConfig
 from vae_jax.runtime.config import launch, option
 
-from .arms import ImageFlags, conclude, train_one
+from .arms import ImageFlags, conclude, sweep_one
 
 # name -> the flags in which it differs; {targets} are filled in from this binary's own flags
 ARMS = {
@@ -81,15 +81,13 @@ def main(config: Config) -> None:
 
     from .figures import comparison, table_lines
 
-    root, shared_flags, rows = Path(config.workdir), config.of_train(), []
-    shared = material(TrainConfig(**shared_flags, workdir=str(root)))
-    for seed in range(config.seeds):
-        for name, flags in arms(config, math.prod(shared.dataset.event)).items():
-            workdir = root / f"{name.replace(' ', '_')}_{seed}"
-            results = train_one(workdir, shared_flags | flags | {"seed": seed}, shared)
-            distortion = -(results["calibrated_elbo"] + results["rate"])
-            results |= {"calibrated_distortion": distortion, "rmse": math.sqrt(results["mse"])}
-            rows.append({"name": name, "seed": seed} | {key: results[key] for key in KEYS})
+    root, shared, rows = Path(config.workdir), config.of_train(), []
+    event = material(TrainConfig(**shared, workdir=str(root))).dataset.event
+    shared |= {"seed": ",".join(map(str, range(config.seeds)))}
+    for name, flags in arms(config, math.prod(event)).items():
+        for row in sweep_one(root / name.replace(" ", "_"), shared | flags):
+            row |= {"calibrated_distortion": -(row["calibrated_elbo"] + row["rate"]), "rmse": math.sqrt(row["mse"])}
+            rows.append({"name": name, "seed": row["seed"]} | {key: row[key] for key in KEYS})
     (root / "figure.png").write_bytes(comparison(rows).png)
     conclude(root, rows, table_lines(rows), "figure.png")
 
