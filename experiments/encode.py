@@ -4,8 +4,8 @@
     python -m experiments.encode --workdir=runs/mnist --input=IMAGES --output=codes.csv             10,000 a second
 
 FILE.npz holds ``mean`` and ``std`` [n, d], ``ids`` (file names or row numbers), and where the input has them
-``labels`` with ``label_names``: [n] of one factor, [n, f] of several. The input is streamed, so memory does not grow with it; the same command continues after a
-kill.
+``labels`` with ``label_names``: [n] of one factor, [n, f] of several. The input is streamed, so memory does not grow
+with it; the same command continues after a kill.
 """
 
 from __future__ import annotations
