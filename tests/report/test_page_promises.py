@@ -141,6 +141,19 @@ def test_a_run_folds_away_the_flags_that_have_no_part():
     assert source.index("--clip_norm") < source.index("<details>") < source.index("--df") < source.index("</details>")
 
 
+def test_rows_of_a_table_stand_beside_samples_with_the_names_of_their_classes():
+    columns = [{"name": "age", "kind": "real"}, {"name": "wine", "kind": "categorical", "levels": ["red", "white"]}]
+    drawn = {"inputs": np.array([[31.5, 1.0], [np.nan, 0.0]]), "samples": np.array([[40.25, 0.0], [28.0, 1.0]])}
+    run = Run(results(per_column=columns, standardised_mse=0.5), config(likelihood="columns"), [], drawn)
+    shown = run_tables.rows(run)
+    assert shown.heads == ("Column", "Test row", "Test row", "Sample", "Sample")
+    assert shown.rows == [["age", "31.5", "missing", "40.25", "28.00"], ["wine", "white", "red", "red", "white"]]
+    source = run_page.render(run, []).decode()
+    assert "<h2>Rows</h2>" in source and "spreads of a column" in source and "squared units of the data" not in source
+    without = run_page.render(run._replace(pictures={}), []).decode()
+    assert "<h2>Rows</h2>" not in without and "<h1>MLP VAE with a likelihood for each column on digits</h1>" in without
+
+
 def test_what_is_not_the_default_and_has_a_part_is_noted():
     asked = {f.name: f.default for f in dataclasses.fields(Config)}
     assert noted_flags(asked | {"workdir": "runs/a", "constants": "none", "order": "shuffled"}) == []

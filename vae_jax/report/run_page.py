@@ -15,6 +15,7 @@ from vae_jax.runtime.files import write_atomic
 
 _MODELS = {"mlp": "MLP", "conv": "Convolutional", "resnet": "ResNet", "recurrent": "Recurrent"}
 _MODELS |= {"ladder": "Ladder", "hierarchy": "Hierarchical"}
+_LIKELIHOODS = {"columns": " with a likelihood for each column", "tokens": " of sentences"}
 FIGURES = (
     image_grids.reconstructions,
     image_grids.samples,
@@ -34,7 +35,9 @@ TEXT_FIGURES = (latent_figures.kl_per_latent, training_curves.curves, training_c
 def _title(run: Run) -> str:
     model, likelihood, dataset = (run.config.get(k) for k in ("model", "likelihood", "dataset"))
     title = f"{_MODELS.get(model, model)} VAE" if model else "VAE"
-    if likelihood:
+    if likelihood in _LIKELIHOODS:
+        title += _LIKELIHOODS[likelihood]
+    elif likelihood:
         family = str(likelihood).replace("_", " ").replace("gaussian", "Gaussian").replace("bernoulli", "Bernoulli")
         title += f" with a {family} likelihood"
     return f"{title} on {Path(str(dataset)).name}" if dataset else title

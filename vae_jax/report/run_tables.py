@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from vae_jax.report.formatting import duration, number, setting
@@ -30,6 +31,7 @@ _MEASURED = (
     ("used_latents", "Used latents", "of {latent_dim}; each carries more than 0.005 nats, whatever its scale"),
     ("active_units", "Active latents", "of {latent_dim}; the variance of the posterior mean is above 0.01"),
 )
+_SCALED = ("standardised_mse", "Squared error", "mean per dimension of (x - E[x|z])^2, in squared spreads of a column")
 _GIVEN = (
     ("beta", "Weight beta", "of the KL in the loss, at the end of training"),
     ("beta_norm", "Normalised weight", "beta M / D: times the latents, by the data dimensions"),
@@ -52,6 +54,7 @@ MATTERS = (
     *("dataset", "pixels", "likelihood", "precision", "weighting", "beta", "sigma", "prior", "posterior", "objective"),
     *("model", "hidden", "latent_dim", "num_steps", "batch_size", "learning_rate", "condition"),
 )
+SIDE_BY_SIDE, MOST_COLUMNS = 3, 24  # rows of a table, and samples; their first columns
 
 # Of evaluation.json, with rate_parts and gaps laid out flat.
 _EVALUATED = (
@@ -76,6 +79,8 @@ _EVALUATED = (
 def _rows(run: Run, entries, splits: tuple[str, ...] = ()) -> list[list[str]]:
     """Rows of name, value, the value of each of the other ``splits``, and meaning."""
     results, others = run.results, [run.results.get(split) or {} for split in splits]
+    if results.get("standardised_mse") is not None:  # a mean over columns of different units says nothing
+        entries = [_SCALED if entry[0] == "mse" else entry for entry in entries]
     samples = f", {results['iw_samples']} samples of z" if results.get("iw_samples") else ""
     sizes = {key: results.get(key) for key in ("latent_dim", "data_dim")}
     window = results.get("ssim_window")
@@ -120,6 +125,26 @@ def columns(run: Run) -> Table:
     return Table(heads, kinds, rows)
 
 
+def rows(run: Run) -> Table:
+    """Returns some rows of the test split of a table beside some samples, a line for each of its first columns."""
+    named, kinds = run.results.get("per_column") or [], ("inputs", "samples")
+    some = [run.pictures[kind][:SIDE_BY_SIDE] for kind in kinds if kind in run.pictures]
+    if not named or len(some) < len(kinds) or any(part.shape[1:] != (len(named),) for part in some):
+        return Table((), (), [])
+    heads = ("Column", *(word for word, part in zip(("Test row", "Sample"), some) for _ in part))
+    lines = []
+    for i, column in enumerate(named[:MOST_COLUMNS]):
+        values = [(write, value) for write, part in zip((setting, number), some) for value in part[:, i].tolist()]
+        lines.append([str(column.get("name")), *(_value(*pair, column.get("levels") or ()) for pair in values)])
+    return Table(heads, ("name", *["value"] * (len(heads) - 1)), lines)
+
+
+def _value(write: Callable[[float], str], value: float, levels: Sequence[str]) -> str:
+    if not math.isfinite(value):
+        return "missing"
+    return levels[min(max(round(value), 0), len(levels) - 1)] if levels else write(value)
+
+
 def layers(run: Run) -> Table:
     """Returns the layers of a hierarchy, each with what it carries; none of one layer."""
     heads = ("Layer", "Latents", "Rate, nats", "Kept: above 0.01 nats", "Active: variance above 0.01")
@@ -143,8 +168,11 @@ def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def configuration(run: Run, noted: Collection[str] = ()) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Returns the flags that say what was trained and those ``noted``, then all others that have a value."""
-    unused = () if run.results.get("sigma") is not None else ("precision", "sigma")
-    shown = {k: v for k, v in run.config.items() if k in noted or (k in MATTERS and k not in unused)}
+    unused = set() if run.results.get("sigma") is not None else {"precision", "sigma"}
+    unused |= {"pixels"} if run.sentences is not None else set()
+    if run.results.get("per_column"):  # what was found of the columns has a table of its own
+        unused |= {"pixels", "columns", "count_means", "missing"}
+    shown = {k: v for k, v in run.config.items() if (k in noted or k in MATTERS) and k not in unused}
     return flags(shown), flags({k: v for k, v in run.config.items() if k not in shown})
 
 

@@ -85,7 +85,9 @@ RESULTS: dict[str, Any] = {
     **_each(size, "mse calibration active_units sigma lambda_max latent_dim data_dim clipped saturated"),
     **_each(size, "trained_sigma sigma_at_bound skipped used_latents counted_dim standardised_mse"),
     **_each(number, "log_scale"),
-    "per_column": [{"name": text, "kind": text, "family": text} | _each(size, "missing rmse sigma accuracy")],
+    "per_column": [
+        {"name": text, "kind": text, "family": text, "levels": [text]} | _each(size, "missing rmse sigma accuracy")
+    ],
     "layers": [_each(number, "latents rate kept_latents active_units")],
     "standardisation": {"how": text, "columns": [text], "shift": [number], "scale": [number]},
     **_each([number], "kl_per_latent second_moment information_per_latent"),

@@ -69,7 +69,8 @@ def main(config: Config) -> None:
         if (folder / "results.json").exists():
             from vae_jax.report import write_report
 
-            print(f"report: {write_report(folder, noted_flags(read_object(folder / 'config.json')))}")
+            noted = noted_flags(read_object(folder / "config.json", "train again"))
+            print(f"report: {write_report(folder, noted)}")
 
 
 def evaluate(config: Config) -> dict[str, Any]:

@@ -70,15 +70,15 @@ def standardisation(dataset: Dataset) -> dict[str, dict]:
 def by_column(dataset: Dataset, summary: dict) -> dict[str, list[dict]]:
     """Returns what each column of a file is and how well it is told, of the ``summary`` of a split.
 
-    ``rmse`` and ``sigma`` are in the column's own units, of the numbers of a standardised table; ``accuracy`` is of
-    classes.
+    ``levels`` are the names of a class's codes 0, 1, ..., of any other column none; ``rmse`` and ``sigma`` are in the
+    column's own units, of the numbers of a standardised table; ``accuracy`` is of classes.
     """
     table = dataset.table
     if table is None or not table.names:
         return {}
     measured = {name: summary.get(f"{name}_per_column") for name in ("rmse", "sigma", "accuracy")}
-    rows = zip(table.names, table.kinds, table.families, table.missing)
-    columns = [dict(zip(("name", "kind", "family", "missing"), row)) for row in rows]
+    rows = zip(table.names, table.kinds, table.families, table.missing, map(list, table.levels))
+    columns = [dict(zip(("name", "kind", "family", "missing", "levels"), row)) for row in rows]
     for i, column in enumerate(columns):
         column |= {name: values[i] for name, values in measured.items() if values is not None}
     return {"per_column": columns}

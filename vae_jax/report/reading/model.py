@@ -17,6 +17,7 @@ _SCALED = (
     "huber",
     "charbonnier",
 )  # families whose noise can shrink until a density says anything
+_SHORT = 80  # letters of --columns that a sentence quotes
 _WIDE = 1e3  # the largest variance of data for which the defaults are made is about 1
 
 
@@ -156,9 +157,10 @@ def bits(likelihood=None, pixels=None, bits_per_dim=None, soft_targets=False, co
         "undequantised."
     )
     if likelihood == "columns":
+        named = f" (--columns={columns})" if columns and len(columns) <= _SHORT else ""
         text = (
             ", a sum over columns of different kinds: probabilities of some, densities in their own units of others. "
-            f"Compare it only with the same columns and families (--columns={columns})."
+            f"Compare it only with the same columns and families{named}."
         )
     elif likelihood in ("discretized_logistic", "categorical"):
         text = ": a code length of discrete pixels, comparable as it is."
