@@ -13,6 +13,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from vae_jax.runtime.config import print_help
+
 
 def main() -> None:
     """Runs the binary that the command line names, or lists them all."""
@@ -22,9 +24,9 @@ def main() -> None:
     papers = [f"papers.{module.name}" for module in pkgutil.iter_modules([str(package[1] / "papers")])]
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print("usage: vae-jax NAME [flags]; vae-jax NAME --help lists the flags\n")
-        print(*(f"  {name:12s} {line}" for name, line in names.items()), sep="\n")
-        print("  " + "\n  ".join(paper for paper in papers if _is_binary(package[1], paper)))
+        usage = "usage: vae-jax NAME [flags]; vae-jax NAME --help lists the flags\n"
+        listed = [f"  {name:12s} {line}" for name, line in names.items()]
+        print_help("\n".join([usage, *listed, *(f"  {paper}" for paper in papers if _is_binary(package[1], paper))]))
         return
     if name not in names and name not in papers:
         print(f"error: there is no {name}; vae-jax has {', '.join(names)}", file=sys.stderr)

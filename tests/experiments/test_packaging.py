@@ -1,5 +1,6 @@
 """What is installed: one package, with the binaries inside it, and one console script."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -47,3 +48,11 @@ def test_it_runs_a_binary_from_another_folder(tmp_path):
     environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "PyTorch-VAE" in done.stdout, done.stderr
+
+
+def test_its_list_may_go_to_a_pager_that_was_left():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", "vae_jax"], cwd=ROOT, stdout=writing, stderr=-1, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

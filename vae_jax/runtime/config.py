@@ -113,7 +113,7 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
     _open_standard_streams()
     full = asked_for(sys.argv)
     if full is not None:
-        return _print_help(help_text(cls, sys.modules["__main__"].__doc__ or "", full))
+        return print_help(help_text(cls, sys.modules["__main__"].__doc__ or "", full))
     from absl import app, flags
 
     define_flags(cls)
@@ -156,10 +156,11 @@ def launch(main: Callable[[Any], None], cls: type) -> None:
     app.run(run, flags_parser=read)
 
 
-def _print_help(text: str) -> None:
+def print_help(text: str) -> None:
+    """Prints ``text``, whatever the terminal cannot show, into a pager that may be left before its end."""
     with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(errors="backslashreplace")
-    with contextlib.suppress(BrokenPipeError):  # into a pager that has been left
+    with contextlib.suppress(BrokenPipeError):
         print(text, flush=True)
         return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
