@@ -2,19 +2,18 @@
 
     python -m experiments.papers.warmup --workdir=runs/warmup          a minute, two CPU cores
 
-``--out=experiments/results/warmup.json`` keeps the numbers of the theory's README.
+``--out=experiments/results/warmup.json`` keeps the numbers of experiments/README.md.
 
 Trains the exact linear bed of the ledger (10 dimensions, 16 latents, no sampling noise) through the training step of
 real runs, by gradient descent and by Adam, and sets the update at which each latent is half way to its end beside the
-one that ``vae_jax/theory/dynamics.py`` foretells from the first matrices (Saxe 2013, 1312.6120; Lucas 2019,
-1911.02469). Expect gradient descent within 7%, and the median latent under Adam within 25%, single ones up to 1.9
-times late. ``warmup_deep`` is the same for deep networks.
+one that ``vae_jax/theory/dynamics.py`` foretells (Saxe 2013, 1312.6120; Lucas 2019, 1911.02469): from the first
+matrices, which is exact, and from their size alone, which is known before a run. ``warmup_deep`` is that for
+deep networks.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +33,18 @@ class Config:
     """The flags."""
 
     workdir: str = option("runs/warmup", "where the table and the figure go", identity=False)
-    seeds: int = option(3, "how many seeds, from 0 on", least=1)
+    seeds: int = option(5, "how many seeds, from 0 on", least=1)
     out: str | None = option(None, "FILE.json to write the table to as well", identity=False)
 
 
+SIDES = ("observed", "of_matrices", "of_size")
+
+
 def bed_rows(seeds: int) -> arms.Rows:
-    """Trains the bed and foretells it: a row for each optimiser, schedule, seed and latent."""
+    """Trains the bed and foretells it: a row for each optimiser and schedule, a line of steps for each seed and side.
+
+    A line has the latents that wake in any run of the row, the largest direction first, "-" where one does not.
+    """
     import jax
 
     from ..claims import waking
@@ -47,67 +52,80 @@ def bed_rows(seeds: int) -> arms.Rows:
     rows = []
     for optimizer, way in (("gradient descent", waking.DESCENT), ("Adam", waking.ADAM)):
         for name, schedule in waking.schedules_of(way).items():
-            for seed in range(seeds):
-                with jax.enable_x64(True):
+            found = []
+            with jax.enable_x64(True):
+                unknown = waking.foretold(way, schedule, None)
+                for seed in range(seeds):
                     passed, _, first = waking.observed(way, schedule, seed)
                     path = waking.foretold(way, schedule, first)
-                    seen = waking.woke(passed, path.ends)
-                for mode, (one, other) in enumerate(zip(path.woke, seen)):
-                    found = {"foretold": _number(one), "observed": _number(other)}
-                    rows.append({"optimizer": optimizer, "schedule": name, "seed": seed, "latent": mode} | found)
+                    found.append((waking.woke(passed, path.ends), path.woke, unknown.woke))
+            found = np.array(found)  # [seeds, sides, k]
+            woken = np.isfinite(found).any((0, 1))
+            lines = {side: [_line(own[woken]) for own in found[:, i]] for i, side in enumerate(SIDES)}
+            rows.append({"optimizer": optimizer, "schedule": name} | lines)
     return rows
 
 
-def _number(step: float) -> float | None:
-    return float(step) if math.isfinite(step) else None
+def _line(steps: np.ndarray) -> str:
+    return ", ".join(f"{step:,.0f}" if np.isfinite(step) else "-" for step in steps)
 
 
-def ratios(rows: arms.Rows, **where: Any) -> np.ndarray:
-    """Returns foretold over observed of the rows where all of ``where`` holds and both are awake, ``[n]``."""
-    chosen = [row for row in rows if all(row[key] == wanted for key, wanted in where.items())]
-    return np.array([row["foretold"] / row["observed"] for row in chosen if row["foretold"] and row["observed"]])
+def steps_of(row: dict[str, Any], side: str) -> np.ndarray:
+    """Returns the steps of one side of a row ``[seeds, latents]``, inf where a latent does not wake."""
+    return np.array(
+        [[float("inf" if step == "-" else step.replace(",", "")) for step in line.split(", ")] for line in row[side]]
+    )
+
+
+def ratios(row: dict[str, Any], side: str) -> np.ndarray:
+    """Returns foretold over observed of what wakes on either side ``[n]``: inf or 0 where it does on one only."""
+    seen, told = steps_of(row, "observed"), steps_of(row, side)
+    either = np.isfinite(seen) | np.isfinite(told)
+    return told[either] / seen[either]
 
 
 def table_lines(rows: arms.Rows) -> list[str]:
-    """Returns the table in Markdown: the steps of the first seed's latents, if they wake, and the ratios of all."""
+    """Returns the table in Markdown: the steps of the first seed, and foretold over observed of all."""
     cells = []
-    for optimizer, schedule in dict.fromkeys((row["optimizer"], row["schedule"]) for row in rows):
-        own = [row for row in rows if row["optimizer"] == optimizer and row["schedule"] == schedule]
-        first = [row for row in own if row["seed"] == own[0]["seed"]]
-        awake = [row for row in first if any(row[key] is not None for key in _SIDES)]
-        steps = [["never" if row[key] is None else f"{row[key]:.0f}" for row in awake] for key in _SIDES]
-        found = ratios(own)
-        spread = f"{np.median(found):.3f} [{found.min():.3f}, {found.max():.3f}]" if len(found) else ""
-        cells.append([optimizer, schedule, *map(", ".join, steps), spread])
-    heads = ("optimiser", "schedule", "foretold, seed 0", "observed", "foretold / observed [least, greatest]")
-    return arms.markdown(heads, cells)
-
-
-_SIDES = ("foretold", "observed")
+    for row in rows:
+        spreads = []
+        for side in SIDES[1:]:
+            found = ratios(row, side)
+            spreads.append(f"{np.median(found):.2f} [{found.min():.2f}, {found.max():.2f}]" if len(found) else "")
+        cells.append([f"{row['optimizer']}, {row['schedule']}", row["observed"][0], *spreads])
+    return arms.markdown(("", "observed, seed 0", "foretold of the matrices / observed", "of their size"), cells)
 
 
 def figure(rows: arms.Rows) -> Figure:
-    """Foretold against observed waking, a point a latent, schedule and seed."""
+    """Observed against foretold waking, a point a latent, schedule and seed; a panel an optimiser."""
+    from vae_jax.report.figure import MARK, TEST, TRAIN, Figure, draw, letters
 
-    from vae_jax.report.figure import MARK, TEST, TRAIN, Figure, draw
-
-    colours = {"gradient descent": TRAIN, "Adam": TEST}
+    styles = {
+        "of_size": {"color": TEST, "markerfacecolor": "none", "label": "foretold of their size alone"},
+        "of_matrices": {"color": TRAIN, "label": "foretold of the first matrices"},
+    }
+    optimizers = list(dict.fromkeys(row["optimizer"] for row in rows))
 
     def paint(figure):
-        axes = figure.subplots()
-        both = [row for row in rows if row["foretold"] and row["observed"]]
-        for optimizer in dict.fromkeys(row["optimizer"] for row in both):
-            points = np.array([[row[key] for key in _SIDES] for row in both if row["optimizer"] == optimizer])
-            style = {"color": colours.get(optimizer, MARK), "markersize": 3, "alpha": 0.6, "label": optimizer}
-            axes.loglog(*points.T, "o", **style)
-        ends = np.array([[row[key] for key in _SIDES] for row in both])
-        axes.loglog([ends.min(), ends.max()], [ends.min(), ends.max()], color=MARK, linewidth=0.6)
-        axes.set_xlabel("update at which a latent wakes, foretold")
-        axes.set_ylabel("observed")
-        axes.legend()
+        panels = figure.subplots(1, len(optimizers), squeeze=False)[0]
+        for axes, optimizer in zip(panels, optimizers):
+            ends = []
+            for side, style in styles.items():
+                own = [row for row in rows if row["optimizer"] == optimizer]
+                points = np.concatenate(
+                    [np.stack([steps_of(row, s).ravel() for s in (side, "observed")]) for row in own], 1
+                )
+                points = points[:, np.isfinite(points).all(0)]
+                ends += [points.min(initial=1e9), points.max(initial=1)]
+                axes.loglog(*points, "o", markersize=3, markeredgewidth=0.6, linestyle="", **style)
+            axes.loglog([min(ends), max(ends)], [min(ends), max(ends)], color=MARK, linewidth=0.6, zorder=0)
+            axes.set(title=optimizer, xlabel="update at which a latent wakes, foretold", ylabel="observed")
+            axes.set_aspect("equal")
+        letters(panels)
+        panels[0].legend()
 
-    caption = "When latents wake: foretold and observed, a point for each latent, schedule and seed of the linear bed."
-    return Figure("figure.png", caption, draw(paint, height=3.2, width=3.6))
+    caption = "When latents of a linear VAE wake, foretold and observed: a point a latent, schedule and seed."
+    return Figure("figure.png", caption, draw(paint, height=3.0))
 
 
 def main(config: Config) -> None:
@@ -115,12 +133,11 @@ def main(config: Config) -> None:
     root = Path(config.workdir)
     root.mkdir(parents=True, exist_ok=True)
     rows = bed_rows(config.seeds)
-    write_json(root / "table.json", rows)
+    table = {"rows": rows, "table": table_lines(rows)}
+    for path in (root / "table.json", *([Path(config.out)] if config.out else [])):
+        write_json(path, table)
     write_atomic(root / "figure.png", figure(rows).png)
-    table = table_lines(rows)
-    if config.out:
-        write_json(Path(config.out), {"table": table})
-    print("", *table, sep="\n")
+    print("", *table_lines(rows), f"figure: {root / 'figure.png'}", sep="\n")
 
 
 if __name__ == "__main__":

@@ -319,9 +319,22 @@ def _without_noise(run, schedule):
     return simulate(run._replace(start=run.start._replace(logvar=-40.0)), schedule)
 
 
-@pytest.mark.parametrize("planted", [_uncharged, _without_noise], ids=["beta left out", "the noise of z left out"])
-def test_a_planted_error_fails_the_time_of_waking(planted):
-    assert checked(waking.latents_wake_when_foretold, simulated=planted)["holds"] is False
+def _another_basis(run, schedule):
+    return simulate(run._replace(start=run.start._replace(eigenvectors=None)), schedule)
+
+
+PLANTED = {"beta left out": _uncharged, "the noise of z left out": _without_noise, "another basis": _another_basis}
+
+
+@pytest.mark.parametrize("claim", [waking.latents_wake_when_foretold, waking.latents_wake_when_foretold_by_adam])
+def test_a_planted_error_fails_the_time_of_waking(claim, monkeypatch):
+    ramp = waking.schedules_of(waking.Way(False, 0.0, 600, (300,), 1))["ramp of 300"]
+    monkeypatch.setattr(waking, "schedules_of", lambda way: {"a ramp": ramp})
+    for name in ("DESCENT", "ADAM"):
+        monkeypatch.setattr(waking, name, getattr(waking, name)._replace(steps=600))
+    assert checked(claim)["measured"] == 0.0
+    for planted in (_uncharged, _without_noise, _another_basis):
+        assert checked(claim, simulated=planted)["holds"] is False, planted
 
 
 def test_a_planted_error_fails_a_statistical_claim(tmp_path, monkeypatch):

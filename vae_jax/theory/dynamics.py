@@ -1,13 +1,13 @@
 """The dynamics of a linear VAE under any schedule: how fast each latent leaves the collapsed saddle, and when.
 
-In the eigenbasis of the data's covariance each direction is one decoder weight w, one encoder weight v and one log
-posterior variance t = log tau. Its share of the loss, with eigenvalue lambda and weight beta, is
+With the data's covariance C, a decoder W, an encoder V and posterior variances tau, the loss of a linear VAE is
 
-    L = [lambda (1 - w v)^2 + w^2 tau] / (2 sigma^2) + (beta / 2) (lambda v^2 + tau - t - 1)
+    L = [tr (I - W V) C (I - W V)' + tr W diag(tau) W'] / (2 sigma^2) + (beta / 2) [tr V C V' + sum(tau - log tau - 1)]
 
-(the linear VAE of Lucas 2019, 1911.02469; modes that do not couple as in Saxe 2013, 1312.6120). The optimiser's own
-update rule is applied to these numbers, a step for a step, so gradient descent is exact but for how modes share
-latents; a learned sigma couples all of them. theory/README.md derives it and says how well it holds.
+(Lucas 2019, 1911.02469), so the data enter by C alone. The optimiser's own update rule is applied to these matrices, a
+step for a step: from given first ones that is the run itself, whatever optimiser it has. Where only sizes are known
+each direction of C is followed in a latent of its own, as three numbers (the modes of Saxe 2013, 1312.6120). theory/
+README.md says how well that holds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vae_jax.linear_vae import learned_variance
-from vae_jax.theory.mode_updates import Problem, update
+from vae_jax.theory.mode_updates import Problem, terms, update
 from vae_jax.theory.saddle import Start, expected_start
 from vae_jax.types import Schedule
 
@@ -51,13 +51,13 @@ class LinearRun(NamedTuple):
 
     Attributes:
       eigenvalues: ``[D]``, of the data's covariance, the largest first.
-      latent_dim: M; the modes are the first k = min(D, M) directions.
+      latent_dim: M.
       sigma2: the decoder's variance before the first update.
       optimizer: what moves the parameters.
       steps: how many updates.
       precision: "fixed", "learned" (one log sigma, by gradient) or "optimal" (the error of each update).
       least: a variance below which one that is not fixed does not fall.
-      start: the sizes before the first update; None for those of randomly initialised dense layers.
+      start: the matrices before the first update, or sizes; None for the sizes of randomly initialised dense layers.
       free_nats: a floor below which the KL of a latent is not charged.
       batch_size: None for exact gradients; else the noise of batches, with one draw of z, is in Adam's moments.
     """
@@ -77,15 +77,17 @@ class LinearRun(NamedTuple):
 class Path(NamedTuple):
     """The way of every mode; n records, k modes; with several schedules r an axis before k (before nothing: last).
 
+    The modes are the first min(D, M) directions of the data or, of given matrices, all D.
+
     Attributes:
       step: ``[n]``, the updates made at each record: 0 first, ``run.steps`` last.
-      rates: ``[n, k]``, the KL of each mode, nats.
-      passed: ``[n, k]``, w v, the share of a direction that comes through.
+      rates: ``[n, k]``, the KL of each mode, nats; of given matrices ``[n, M]``, that of each latent.
+      passed: ``[n, k]``, the share of a direction that comes through, u' W V u of the eigenvector u.
       sigma2: ``[n]``, the decoder's variance.
       error: ``[n]``, the expected squared error of an example, all D dimensions together.
       beta: ``[n]``, the weight of the next update.
-      ends: ``[k]``, what w v is at the optimum of the last weight: max(0, 1 - s / lambda).
-      woke: ``[k]``, after how many updates w v first is at least half of that; inf for never, or not within the run.
+      ends: ``[k]``, what passes at the optimum of the last weight: max(0, 1 - s / lambda), 0 beyond the first M.
+      woke: ``[k]``, after how many updates at least half of that first does; inf for never, or not within the run.
       sigma_settled: after how many updates the variance stays within a tenth of its last value, to a record.
     """
 
@@ -112,7 +114,8 @@ def simulate(run: LinearRun, beta, records: int = 200) -> Path:
       A ``Path``; ``woke`` is exact to the step.
 
     Raises:
-      ValueError: for an unknown precision, no steps, or eigenvalues of which the largest is not positive.
+      ValueError: for an unknown precision, no steps, eigenvalues of which the largest is not positive, or matrices of
+        other shapes than ``[D, M]`` and ``[M, D]``.
     """
     values = np.maximum(np.asarray(run.eigenvalues, np.float64).reshape(-1), 0.0)
     if run.precision not in ("fixed", "learned", "optimal"):
@@ -121,31 +124,45 @@ def simulate(run: LinearRun, beta, records: int = 200) -> Path:
         raise ValueError("dynamics need at least one step, one latent and a positive largest eigenvalue")
     several = isinstance(beta, list | tuple)
     betas = np.stack([table(b, run.steps) for b in (beta if several else [beta])])  # [r, steps]
-    k = min(values.size, run.latent_dim)
     start = run.start or expected_start(values, run.latent_dim, float(betas[0, 0]), run.sigma2)
-    problem = Problem(
-        *(values[:k], float(values[k:].sum()), float(values.size), float(run.latent_dim)),
-        *(max(run.latent_dim - 1.0, 1.0), run.least, run.free_nats),
-        *(1.0 / run.batch_size if run.batch_size else 0.0, run.optimizer.b1, run.optimizer.b2, run.optimizer.eps),
-    )
+    problem, first = _problem(run, values, start)
+    k = problem.axes.shape[0] * problem.axes.shape[1]
     ends = np.stack([_ends(run, values, float(row[-1]))[:k] for row in betas])
-    kept, woke, at = _follow(run, problem, start, betas, np.where(ends > 0, 0.5 * ends, np.inf), records)
-    w, v, t, _, _, log_sigma = kept
+    kept, woke, at = _follow(run, problem, first, betas, np.where(ends > 0, 0.5 * ends, np.inf), records)
+    n, r = len(at), len(betas)
     with np.errstate(all="ignore"):  # of what diverged
-        rates = 0.5 * (problem.values * v * v + np.maximum(np.expm1(t) - t, 0.0))
-        passed, sigma2 = w * v, np.exp(2.0 * log_sigma[..., 0])
-        left = problem.values * (1.0 - passed) ** 2 + w * w * np.exp(t)  # with each mode in its own latent
-        error = left.sum(-1) + problem.rest
+        found = terms(np, problem, *kept[:3])
+        sigma2, error = np.exp(2.0 * kept[3].reshape(n, r)), found.error.reshape(n, r)
         if run.precision == "optimal":
             sigma2 = np.maximum(error / values.size, run.least)
         settled = _settled(at, sigma2)
     shown = betas[:, np.minimum(at, run.steps - 1)].T
     pick = (lambda a: a) if several else (lambda a: a[..., 0, :])
     flat = (lambda a: a) if several else (lambda a: a[..., 0])
+    rates, passed = found.kl.reshape(n, r, -1), found.passed.reshape(n, r, -1)
     return Path(
         *(at, pick(rates), pick(passed), flat(sigma2), flat(error), flat(shown)),
         *(pick(ends), pick(woke), flat(settled)),
     )
+
+
+def _problem(run: LinearRun, values: np.ndarray, start: Start) -> tuple[Problem, tuple]:
+    """Returns what an update reads, and the first W, V and log tau, in blocks as ``mode_updates.py`` has them."""
+    w, v = (np.asarray(a, np.float64) for a in (start.decoder, start.encoder))
+    if w.ndim == 2:
+        if w.shape != (values.size, run.latent_dim) or v.shape != w.shape[::-1]:
+            raise ValueError(f"matrices of {w.shape} and {v.shape}, not [D, M] and [M, D] of {values.size} eigenvalues")
+        axes = np.eye(values.size) if start.eigenvectors is None else np.asarray(start.eigenvectors, np.float64)
+        blocks = (w[None], v[None], (axes * values @ axes.T)[None], axes[None])
+    else:
+        blocks = tuple(a[:, None, None] for a in (w, v, values[: w.size], np.ones(w.size)))
+    w, v, covariance, axes = blocks
+    optimizer, free = run.optimizer, np.trace(covariance, axis1=1, axis2=2).sum()
+    return Problem(
+        *(covariance, axes, np.eye(len(axes[0])), float(values.sum() - free), float(values.mean())),
+        *(float(values.size), float(run.latent_dim), run.least, run.free_nats),
+        *(1.0 / run.batch_size if run.batch_size else 0.0, optimizer.b1, optimizer.b2, optimizer.eps),
+    ), (w, v, np.full(w.shape[::2], start.logvar))
 
 
 def table(schedule, steps: int) -> np.ndarray:
@@ -159,7 +176,8 @@ def _ends(run: LinearRun, values: np.ndarray, beta: float) -> np.ndarray:
     if run.precision != "fixed":
         sigma2 = max(learned_variance(values, beta, run.latent_dim), run.least)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(values > beta * sigma2, 1.0 - beta * sigma2 / values, 0.0)
+        kept = (values > beta * sigma2) & (np.arange(values.size) < run.latent_dim)
+        return np.where(kept, 1.0 - beta * sigma2 / values, 0.0)
 
 
 def _settled(at: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
@@ -169,8 +187,8 @@ def _settled(at: np.ndarray, sigma2: np.ndarray) -> np.ndarray:
     return at[np.minimum(after, len(at) - 1)].astype(np.float64)
 
 
-def _follow(run: LinearRun, problem: Problem, start: Start, betas, half, records: int):
-    """Returns the records of the state ``[n, r, k]``, when the modes woke ``[r, k]``, and the steps ``[n]``."""
+def _follow(run: LinearRun, problem: Problem, first, betas, half, records: int):
+    """Returns the records of the matrices ``[n, r, ...]``, when the modes woke ``[r, k]``, and the steps ``[n]``."""
     stride = -(-run.steps // min(records, run.steps))
     blocks = -(-run.steps // stride)
     fill = blocks * stride - run.steps
@@ -178,23 +196,21 @@ def _follow(run: LinearRun, problem: Problem, start: Start, betas, half, records
     rates = np.pad(table(run.optimizer.rate, run.steps), (0, fill))
     sigma_rates = np.pad(table(run.optimizer.sigma_rate, run.steps), (0, fill))
     betas = np.pad(betas, ((0, 0), (0, fill)), mode="edge")
-    r, k = half.shape
-    w, v, t, e = (np.broadcast_to(np.asarray(a, np.float64), (r, k)) for a in start)
-    one = np.zeros((r, 1))
-    first = (w, v, t, one + start.logvar, e * (run.latent_dim > 1), one + 0.5 * math.log(run.sigma2))
-    moments = tuple(np.zeros_like(a) for a in (w, v, t, one, one) * 2)
-    state = (first, moments, np.where(first[0] * first[1] >= half, 0.0, np.inf))
-    inputs = (np.arange(1.0, blocks * stride + 1), betas.T[:, :, None], rates, sigma_rates)
+    r, half = len(half), half.reshape(len(half), *problem.axes.shape[:2])
+    first = (*(np.repeat(a[None], r, 0) for a in first), np.full((r, 1, 1, 1), 0.5 * math.log(run.sigma2)))
+    state = (first, tuple(np.zeros_like(a) for a in first * 2), np.full_like(half, np.inf))
+    inputs = (np.arange(1.0, blocks * stride + 1), betas.T[:, :, None, None], rates, sigma_rates)
     inputs = tuple(a.reshape(blocks, stride, *a.shape[1:]) for a in inputs)
-    kind = (run.precision, run.optimizer.adam)
+    kind = (run.precision, run.optimizer.adam, len(problem.axes) == 1, run.batch_size is not None)
     if run.steps >= _COMPILED:
         last, kept = jax.device_get(_scanned(problem, half, state, inputs, kind))
         kept = tuple(np.asarray(a, np.float64) for a in kept)
     else:
         last, kept = _looped(problem, half, state, inputs, kind)
     kept = tuple(np.concatenate([rows, end[None]]) for rows, end in zip(kept, last[0]))
-    woke = np.where(last[2] <= run.steps, last[2], np.inf)
-    return kept, woke, np.append(np.arange(blocks) * stride, run.steps)
+    passed = terms(np, problem, *(a[-1] for a in kept[:3])).passed
+    woke = np.where((passed >= half) & (last[2] > run.steps), run.steps, last[2])  # after the last update
+    return kept, woke.reshape(r, -1), np.append(np.arange(blocks) * stride, run.steps)
 
 
 def _looped(problem, half, state, inputs, kind):

@@ -1,6 +1,7 @@
-"""One update of all modes of a linear VAE, by gradient descent or Adam; NumPy and jax.numpy run the same lines.
+"""One update of the matrices of a linear VAE, by gradient descent or Adam; NumPy and jax.numpy run the same lines.
 
-``dynamics.py`` heads what they stand for, theory/README.md derives it.
+``dynamics.py`` heads what they stand for, theory/README.md derives it. The matrices are B blocks that share no latents:
+W ``[r, B, d, m]``, V ``[r, B, m, d]``, log tau ``[r, B, m]``. A block is a mode (d = m = 1) or all of the data (B = 1).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ _OWN, _OTHERS = 3.5, 0.5
 class Problem(NamedTuple):
     """The numbers of a run that an update reads: arrays or scalars, traced where the loop is compiled."""
 
-    values: Any  # [k], the eigenvalues of the modes
-    rest: Any  # the sum of all others
+    covariance: Any  # [B, d, d], of the data
+    axes: Any  # [B, d, d], its eigenvectors, a column each
+    one: Any  # [d, d], the identity
+    rest: Any  # the sum of all eigenvalues that have no block
+    variance: Any  # the mean of all eigenvalues
     dim: Any
     latents: Any
-    others: Any  # latents but one, at least 1
     least: Any
     floor: Any
     noise: Any  # one over the batch, 0 without noise
@@ -27,88 +30,96 @@ class Problem(NamedTuple):
     eps: Any
 
 
+class Terms(NamedTuple):
+    """What the loss is made of: what passes of each direction, I - W V, this times the covariance, the KLs, the error.
+
+    The KL is ``[..., B, m]``, of each latent; the error ``[..., 1, 1, 1]``, expected, of all dimensions together.
+    """
+
+    passed: Any
+    missed: Any
+    left: Any
+    kl: Any
+    error: Any
+
+
+def terms(xp, p: Problem, w, v, t) -> Terms:
+    """Returns the parts of the loss; ``xp`` is NumPy or JAX's, axes before the blocks are free."""
+    through = w @ v
+    missed = p.one - through
+    left = missed @ p.covariance
+    error = (left * missed).sum((-3, -2, -1), keepdims=True) + p.rest
+    error = error + (w * w * xp.exp(t)[..., None, :]).sum((-3, -2, -1), keepdims=True)
+    kl = 0.5 * (((v @ p.covariance) * v).sum(-1) + xp.maximum(xp.expm1(t) - t, 0.0))
+    return Terms((p.axes * (through @ p.axes)).sum(-2), missed, left, kl, error)
+
+
 def update(xp, p: Problem, half, state, each, kind):
-    """Makes one update of ``((w, v, t, t of free latents, e, log sigma), moments, woke)``; ``xp`` is NumPy or JAX's.
-
-    ``e`` is the share of a mode that lies outside of its own latent, evenly in the others (theory/README.md).
-    """
-    (w, v, t, t_free, e, log_sigma), moments, woke = state
+    """Makes one update of ``((w, v, t, log sigma), moments, woke)``, and notes what was awake before it."""
+    (w, v, t, log_sigma), moments, woke = state
     count, beta, rate, sigma_rate = each
-    precision, adam = kind
-    tau, tau_free, missed = xp.exp(t), xp.exp(t_free), 1.0 - w * v
-    e, load, load_free, around = _shared(xp, p, w, v, e, tau, tau_free)
-    seen = (1.0 - e) * tau + e * around
-    left = p.values * missed * missed + w * w * seen  # the expected squared error in each direction
-    error = left.sum(-1, keepdims=True) + p.rest
-    sigma2 = xp.maximum(error / p.dim, p.least) if precision == "optimal" else xp.exp(2.0 * log_sigma)
-    kl = 0.5 * (p.values * v * v + tau - t - 1.0)
-    charged = xp.where(kl > p.floor, beta, 0.0)  # below its floor a KL has no gradient
-    kl_free = 0.5 * (tau_free - t_free - 1.0)
+    precision, adam, whole, noisy = kind
+    found, tau = terms(xp, p, w, v, t), xp.exp(t)
+    woke = xp.where((found.passed >= half) & (woke > count - 1.0), count - 1.0, woke)
+    sigma2 = xp.maximum(found.error / p.dim, p.least) if precision == "optimal" else xp.exp(2.0 * log_sigma)
+    charged = xp.where(found.kl > p.floor, beta, 0.0)  # below its floor a KL has no gradient
     gradients = (
-        (w * seen - p.values * v * missed) / sigma2,
-        p.values * (charged * v - w * missed / sigma2),
-        0.5 * (load * tau / sigma2 + charged * (tau - 1.0)),
-        0.5 * (load_free * tau_free / sigma2 + xp.where(kl_free > p.floor, beta, 0.0) * (tau_free - 1.0)),
-        p.dim - error / sigma2,
+        (w * tau[..., None, :] - found.left @ _turned(v)) / sigma2,
+        charged[..., None] * (v @ p.covariance) - _turned(w) @ found.left / sigma2,
+        0.5 * ((w * w).sum(-2) * tau / sigma2[..., 0] + charged * (tau - 1.0)),
+        p.dim - found.error / sigma2,
     )
-    moves, scale = gradients, (1.0, 1.0)
+    moves = gradients
     if adam:
-        noise = _noise(p, w, v, tau, left, error, sigma2, charged)
-        moves, scale, moments = _adam(p, gradients, moments, count, noise)
-    # A latent with a smaller variance costs less noise, so a mode gathers where it is most: e decays by the difference.
-    size = w * w / scale[0]
-    turned = rate * scale[0] / sigma2 * (around - tau) * size / (size + v * v / scale[1] + 1e-30)
-    e = e / (e + (1.0 - e) * xp.exp(xp.clip(2.0 * turned, -1.0, 1.0)) + 1e-30)
-    w, v, t, t_free = w - rate * moves[0], v - rate * moves[1], t - rate * moves[2], t_free - rate * moves[3]
+        noise = _noise(p, w, v, tau, found, sigma2, charged) if noisy else (0.0,) * 4
+        moves, moments = _adam(p, gradients, moments, count, noise, whole)
+    w, v, t = (a - rate * move for a, move in zip((w, v, t), moves))
     if precision == "learned":
-        log_sigma = xp.maximum(log_sigma - sigma_rate * moves[4], 0.5 * xp.log(p.least + 1e-30))
-    return (w, v, t, t_free, e, log_sigma), moments, xp.where((w * v >= half) & (woke > count), count, woke)
+        log_sigma = xp.maximum(log_sigma - sigma_rate * moves[3], 0.5 * xp.log(p.least + 1e-30))
+    return (w, v, t, log_sigma), moments, woke
 
 
-def _shared(xp, p: Problem, w, v, e, tau, tau_free):
-    """Returns the spreads, the squared weights in each mode's latent and in a free one, the variance around each mode.
+def _turned(a):
+    return a.swapaxes(-1, -2)
 
-    A mode that is awake keeps others out of its direction, so what is open to these is the share that it leaves.
+
+def _noise(p: Problem, w, v, tau, found: Terms, sigma2, charged):
+    """Returns the variances of one entry's gradient between batches: of W, V, each log tau, log sigma.
+
+    Of one example and draw the gradient of W is -e z' / sigma^2, with the error e = x - W z, that of V is a x' with
+    a = beta mu - W' e / sigma^2, that of log tau_i is -tau_i^(1/2) eps_i (W' e)_i / (2 sigma^2) but for a constant, and
+    that of log sigma D - e'e / sigma^2. The variance of a product is taken as the product of the second moments: 1 for
+    those of z and eps, the data's for x, and of a without what mu and W' e have in common. Those of W and V are spread
+    evenly over the entries.
     """
-    free = p.latents - w.shape[-1]
-    open_ = 1.0 - xp.clip(w * v, 0.0, 1.0) * (1.0 - e)
-    around = open_.sum(-1, keepdims=True) - open_ + free
-    e = xp.minimum(e, around / p.others)
-    spread = e * w * w / p.others
-    load_free = spread.sum(-1, keepdims=True)
-    load = (1.0 - e) * w * w + load_free - spread
-    noise = (open_ * tau).sum(-1, keepdims=True) - open_ * tau + free * tau_free
-    return e, load, load_free, noise / (around + 1e-30)
-
-
-def _noise(p: Problem, w, v, tau, left, error, sigma2, beta):
-    """Returns the variances of one entry's gradient between batches: of W, V, each log tau, a free one's, log sigma."""
     inverse = 1.0 / (sigma2 * sigma2)
-    each = (inverse * w * w * left + beta * beta * v * v * p.values).sum(-1, keepdims=True)
-    variance = (p.values.sum() + p.rest) / p.dim
+    errors = found.left @ _turned(found.missed) + (w * tau[..., None, :]) @ _turned(w)  # E e e'
+    felt = ((errors @ w) * w).sum(-2)  # E (W' e)_i^2
+    told = ((v @ p.covariance) * v).sum(-1)  # E mu_i^2
+    each = (inverse[..., 0] * felt + charged * charged * told).sum((-2, -1))[..., None, None, None]
     return (
-        p.noise * inverse * error / p.dim,
-        p.noise * variance * each / p.latents,
-        p.noise * inverse * w * w * left * tau / 4.0,
-        0.0,
-        p.noise * inverse * 2.0 * (left * left).sum(-1, keepdims=True),
+        p.noise * inverse * found.error / p.dim,
+        p.noise * p.variance * each / p.latents,
+        p.noise * inverse[..., 0] * felt * tau / 4.0,
+        p.noise * inverse * 2.0 * (errors * errors).sum((-3, -2, -1), keepdims=True),
     )
 
 
-def _adam(p: Problem, gradients, moments, count, noise):
-    """Adam (Kingma and Ba 2014, 1412.6980), whose second moment all entries of W, and all of V, share.
+def _adam(p: Problem, gradients, moments, count, noise, whole: bool):
+    """Adam (Kingma and Ba 2014, 1412.6980). Where matrices are whole each entry has its own second moment.
 
-    In a basis that has nothing to do with the eigenvectors each entry of W is a sum over all modes: what divides a
-    mode's gradient is the root mean square over the matrix, to which the modes that learn now contribute most.
+    Of modes the entries are not known: in a basis that has nothing to do with the eigenvectors each entry of W is a sum
+    over all of them, so what divides a mode's gradient is about the root mean square over the matrix.
     """
-    gw, gv, *others = gradients
-    entries = p.dim * p.latents
-    own = 1.0 + (_OWN - 1.0) * (1.0 - 1.0 / entries)  # one entry is divided by its own gradient
-    squares = tuple((own * g * g + _OTHERS * ((g * g).sum(-1, keepdims=True) - g * g)) / entries for g in (gw, gv))
-    squares += tuple(g * g for g in others)
+    squares = tuple(g * g for g in gradients)
+    if not whole:
+        entries = p.dim * p.latents
+        own = 1.0 + (_OWN - 1.0) * (1.0 - 1.0 / entries)  # one entry is divided by its own gradient
+        shared = ((own - _OTHERS) * q + _OTHERS * q.sum(-3, keepdims=True) for q in squares[:2])
+        squares = (*(q / entries for q in shared), *squares[2:])
     n = len(gradients)
     first = tuple(p.b1 * m + (1.0 - p.b1) * g for m, g in zip(moments[:n], gradients))
     second = tuple(p.b2 * q + (1.0 - p.b2) * (s + more) for q, s, more in zip(moments[n:], squares, noise))
     short, long = 1.0 - p.b1**count, 1.0 - p.b2**count
-    scale = tuple(1.0 / ((q / long) ** 0.5 + p.eps) for q in second)
-    return tuple(m / short * c for m, c in zip(first, scale)), scale[:2], (*first, *second)
+    moves = tuple(m / short / ((q / long) ** 0.5 + p.eps) for m, q in zip(first, second))
+    return moves, (*first, *second)

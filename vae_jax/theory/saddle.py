@@ -10,25 +10,24 @@ whose determinant is negative, so that the direction grows, if and only if lambd
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Start(NamedTuple):
-    """The size of each mode before the first update, in the order of the eigenvalues.
+    """The matrices before the first update, or only the size of each mode, in the order of the eigenvalues.
 
     Attributes:
-      decoder, encoder: ``[k]``, the weights w and v of each mode.
+      decoder, encoder: the matrices W ``[D, M]`` and V ``[M, D]``; or ``[k]``, the weights w and v of each mode.
       logvar: log tau of all latents.
-      spread: ``[k]`` or a number, the share of each mode's square that is outside of the latent it has most of.
+      eigenvectors: ``[D, D]`` of the data's covariance, a column each, for matrices; None where the data's axes are it.
     """
 
     decoder: np.ndarray
     encoder: np.ndarray
     logvar: float = 0.0
-    spread: np.ndarray | float = 0.0
+    eigenvectors: np.ndarray | None = None
 
 
 def growth_rate(eigenvalues, beta, sigma2, tau=1.0) -> np.ndarray:
@@ -73,33 +72,6 @@ def settling_rate(eigenvalues, beta: float, sigma2: float) -> np.ndarray:
     return np.where(values > s, np.linalg.eigvalsh(hessian)[:, 0], np.nan)
 
 
-def start_of(w, v, eigenvectors, eigenvalues, beta: float, sigma2: float) -> Start:
-    """Returns the sizes that given matrices start the modes with.
-
-    A mode is a vector of M numbers in W and one in V. What grows of it points somewhere among the latents; modes that
-    wake first take their directions, and from then on it is only outside of these that the next can grow. So the sizes
-    are those of the growing vectors' parts outside of all earlier ones (Gram and Schmidt).
-
-    Args:
-      w: ``[D, M]``, the decoder's matrix.
-      v: ``[M, D]``, the encoder's.
-      eigenvectors: ``[D, D]``, a column each, in the order of ``eigenvalues [D]``.
-      beta, sigma2: at the start.
-    """
-    k = min(np.shape(w))
-    values = np.asarray(eigenvalues, np.float64)[:k]
-    basis = np.asarray(eigenvectors, np.float64)[:, :k]
-    decoder, encoder = basis.T @ np.asarray(w, np.float64), (np.asarray(v, np.float64) @ basis).T  # [k, M]
-    p, q = _growing(values, beta, sigma2)
-    towards, sizes = np.linalg.qr((p[:, None] * decoder + q[:, None] * encoder).T)
-    towards = towards * np.where(np.diag(sizes) < 0, -1.0, 1.0)
-    spread, taken = np.empty(k), np.zeros(len(towards), bool)
-    for i, square in enumerate(np.square(towards.T)):
-        own = np.argmax(np.where(taken, -1.0, square))
-        spread[i], taken[own] = 1.0 - square[own], True
-    return Start(np.einsum("km,mk->k", decoder, towards), np.einsum("km,mk->k", encoder, towards), 0.0, spread)
-
-
 def expected_start(
     eigenvalues,
     latent_dim: int,
@@ -109,6 +81,10 @@ def expected_start(
     encoder_std: float | None = None,
 ) -> Start:
     """Returns the sizes that random matrices start the modes with, about: the i-th has M - i latents left.
+
+    A mode is a vector of M numbers in W and one in V. What grows of it points somewhere among the latents; modes that
+    wake first take their directions, and from then on it is only outside of these that the next can grow. So the sizes
+    are the mean lengths of the growing vectors' parts outside of all earlier ones (Gram and Schmidt).
 
     Args:
       eigenvalues: ``[D]``, of the data's covariance, the largest first.
@@ -125,15 +101,7 @@ def expected_start(
     left = latent_dim - np.arange(k)
     length = np.array([math.sqrt(2.0) * math.exp(math.lgamma((n + 1) / 2) - math.lgamma(n / 2)) for n in left])
     std = np.sqrt((p * decoder_std) ** 2 + (q * encoder_std) ** 2)
-    return Start(length * p * decoder_std**2 / std, length * q * encoder_std**2 / std, 0.0, _spread(latent_dim, k))
-
-
-def _spread(latent_dim: int, k: int) -> np.ndarray:
-    """Returns about how much of a random direction is outside of the largest coordinate that earlier ones have left."""
-    left = latent_dim - np.arange(k)
-    # The median of the largest of n squared normal numbers, of which the sum over all latents is about M.
-    largest = [NormalDist().inv_cdf(0.5 + 0.5 * 0.5 ** (1.0 / n)) ** 2 for n in left]
-    return 1.0 - np.minimum(np.array(largest) / latent_dim, 1.0)
+    return Start(length * p * decoder_std**2 / std, length * q * encoder_std**2 / std)
 
 
 def _growing(values: np.ndarray, beta: float, sigma2: float) -> tuple[np.ndarray, np.ndarray]:
