@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw
+from vae_jax.report.class_colours import COLOURS
+from vae_jax.report.figure import FAINT, MARK, TEST, TRAIN, Figure, draw, legend_above, letters
+
+# Lines that are told apart without their colours.
+LINES = ("-", "--", ":", "-.", (0, (6, 1)), (0, (4, 1, 1, 1, 1, 1)))
 
 
 def _figure(name: str, caption: str, height: float, labels: tuple[str, str], paint: Callable[[Any], None]) -> Figure:
@@ -69,18 +73,19 @@ def paths_figure(paths: dict[str, tuple[np.ndarray, np.ndarray]], optimum: float
 
     def paint(figure):
         left, right = figure.subplots(1, 2)
-        for name, (beta, rate) in paths.items():
-            left.plot(beta, label=name)
-            right.plot(rate)
-        right.axhline(optimum, color=FAINT, linewidth=0.8, linestyle="--")
+        for (name, (beta, rate)), color, line in zip(paths.items(), COLOURS, LINES):
+            left.plot(beta, color=color, linestyle=line, label=name)
+            right.plot(rate, color=color, linestyle=line)
+        right.axhline(optimum, color=FAINT, linewidth=0.8)
         for axes, label in ((left, "weight"), (right, "rate, nats")):
             axes.set_xlabel("training step")
             axes.set_ylabel(label)
         left.set_yscale("symlog", linthresh=1.0)
-        left.legend(fontsize=7)
+        letters((left, right))
+        legend_above(figure, (left,))
 
-    caption = "Schedules that end at weight 1: other paths (left), one optimum (right; dashed, the closed form)."
-    return Figure("schedules.png", caption, draw(paint, 2.4))
+    caption = "Schedules that end at weight 1: (a) other paths, (b) one optimum (grey, the closed form)."
+    return Figure("schedules.png", caption, draw(paint, 2.6))
 
 
 def arms_figure(name: str, caption: str, label: str, values: dict[str, Sequence[float]]) -> Figure:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from helpers.made_runs import M, all_pictures, code_pictures, config, metrics, r
 from made_sweeps import SWEEPS, grid, summary
 from matplotlib.figure import Figure as Canvas
 
-from vae_jax.report import Run, image_grids, latent_figures, run_page, run_tables, training_curves
+from vae_jax.report import Run, image_grids, latent_figures, page, run_page, run_tables, training_curves
 from vae_jax.report.class_colours import COLOURS, MARKERS, MOST, class_style
 from vae_jax.report.figure import COLUMN, DPI, WIDTH, Figure, letters
 from vae_jax.report.image_grids import HEIGHT, reconstructions, traversals
@@ -22,6 +23,7 @@ from vae_jax.report.training_curves import curves, weight
 from vae_jax.runs.flag_words import noted_flags
 from vae_jax.runs.settings import Config
 
+RUN_FIGURE = Figure("a.png", "A figure: made.", b"\0" * 16 + (100).to_bytes(4, "big"))
 RUN = Run(results(), config(), [], code_pictures((8, 8, 1)))
 
 
@@ -139,6 +141,12 @@ def test_a_run_folds_away_the_flags_that_have_no_part():
     assert {"--df", "--cycles", "--sigma", "--prior_components"} <= set(folded) and not set(listed) & set(folded)
     source = run_page.render(run, [], ("clip_norm",)).decode()
     assert source.index("--clip_norm") < source.index("<details>") < source.index("--df") < source.index("</details>")
+
+
+def test_figures_are_numbered_through_a_page_of_sections():
+    part = {"title": "A", "table": page.Table((), (), []), "findings": [], "figures": [RUN_FIGURE, RUN_FIGURE]}
+    source = page.render("sections.html", title="T", about="", sections=[part, part | {"title": "B"}]).decode()
+    assert re.findall(r"<b>Figure (\d)", source) == ["1", "2", "3", "4"]
 
 
 def test_rows_of_a_table_stand_beside_samples_with_the_names_of_their_classes():

@@ -103,9 +103,9 @@ def test_the_evaluation_is_on_the_page_and_its_parts_are_read(tmp_path):
 
 
 def test_letters_and_signs_are_set_but_never_names():
-    words = typeset("beta sigma^2 = -1.5e-6, --beta=1 --sigma=-2 beta_norm, the beta likelihood; -log p < 0, 2-3")
+    words = typeset("beta sigma^2 = -1.5e-6, -.5, --beta=1 --sigma=-2 beta_norm, the beta likelihood; -log p < 0, 2-3")
     assert words == (
-        "β σ² = −1.5 × 10<sup>−6</sup>, --beta=1 --sigma=-2 beta_norm, the beta likelihood; −log p &lt; 0, 2-3"
+        "β σ² = −1.5 × 10<sup>−6</sup>, −.5, --beta=1 --sigma=-2 beta_norm, the beta likelihood; −log p &lt; 0, 2-3"
     )
 
 

@@ -28,6 +28,7 @@ THRESHOLD = -0.5 * np.log1p(-0.01)
 FLOOR = 1e-5  # nats: the log axis ends here
 _ROWS = 16  # of a legend beside the map; a longer one lies below it
 _PANELS = 6
+_NAMED = 20  # latents whose numbers find room below an axis
 
 
 def used_mask(run: Run) -> np.ndarray | None:
@@ -78,9 +79,9 @@ def kl_per_latent(run: Run) -> Figure:
         right.axhline(THRESHOLD, color=MARK, linewidth=0.8, linestyle="--", label="used above", zorder=1)
         for axes in (left, right):
             axes.set_xlim(-0.8, max(kl.size, 4) - 0.2)
-            if kl.size <= 24:
+            if kl.size <= _NAMED:
                 axes.set_xticks(place, [str(i) for i in order], rotation=90 if kl.size > 10 else 0)
-            axes.set_xlabel("latent, by its KL" if kl.size <= 24 else "rank of the latent, by its KL")
+            axes.set_xlabel("latent, by its KL" if kl.size <= _NAMED else "rank of the latent, by its KL")
         letters((left, right))
         legend_above(figure, (left, right))
 

@@ -41,7 +41,7 @@ def typeset(value):
     text = _LETTER.sub(lambda m: _LETTERS[m[1]], str(escape(str(value)))).replace("^2", "²")
     text = re.sub(r"(?<=\d)e(-?)(\d{1,4})\b", lambda m: f" × 10<sup>{'−' if m[1] else ''}{int(m[2])}</sup>", text)
     text = text.replace("+-", "±")
-    return Markup(re.sub(r"(?<![\w.\-=/])-(?=\d|log\b)| - ", lambda m: m[0].replace("-", "−"), text))
+    return Markup(re.sub(r"(?<![\w.\-=/])-(?=\.?\d|log\b)| - ", lambda m: m[0].replace("-", "−"), text))
 
 
 def whole_flags(markup):

@@ -231,10 +231,10 @@ def _predicted_active(r: Run, beta: float) -> int | None:
 def _protocol(r: Run, train: int, test: int) -> str:
     """Returns what the numbers are of, in a sentence."""
     c = r.config
-    what = "nats per sentence, its end included" if r.is_text else f"pixels {c.pixels}"
+    of = "nats per sentence, its end included" if r.is_text else f"pixels {c.pixels}" if r.dataset.event[1:] else "rows"
     error = "" if r.is_text else "mse of E[x|z] in the data's own units; "
     text = (
-        f"{r.dataset.name}, {what}, all {test} test examples, one sample of z each, beta = 1; iw_nll with "
+        f"{r.dataset.name}, {of}, all {test} test examples, one sample of z each, beta = 1; iw_nll with "
         f"{c.iw_samples} importance samples; {error}active units: variance of the posterior mean over the test split "
         f"> 0.01, used latents: more than {USED} nats by the variances of z; training numbers over "
         f"{min(train, TRAIN_LIMIT)} examples; float32 products at full precision; seed {c.seed}"
