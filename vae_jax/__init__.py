@@ -2,7 +2,7 @@
 
 Here are the nouns (``types.py``, with the legend of the axes) and the core of pure functions: ``objective`` holds the
 bound, ``likelihoods`` the families, ``schedules`` and ``weighting`` say where beta comes from, ``conventions`` and
-``linear_vae`` what a beta means. Models, data, training, evaluation and reports are imported by their own names.
+``linear_vae`` what a beta means. Other folders (models, data, priors ...) are imported where they are first named.
 ``load`` opens a trained run, ``from_pretrained`` an export of one.
 """
 
@@ -38,13 +38,14 @@ __all__ = [
     "weighting",
 ]
 _HOMES = {"UserError": "errors", "TrainedVAE": "trained.model", "from_pretrained": "trained.export"}
+_FOLDERS = ("data", "evaluation", "models", "posteriors", "priors", "train")
 _HOMES |= {"load": "trained.loading"} | dict.fromkeys(__all__[:6], "types")
 
 
 # A name is imported where it is first used: --help and a refusal need no JAX, and the core needs no trained models.
 def __getattr__(name: str) -> Any:
     """Imports a public name, or the module that it is."""
-    if name not in __all__:
+    if name not in __all__ and name not in _FOLDERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name not in _HOMES:
         return importlib.import_module(f"{__name__}.{name}")

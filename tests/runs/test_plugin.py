@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from helpers.binaries import call
 
+import vae_jax
 from experiments import evaluate, train
+from vae_jax.runs import networks
 from vae_jax.runs.names import BUILT_IN, names_of
 from vae_jax.types import UserError
 
@@ -85,6 +87,19 @@ def test_evaluate_finds_it_again_or_says_what_is_missing(run, tmp_path):
     with pytest.raises(UserError, match="is not the file that this run was made with"):
         evaluate.main(evaluate.Config(**asked, plugin=str(tmp_path / "other.py")))
     moved.rename(run / "mine.py")
+
+
+def test_a_model_that_takes_less_is_refused_in_one_line():
+    told = r"--model=mine is called with .* takes \(event, latent_dim\); end them with \*_"
+    with pytest.raises(UserError, match=told):
+        networks._check_takes(lambda event, latent_dim: None, "mine", (1, 2, 3), {})
+    networks._check_takes(lambda event, *_: None, "mine", (1, 2, 3), {})
+
+
+def test_folders_of_the_package_are_found_without_an_import():
+    assert vae_jax.data.load and vae_jax.priors.mixture
+    with pytest.raises(AttributeError):
+        vae_jax.nothing  # noqa: B018
 
 
 def test_sweep_and_weigh_take_it(run):

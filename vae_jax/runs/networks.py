@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -15,6 +17,18 @@ from vae_jax.runs import table_columns
 from vae_jax.runs.names import CONDITIONED, HIERARCHIES
 from vae_jax.runs.settled import Settings
 from vae_jax.types import VAE, Event, Likelihood, Posterior, Prior, TrainState, UserError
+
+
+def _check_takes(make: Callable, name: str, given: tuple, told: dict) -> None:
+    """Refuses a model, of a plugin, whose function does not take what it is called with."""
+    takes = inspect.signature(make)
+    try:
+        takes.bind(*given, **told)
+    except TypeError:
+        raise UserError(
+            f"--model={name} is called with event, theta_shape, latent_dim, hidden, beta_range, batched_kernels, and "
+            f"takes {takes}; end them with *_ to leave out the last"
+        ) from None
 
 
 def make_vae(
@@ -37,7 +51,9 @@ def make_vae(
     def networks(latent_dim: int) -> VAE:
         def plain(event: Event, theta_shape: Event, latent_dim: int) -> VAE:
             rest = (theta_shape, latent_dim, s.hidden, s.beta_range, batched_kernels)
-            return s.names.models[s.model](event, *rest, *own, **told)
+            make = s.names.models[s.model]
+            _check_takes(make, s.model, (event, *rest, *own), told)
+            return make(event, *rest, *own, **told)
 
         def of_event(event: Event) -> VAE:
             if s.condition is None or s.model in HIERARCHIES:
