@@ -123,16 +123,20 @@ def mnist_train(raw_dir) -> np.ndarray:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=16).reshape(60_000, 784)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def plain_figures(request):
-    """Runs call all that paints their figures, and write an image of one pixel for each; see ``DRAWN``."""
-    if DRAWN & {request.path.parent.name, request.path.stem}:
-        yield
-        return
+@contextlib.contextmanager
+def undrawn():
+    """Runs call all that paints their figures, and write an image of one pixel for each."""
     from matplotlib.figure import Figure
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda self, file, **_: file.write(PIXEL))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_figures(request):
+    """Figures of a module are ``undrawn``; see ``DRAWN``."""
+    with contextlib.nullcontext() if DRAWN & {request.path.parent.name, request.path.stem} else undrawn():
         yield
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vae_jax.gaussian import at_least_float32, standard_normal_log_prob
 from vae_jax.traced import given
@@ -137,7 +138,7 @@ def weighted_layers(layers: tuple[int, ...], factors: tuple[float, ...]) -> Obje
       layers: how many latents each layer has; the rate has a part for each latent.
       factors: of the layers, none negative.
     """
-    each = jnp.repeat(jnp.asarray(factors, jnp.float32), jnp.asarray(layers), total_repeat_length=sum(layers))
+    each = np.repeat(np.asarray(factors, np.float32), layers)
 
     def objective(t: Terms, weight=1.0):
         return -jnp.mean(distortion(t) + weight * jnp.sum(t.q.kl() * each, axis=-1))

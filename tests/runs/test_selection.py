@@ -84,15 +84,21 @@ def test_what_is_loaded_evaluated_and_begun_from_is_what_is_reported(whole, flag
     assert taken["sigma"] == pytest.approx(r["sigma"])
 
 
-def test_patience_stops_and_what_has_stopped_is_finished(whole, flags, tmp_path):
-    workdir, _ = whole
-    best, patient = results(workdir), [f"--workdir={tmp_path}", *flags, "--patience=2"]
-    out, _ = call(*patient)
-    r = results(tmp_path)
+@pytest.fixture(scope="module")
+def stopped(flags, tmp_path_factory):
+    """The same run with some patience, and all that it said."""
+    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    return workdir, call(f"--workdir={workdir}", *flags, "--patience=2")[0]
+
+
+def test_patience_stops_and_what_has_stopped_is_finished(whole, stopped, flags):
+    (workdir, _), (ended, out) = whole, stopped
+    best, patient = results(workdir), [f"--workdir={ended}", *flags, "--patience=2"]
+    r = results(ended)
     assert r["stopped_early"] and r["steps_done"] == r["step"] + 20 < 60 and "training stops" in out
     for key in ("step", "elbo", "rate", "mse", "sigma", "validation", "train"):
         assert r[key] == best[key], key
-    assert metrics(tmp_path, "validation") == metrics(workdir, "validation")[: r["steps_done"] // 10]
+    assert metrics(ended, "validation") == metrics(workdir, "validation")[: r["steps_done"] // 10]
     assert "it stopped early" in call(*patient)[0]
     longer = [f for f in patient if not f.startswith("--num_steps")] + ["--num_steps=90"]
     refused(*longer, match="was stopped early by --patience=2 and is finished")
@@ -134,7 +140,7 @@ def test_a_warm_up_that_has_not_ended_keeps_and_stops_nothing(flags, tmp_path):
     assert r["steps_done"] > 40  # at the third of falling bounds it would have stopped
 
 
-def test_a_run_of_a_sweep_keeps_what_train_keeps(whole, flags, tmp_path):
+def test_a_run_of_a_sweep_keeps_what_train_keeps(stopped, flags, tmp_path):
     # One overfits and the others have too high a weight for that: they stop at different steps.
     shared = [*flags, "--patience=2", "--halving", "--halving_at=0.5"]
     call(f"--workdir={tmp_path}", *shared, "--beta=0.001,0.3,3", binary="sweep")
@@ -142,8 +148,9 @@ def test_a_run_of_a_sweep_keeps_what_train_keeps(whole, flags, tmp_path):
     done = [beta for beta, row in rows.items() if row["status"] == "done"]
     for beta in {done[0], done[-1]}:
         name = f"beta={beta:g}"
-        alone = tmp_path / f"alone_{beta:g}"
-        call(f"--workdir={alone}", *flags, "--patience=2", f"--beta={beta:g}")
+        alone = stopped[0] if beta == 0.001 else tmp_path / f"alone_{beta:g}"
+        if alone != stopped[0]:
+            call(f"--workdir={alone}", *flags, "--patience=2", f"--beta={beta:g}")
         ours, theirs = rows[beta], results(alone)
         for key in ("step", "best_step", "steps_done", "stopped_early", "active_units"):
             assert ours[key] == theirs[key], (name, key)

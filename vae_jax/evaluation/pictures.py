@@ -116,9 +116,8 @@ def pictures(
     kl = np.asarray(q.parts if isinstance(q, Latents) else one_by_one(DiagGaussian.kl)(q)).mean(axis=0)
     known, prior = kl.shape == information.shape, priors.of(vae)
     order = np.argsort(-(kl if known else information), kind="stable")[: counts.latents]
-    drawn, drawn_c = _drawn(vae, params, purpose_key(key, PRIOR), counts.samples, q.mean.shape[1], shown_c)
     first_c = None if c is None else c[0]
-    quantiles = _quantiles_of_each(vae, params, purpose_key(key, PRIOR, 1), q.mean.shape[1], first_c)
+    drawn, drawn_c, quantiles = _drawn(vae, params, key, counts.samples, q.mean.shape[1], shown_c, first_c)
     latents = {
         "reconstructions": z[: counts.inputs],
         "samples": drawn,
@@ -165,14 +164,6 @@ def _encoder(vae, preprocess, key, on_devices: bool):
     return encode
 
 
-def _quantiles_of_each(vae, params, key, latent_dim: int, c) -> np.ndarray:
-    """Returns the values that each latent is moved to, ``[t, d]``: quantiles of its prior, drawn of a learned one."""
-    if priors.of(vae).standard:
-        return np.broadcast_to(_prior_quantiles()[:, None], (len(QUANTILES), latent_dim))
-    some = priors.draw(vae, params, key, OF_PRIOR, latent_dim, c)
-    return np.quantile(np.asarray(some), QUANTILES, axis=0).astype(np.float32)
-
-
 def _conditions_beside(c, drawn_c, counts: Counts) -> dict[str, np.ndarray]:
     """Returns the conditions that the codes of each kind of picture are decoded with."""
     return {
@@ -184,17 +175,32 @@ def _conditions_beside(c, drawn_c, counts: Counts) -> dict[str, np.ndarray]:
     }
 
 
-def _drawn(vae, params, key, count, latent_dim, c) -> tuple[np.ndarray, np.ndarray | None]:
-    """Draws codes of the prior, ``[n, d]``; with conditions ``c [g, m]`` as many for each, next to each other."""
-    if c is None:
-        return np.asarray(priors.draw(vae, params, key, count, latent_dim)), None
-    each, c = max(1, min(ROW, count // len(c))), np.asarray(c[:count])
+def _drawn(vae, params, key, count, latent_dim, c, first_c) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Draws codes of the prior, ``[n, d]``; with conditions ``c [g, m]`` as many for each, next to each other.
 
-    # The same key for all: of N(0, I) the same codes, so that a column differs in the condition alone.
-    def draw(params, c):
-        return jax.vmap(lambda c: priors.draw(vae, params, key, each, latent_dim, c))(c)
+    Returns them, their conditions and the values that each latent is moved to, ``[t, d]``: quantiles of its prior, of
+    a learned one those of draws at the condition ``first_c``.
+    """
+    each, c = (count, None) if c is None else (max(1, min(ROW, count // len(c))), np.asarray(c[:count]))
+    standard = priors.of(vae).standard
 
-    return np.asarray(jax.jit(draw)(params, c)).reshape(-1, latent_dim), np.repeat(c, each, axis=0)
+    # One program: a learned prior has many operations, of which each would be compiled by itself.
+    @one_by_one
+    def draw(params, c, first_c):
+        def some(c):
+            # The same key for all: of N(0, I) the same codes, so that a column differs in the condition alone.
+            return priors.draw(vae, params, purpose_key(key, PRIOR), each, latent_dim, c)
+
+        drawn = some(None) if c is None else jax.vmap(some)(c)
+        many = () if standard else priors.draw(vae, params, purpose_key(key, PRIOR, 1), OF_PRIOR, latent_dim, first_c)
+        return drawn, many
+
+    drawn, many = draw({"model": params["model"]}, c, first_c)
+    if standard:
+        values = np.broadcast_to(_prior_quantiles()[:, None], (len(QUANTILES), latent_dim))
+    else:
+        values = np.quantile(np.asarray(many), QUANTILES, axis=0).astype(np.float32)
+    return np.asarray(drawn).reshape(-1, latent_dim), None if c is None else np.repeat(c, each, axis=0), values
 
 
 def _decoded(

@@ -138,7 +138,11 @@ def with_first_prior(vae: VAE, state: TrainState, rows, view) -> TrainState:
         return state
     count, from_data = vae.prior.from_data
     taken = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)
-    x = jax.vmap(view)(example_keys(jax.random.key(PRIOR), taken), np.asarray(rows[taken]))
     model = state.params["model"]
-    model = {**model, "prior": from_data(model["prior"], x)}
+
+    @jax.jit
+    def first(own, raw):
+        return from_data(own, jax.vmap(view)(example_keys(jax.random.key(PRIOR), taken), raw))
+
+    model = {**model, "prior": first(model["prior"], np.asarray(rows[taken]))}
     return state._replace(params={**state.params, "model": model})
