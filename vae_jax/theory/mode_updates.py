@@ -89,14 +89,15 @@ def _noise(p: Problem, w, v, tau, found: Terms, sigma2, charged):
     Of one example and draw the gradient of W is -e z' / sigma^2, with the error e = x - W z, that of V is a x' with
     a = beta mu - W' e / sigma^2, that of log tau_i is -tau_i^(1/2) eps_i (W' e)_i / (2 sigma^2) but for a constant, and
     that of log sigma D - e'e / sigma^2. The variance of a product is taken as the product of the second moments: 1 for
-    those of z and eps, the data's for x, and of a without what mu and W' e have in common. Those of W and V are spread
-    evenly over the entries.
+    those of z and eps, the data's for x, E a^2 for a. Those of W and V are spread evenly over the entries.
     """
     inverse = 1.0 / (sigma2 * sigma2)
     errors = found.left @ _turned(found.missed) + (w * tau[..., None, :]) @ _turned(w)  # E e e'
     felt = ((errors @ w) * w).sum(-2)  # E (W' e)_i^2
     told = ((v @ p.covariance) * v).sum(-1)  # E mu_i^2
-    each = (inverse[..., 0] * felt + charged * charged * told).sum((-2, -1))[..., None, None, None]
+    both = ((v @ _turned(found.left)) * _turned(w)).sum(-1)  # E mu_i (W' e)_i
+    each = inverse[..., 0] * felt + charged * (charged * told - 2.0 * both / sigma2[..., 0])
+    each = each.sum((-2, -1))[..., None, None, None]
     return (
         p.noise * inverse * found.error / p.dim,
         p.noise * p.variance * each / p.latents,
