@@ -92,9 +92,10 @@ def deep_codes_wake_when_foretold(settings: Settings, counted: Callable[[Rows], 
     """
     from ..papers.warmup_deep import bed_rows
 
-    rows = kept(
-        settings, "warmup_deep", {"bed": "digits mlp", "seed": 0}, lambda root: bed_rows("digits mlp", root, _SEED)
-    )
+    def make(root):  # below a folder of its own: a run in the ledger's would be taken for one of a sweep's
+        return bed_rows("digits mlp", root / "sweep", _SEED)
+
+    rows = kept(settings, "warmup_deep", {"bed": "digits mlp", "seed": 0}, make)
     rows = counted([row for row in rows if row["ramp"] == 0 and any(near(row["share"], v) for v in (0.35, 0.5, 0.7))])
     pairs = [(row["foretold"] or math.inf, row["observed"] or math.inf) for row in rows]
     off = max(abs(math.log2(seen / told)) if math.isfinite(seen) else math.inf for told, seen in pairs)

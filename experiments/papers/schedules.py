@@ -157,7 +157,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
 
 def figure(rows: arms.Rows) -> Figure:
     """Draws for each budget how far every run is above the mean of the first arm, and its rate."""
-    from vae_jax.report.figure import FAINT, TEST, TRAIN, Figure, draw, label_of
+    from vae_jax.report.figure import FAINT, TEST, TRAIN, Figure, draw, label_of, letters
 
     budgets = _by_budget(rows)
     names = list(dict.fromkeys(row["name"] for row in rows))
@@ -177,12 +177,13 @@ def figure(rows: arms.Rows) -> Figure:
                     axes.plot(values, np.full(len(values), i), "o", color=color, markersize=3, alpha=0.6)
                     axes.plot(values.mean(), i, "|", color=color, markersize=11)
             column[0].axvline(0.0, color=FAINT, linewidth=0.6, zorder=0)
-            column[0].set_title(f"{steps:,} steps", loc="left")
+            column[0].set_title(f"{steps:,} steps")
             column[0].set_xlabel(f"ELBO above {label_of(names[0])} (nats)")
             column[1].set_xlabel("rate (nats)")
         for axes in grid[:, 0]:
             axes.set_yticks(range(len(names)), [label_of(name) for name in names])
         grid[0, 0].invert_yaxis()
+        letters(grid.ravel())
 
     caption = (
         "Schedules of the weight on equal footing, a dot a seed, a bar their mean: how far the test ELBO at beta = 1 "
