@@ -42,6 +42,7 @@ BEDS: dict[str, dict[str, Any]] = {
     "mnist conv": {"dataset": "mnist", "model": "conv", "num_steps": 600, "batch_size": 64} | IMAGES,
     "grammar lstm": {"dataset": "grammar", "num_steps": 600} | TEXT,
 }
+FIRST = 2.0  # the lowest step that the figure shows
 RECORDS = 40  # evaluations of a run
 SENTENCES = 8000  # that a text's eigenvalues are computed from
 
@@ -197,9 +198,11 @@ def figure(rows: arms.Rows) -> Figure:
     from vae_jax.report.figure import FAINT, WIDTH, Figure, draw, letters
 
     beds = list(dict.fromkeys(row["bed"] for row in rows))
+    wide = min(len(beds), 2)
+    high = -(-len(beds) // wide)
 
     def paint(figure):
-        panels = figure.subplots(1, len(beds), squeeze=False, sharey=True)[0]
+        panels = figure.subplots(high, wide, squeeze=False, sharey=True).ravel()
         top = 1.3 * max(v for v in steps_of(rows).ravel() if np.isfinite(v))
         for axes, bed in zip(panels, beds):
             own = [row for row in rows if row["bed"] == bed]
@@ -208,24 +211,29 @@ def figure(rows: arms.Rows) -> Figure:
                 shares, (told, seen) = [row["share"] for row in line], steps_of(line)
                 color = colormaps["viridis"](0.22 * i)
                 axes.plot(shares, told, color=color, linewidth=0.9, linestyle="--")
-                axes.plot(shares, np.where(np.isfinite(seen), seen, np.nan), "o-", color=color, markersize=3)
+                shown = np.where(np.isfinite(seen), np.maximum(seen, FIRST), np.nan)
+                axes.plot(shares, shown, "o-", color=color, markersize=3)
                 slept = [share for share, step in zip(shares, seen) if not np.isfinite(step)]
                 axes.plot(slept, [top * 0.93**i] * len(slept), "^", color=color, markersize=3.5)
-            axes.set(xscale="log", yscale="log", xlabel="water level s / λ₁", ylim=(None, 1.15 * top))
+            axes.set(xscale="log", yscale="log", xlabel="water level s / λ₁", ylim=(0.8 * FIRST, 1.15 * top))
             axes.set_xticks(SHARES, [f"{share:g}" for share in SHARES], fontsize=7)
             axes.minorticks_off()
             axes.set_title(bed, fontsize=8.5)
-        panels[0].set_ylabel("step of waking")
+        for axes in panels[::wide]:
+            axes.set_ylabel("step of waking")
+        for axes in panels[len(beds) :]:
+            axes.remove()
         if len(beds) > 1:
-            letters(panels)
+            letters(panels[: len(beds)])
         _legend(figure, colormaps["viridis"], FAINT)
 
     caption = (
         "Waking in deep networks: the step from which on the code of a run has half of the rate that it ends with, as "
         "it was (dots) and as the linear theory foretells it (dashed), at seven water levels, shares of the largest "
-        "eigenvalue, and under five ramps of the weight (colour: their share of the run). Triangles: asleep at the end."
+        "eigenvalue, and under five ramps of the weight (colour: their share of the run). Triangles: asleep at the "
+        "end. What is awake before the second step is drawn there."
     )
-    return Figure("figure.png", caption, draw(paint, height=3.0, width=max(4.4, min(WIDTH, 2.6 * len(beds)))))
+    return Figure("figure.png", caption, draw(paint, height=0.8 + 2.2 * high, width=WIDTH if wide > 1 else 4.4))
 
 
 def _legend(figure, colors, faint: str) -> None:
