@@ -1,6 +1,6 @@
 """What the linear theory predicts of a weight, and what a deep network does with it (Lucas 2019, 1911.02469).
 
-    python -m experiments.papers.lucas2019 --workdir=runs/lucas2019 --dataset=mnist    about 8 minutes, two CPU cores
+    python -m experiments.papers.lucas2019 --workdir=runs/lucas2019 --dataset=mnist    about 5 minutes, one CPU core
 
 Trains one network at several water levels s = sigma^2 (beta = 1) and sets its active units, rate and error beside those
 of the linear VAE, which ``python -m experiments.weigh`` prints before training. Expect the same collapse, at the
