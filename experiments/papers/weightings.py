@@ -1,6 +1,6 @@
 """Every way to choose the weight, on equal footing: the same network, data, steps and seeds; one score for all.
 
-    python -m experiments.papers.weightings --workdir=runs/weightings --dataset=mnist    about 40 minutes, two CPU cores
+    python -m experiments.papers.weightings --workdir=runs/weightings --dataset=mnist    about 17 minutes, one CPU core
     python -m experiments.papers.weightings --workdir=runs/digits_weightings --num_steps=500 --seeds=1   about 4 minutes
 
 The score is the held-out ELBO at beta = 1 with sigma recalibrated: the weights of a squared error can be declared at
