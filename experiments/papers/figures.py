@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, label_of, step_axis
+from vae_jax.report.figure import FAINT, MARK, TRAIN, Figure, draw, label_of, letters, step_axis
 from vae_jax.report.formatting import number
 from vae_jax.report.label_placement import beside, room
 from vae_jax.report.run_files import series
@@ -61,10 +61,9 @@ def comparison(rows: Rows) -> Figure:
         left.set_yticks(range(len(found)), [f"{label_of(name)}  {i + 1}" for i, name in enumerate(found)])
         left.invert_yaxis()
         left.set_xlabel("nats behind the best, σ recalibrated")
-        left.set_title("(a)", loc="left")
         right.set_xlabel("rate (nats)")
         right.set_ylabel("RMS error per dimension")
-        right.set_title("(b)", loc="left")
+        letters((left, right))
         right.margins(x=0.12, y=0.08)
         figure.draw_without_rendering()
         free = room(right)
