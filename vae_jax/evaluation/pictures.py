@@ -137,16 +137,15 @@ def pictures(
     shown |= {"traversal_latents": order} | ({"traversal_kl": kl[order]} if known else {})
     if prior.standard:
         shown |= {"traversal_z": _prior_quantiles(), "temperatures": np.asarray(TEMPERATURES)}
-    known_factors = None if factors is None else np.asarray(factors)[rows]
-    return shown | _map_of(q.mean, information, known_factors, factor_names, class_names)
+    return shown | _map_of(q.mean, information, rows, factors, factor_names, class_names)
 
 
-def _map_of(means, information, factors, factor_names, class_names) -> dict[str, np.ndarray]:
-    """Returns the points of the map of the posterior means, its axes, and what its points are coloured by."""
+def _map_of(means, information, rows, factors, factor_names, class_names) -> dict[str, np.ndarray]:
+    """Returns the points of the map of the posterior means of ``rows``, its axes, and what colours its points."""
     points, axes = embed(means, information)
     found = {"embedding": points, "embedding_axes": np.asarray(axes)}
     if factors is not None:
-        found |= {"factors": factors, "factor_names": np.asarray(factor_names, dtype=str)}
+        found |= {"factors": np.asarray(factors)[rows], "factor_names": np.asarray(factor_names, dtype=str)}
         found |= {"class_names": np.asarray(class_names, dtype=str)} if len(class_names) else {}
     return found
 
