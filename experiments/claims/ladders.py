@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -79,13 +80,19 @@ def sigma_rows(covariance: np.ndarray) -> np.ndarray:
     return np.concatenate([root, -root])
 
 
+@functools.cache
+def _program(samples: int):
+    """Two claims read the same terms: one compilation."""
+    vae = ladder(EVENT, EVENT, 5, (), layers=LAYERS)
+    one = functools.partial(objective.terms, vae, LIKELIHOOD)
+    return jax.jit(jax.vmap(lambda params, x, key: one(params, x, key, samples), in_axes=(None, 0, 0)))
+
+
 def terms_of(exact: Exact, samples: int = 6) -> Terms:
     """Returns the terms of ``sigma_rows``."""
-    vae = ladder(EVENT, EVENT, 5, (), layers=LAYERS)
     params = {"model": exact.params, "likelihood": LIKELIHOOD.init(EVENT)}
     x = jnp.asarray(sigma_rows(exact.covariance))
-    keys = jax.random.split(jax.random.key(8), len(x))
-    return jax.vmap(lambda x, key: objective.terms(vae, LIKELIHOOD, params, x, key, samples))(x, keys)
+    return _program(samples)(params, x, jax.random.split(jax.random.key(8), len(x)))
 
 
 def a_linear_ladder_is_exact(settings: Settings, layers: int = 2) -> Measured:
