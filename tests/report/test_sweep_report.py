@@ -136,6 +136,19 @@ def test_a_page_of_every_kind(tmp_path, name):
         assert len(Page(write_sweep_report(tmp_path).read_text()).images) == 2  # from the runs alone
 
 
+def test_the_page_of_texts_has_neither_errors_nor_sigma(tmp_path):
+    """One panel, an axis of beta, two decimals of small numbers, and no flag that does nothing."""
+    own = dict(likelihood="tokens", pixels="grey", precision="learned", model="recurrent", mse=None, beta_norm=None)
+    rows = [plain(1.0, s, **own, elbo=-13.07 - 0.01 * s, rate=0.3, distortion=12.77 + 0.01 * s) for s in range(2)]
+    about = summary(rows, reference=[], flags={"dataset": "grammar"}, dataset="grammar", gaussian=False)
+    page = Page(write_sweep_report(write(tmp_path, rows, about)).read_text(encoding="utf-8"))
+    assert "-13.07" in page.text.replace("\N{MINUS SIGN}", "-") and "0.30" in page.text
+    assert "--model" in page.text and not any(
+        word in page.text for word in ("RMS", "(b) Rate", "None", "--precision", "--pixels")
+    )
+    assert [image["alt"] for image in page.images][1] == "The sweep along beta"
+
+
 def test_one_network_has_a_line_for_each_beta_and_keeps_them_all(tmp_path):
     rows, about = CASES["multi_rate"]
     one = [row | {"run": "multi_rate"} if row["method"] == "multi_rate" else row for row in rows if row["seed"] == 0]

@@ -51,8 +51,13 @@ def setting(value) -> str:
     return MISSING if value is None or value == "" else str(value)
 
 
-def nats(value: float) -> str:
-    """Returns a difference or a level in nats, one decimal, or two digits of a small one."""
+def nats(value: float, spread: float | None = None) -> str:
+    """Returns a difference or a level in nats, one decimal, or two digits of a small one.
+
+    One that is known to a ``spread`` has the decimals of that one's two digits, as in -13.083 ± 0.016.
+    """
+    if spread and abs(value) >= 1:
+        return f"{value:.{min(4, max(1, 1 - math.floor(math.log10(spread))))}f} nats"
     return f"{value:.1f} nats" if abs(value) >= 1 else f"{number(value, 2)} nats"
 
 

@@ -166,10 +166,15 @@ def flags(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(f"--{key}", setting(value)) for key, value in values.items() if value not in (None, "", [], ())]
 
 
+def without_effect(results: Mapping[str, Any], text: bool) -> set[str]:
+    """Returns the flags that do nothing where there is no sigma, and in a text."""
+    unused = set() if results.get("sigma") is not None else {"precision", "sigma"}
+    return unused | {"pixels"} if text else unused
+
+
 def configuration(run: Run, noted: Collection[str] = ()) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Returns the flags that say what was trained and those ``noted``, then all others that have a value."""
-    unused = set() if run.results.get("sigma") is not None else {"precision", "sigma"}
-    unused |= {"pixels"} if run.sentences is not None else set()
+    unused = without_effect(run.results, run.sentences is not None)
     if run.results.get("per_column"):  # what was found of the columns has a table of its own
         unused |= {"pixels", "columns", "count_means", "missing"}
     shown = {k: v for k, v in run.config.items() if (k in noted or k in MATTERS) and k not in unused}

@@ -99,7 +99,7 @@ def _draw(axes, line: Line, key: str, axis: Axis, **style) -> None:
 def _onset(sweep: Sweep, line: Line, axis: Axis) -> float | None:
     """Tells where on the axis the linear theory closes the last latent; None where it does not say, or for a cloud."""
     rows = line.group.done
-    if not line.valued or axis.words or axis.flag not in ("beta_norm", "sigma"):
+    if not line.valued or axis.words or axis.flag not in ("beta", "beta_norm", "sigma"):
         return None
     onset = predicted_collapse(sweep.summary, rows, axis.flag.removesuffix("_norm"))
     if onset and axis.flag == "beta_norm":
@@ -156,7 +156,8 @@ def _set_height(axes, sweep: Sweep, panel: Panel, lines: Sequence[Line]) -> None
 
 
 def _caption(sweep: Sweep, axis: Axis, lines: Sequence[Line], panels: Sequence[Panel]) -> str:
-    what = "beta_norm = beta M / D" if axis.flag == "beta_norm" else f"--{axis.flag}, as beta does not vary"
+    weights = {"beta_norm": "beta_norm = beta M / D", "beta": "beta"}
+    what = weights.get(axis.flag) or f"--{axis.flag}, as beta does not vary"
     names = ", ".join(f"({letter}) {p.label.replace(' (nats)', '')}" for letter, p in zip("abcdefgh", panels))
     sigma = " and the recalibrated sigma" if sweep.gaussian else ""
     text = f"The sweep along {what}: {names}; nats per example on the test split, at beta = 1{sigma}."
@@ -166,5 +167,5 @@ def _caption(sweep: Sweep, axis: Axis, lines: Sequence[Line], panels: Sequence[P
     text += " The few values that lie far off may be outside." if any_far(sweep.done) else ""
     if any(r.get("predicted_active") is not None for r in sweep.rows) and lines[0].valued and not axis.words:
         text += " Dashed: what the linear theory predicts"
-        text += "; dotted: where it closes the last latent." if axis.flag in ("beta_norm", "sigma") else "."
+        text += "; dotted: where it closes the last latent." if axis.flag in (*weights, "sigma") else "."
     return text

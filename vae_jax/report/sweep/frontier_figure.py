@@ -64,11 +64,12 @@ def frontier(sweep: Sweep) -> Figure:
         caption = "The frontier: not drawn, because no run came to its end with finite numbers."
         return Figure("frontier.png", caption, None)
     lines, marked = lines_of(sweep.groups(levels=True)), calibrated(sweep)
+    keys = [key for key in KEYS if key != "rms" or any(row[key] is not None for row in sweep.done)]
     top = max(s.mean("common_elbo") for s in sweep.settings if s.done)
 
     def paint(figure):
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, key in zip(panels, KEYS):
+        panels = figure.subplots(1, len(keys), sharey=True, squeeze=False)[0]
+        for axes, key in zip(panels, keys):
             for line in lines:
                 _draw(axes, line, key)
             if marked:
@@ -81,20 +82,21 @@ def frontier(sweep: Sweep) -> Figure:
             _set_view(axes, sweep, key, [entry.calibrated for entry in theory if entry.calibrated])
         panels[0].set_xlabel("distortion at the recalibrated σ (nats)" if sweep.gaussian else "distortion (nats)")
         panels[0].set_ylabel("rate (nats)")
-        panels[1].set_xlabel("RMS error per dimension")
+        if len(panels) > 1:
+            panels[1].set_xlabel("RMS error per dimension")
         levels = _elbo_axis(panels[0], top)
         letters(panels)
         legend_above(figure, panels)
         longest = max(lines, key=lambda line: np.ptp([0.0, *(s.mean("rate") for s in line.group.having("rate"))]))
         figure.draw_without_rendering()
-        for axes, key in zip(panels, KEYS):
+        for axes, key in zip(panels, keys):
             _write_values(room(axes), longest, key, marked)
         # Drawn last, as they take no room: a value may stand on one of them.
         for level, style in [*((level, ":") for level in levels), (top, "--")]:
             width = 0.8 if level == top else 0.5
             panels[0].axline((-level, 0.0), slope=-1.0, color=FAINT, linestyle=style, linewidth=width, zorder=0)
 
-    return Figure("frontier.png", _caption(sweep, lines, marked, top), draw(paint, height=3.6))
+    return Figure("frontier.png", _caption(sweep, lines, marked, top, len(keys) > 1), draw(paint, height=3.6))
 
 
 def _theory(sweep: Sweep, key: str) -> list[Theory]:
@@ -195,11 +197,13 @@ def _elbo_axis(axes, top: float) -> list[float]:
     above.set_xlabel("ELBO (nats)", labelpad=4, fontsize=8)
     # Ticks of the whole width, not of what is below the best: their numbers would run into each other.
     ticks = [tick for tick in MaxNLocator(6).tick_values(-x1 - y1, -x0 - y0) if tick < top]
-    above.set_xticks([tick for tick in ticks if -x1 - y1 < tick < -x0 - y1])
+    written = [tick for tick in ticks if -x1 - y1 < tick < -x0 - y1]
+    above.set_xticks(written)
+    above.set_visible(bool(written))  # a narrow panel may have none, and an axis without numbers says nothing
     return ticks
 
 
-def _caption(sweep: Sweep, lines, marked, top: float) -> str:
+def _caption(sweep: Sweep, lines, marked, top: float, errors: bool) -> str:
     line = lines[0]
     what = {"beta": "beta", "water_level": "the water level s = beta sigma^2"}.get(
         line.group.along, f"--{line.group.along}"
@@ -208,17 +212,18 @@ def _caption(sweep: Sweep, lines, marked, top: float) -> str:
     marks += f" of {what}" if line.valued and not line.joined else ""
     marks += ", which some numbers give" if line.valued and len(line.group.living) > 1 else ""
     parts = [
-        "The rate-distortion frontier of the sweep: (a) rate against distortion on the test split, nats per example"
+        f"The rate-distortion frontier of the sweep: {'(a) ' * errors}rate against distortion on the test split, nats "
+        + "per example"
         + (", at the sigma of the training error, so that runs of any sigma compare" if sweep.gaussian else "")
         + f"; the straight lines have equal ELBO at beta = 1, the dashed one that of the best setting, {nats(top)}.",
-        "(b) Rate against the error of one dimension.",
+        *["(b) Rate against the error of one dimension."] * errors,
         f"{marks}; faint dots are single seeds, hollow ones runs that were stopped early.",
     ]
     if any_far(sweep.done):
         parts.append("Runs that lie far off may be outside.")
     if marked:
         parts.append(f"The star: {marked[1]}.")
-    if any(entry.get("frontier") for entry in sweep.summary.get("reference") or []):
+    if errors and any(entry.get("frontier") for entry in sweep.summary.get("reference") or []):
         where = "Grey" if sweep.gaussian else "Grey in (b)"
         parts.append(f"{where}: the least rate of a linear Gaussian model (reverse water-filling) of the same data.")
     return " ".join(parts)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vae_jax.report.figure import label_of
-from vae_jax.report.sweep.grouping import Setting, Sweep
+from vae_jax.report.sweep.grouping import WEIGHTS, Setting, Sweep
 
 
 class Axis(NamedTuple):
@@ -27,7 +27,8 @@ class Axis(NamedTuple):
     @classmethod
     def of(cls, sweep: Sweep, flag: str) -> Axis:
         """Returns the axis of a sweep along ``flag``."""
-        key = "beta_norm" if flag == "beta" else flag
+        normed = flag == "beta" and all(r.get("beta_norm") is not None for r in sweep.done)
+        key = "beta_norm" if normed else flag
         values = [s.at(key) for s in sweep.settings if s.done]
         if not all(isinstance(v, int | float) for v in values):
             return cls(key, values, list(dict.fromkeys(map(str, values))), None)
@@ -41,14 +42,15 @@ class Axis(NamedTuple):
     def scale(self) -> str:
         """ "linear", "log" or "symlog"."""
         positive = [v for v in self.values if v > 0] if not self.words else []
-        if not positive or (self.flag != "beta_norm" and max(positive) <= 10 * min(positive)):
+        if not positive or (self.flag not in WEIGHTS and max(positive) <= 10 * min(positive)):
             return "linear"
         return "log" if len(positive) == len(self.values) else "symlog"
 
     @property
     def label(self) -> str:
         """What is written below the axis."""
-        return "β normalised, β M / D" if self.flag == "beta_norm" else f"--{label_of(self.flag)}"
+        names = {"beta_norm": "β normalised, β M / D", "beta": "β"}
+        return names.get(self.flag) or f"--{label_of(self.flag)}"
 
     def place(self, s: Setting) -> float:
         """Tells where a setting stands on the axis."""
@@ -66,6 +68,8 @@ class Axis(NamedTuple):
         axes.margins(x=0.06)
         if self.scale == "log":
             _log_ticks(axes.xaxis, self.values)
+            if max(self.values) == min(self.values):  # matplotlib would put a single value at an edge
+                axes.set_xlim(self.values[0] / 2, 2 * self.values[0])
 
     def beta_on_top(self, axes) -> None:
         """Adds an axis above the panel, in beta itself."""

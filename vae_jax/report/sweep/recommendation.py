@@ -71,9 +71,10 @@ def _for_elbo(sweep: Sweep, top: Best) -> Finding:
     count = len(top.setting.done)
     seeds = f"the mean of {count} seeds, ± {number(top.spread, 2)}" if count > 1 else "one seed"
     others, sure = _how_sure(sweep, top)
-    text = f"{top.setting.name} has the best {score}: {nats(top.mean)} ({seeds})."
+    found = f"{nats(top.mean, top.spread)} ({seeds})"
+    text = f"{top.setting.name} has the best {score}: {found}."
     if others < 1:
-        text = f"{top.setting.name}, the only setting that came to its end: {score} of {nats(top.mean)} ({seeds})."
+        text = f"{top.setting.name}, the only setting that came to its end: {score} of {found}."
     text += sure + _not_a_bound(top, sweep)
     apart = [f"--{flag}" for flag in sweep.varied if flag in _APART]
     if apart:
@@ -103,7 +104,7 @@ def _for_goal(sweep: Sweep, goal: Goal, top: Best) -> Finding:
     seeds = f"the mean of {count} seeds, ± {number(top.spread, 2)}" if count > 1 else "one seed"
     text = f"{row.name} has the largest {goal.head}: {goal.written(top.mean)} ({seeds})."
     if goal.target is not None:
-        text = f"{row.name} has the rate nearest to {nats(goal.target)}: {nats(top.mean)} ({seeds})."
+        text = f"{row.name} has the rate nearest to {nats(goal.target)}: {nats(top.mean, top.spread)} ({seeds})."
     text += _how_sure(sweep, top)[1]
     more, attention = _in_between(sweep, goal, top) if goal.target is not None else _at_the_end(sweep, top)
     elbos = [s for s in sweep.settings if math.isfinite(s.mean("common_elbo")) and s.method == row.method]

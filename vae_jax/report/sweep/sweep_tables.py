@@ -9,18 +9,17 @@ from functools import partial
 
 from vae_jax.report.formatting import MISSING, aligned, duration, number, setting
 from vae_jax.report.page import Table
-from vae_jax.report.run_tables import KNOWN, MATTERS, flags
+from vae_jax.report.run_tables import KNOWN, MATTERS, flags, without_effect
 from vae_jax.report.sweep.goal import goal_of
 from vae_jax.report.sweep.grouping import MEASURED, Setting, Sweep
 from vae_jax.report.sweep.recommendation import best
 
 SHOWN_ONE_BY_ONE = 24  # rows of a page; where there are more, means over seeds are shown
-_NATS = "{:.1f}"
-# Head of a column, its key, and how its mean is written.
+# Head of a column, its key, and how its mean is written; None: nats, all with as many decimals.
 _COLUMNS = (
-    ("rate", "rate", _NATS.format),
-    ("distortion", "common_distortion", _NATS.format),
-    ("ELBO", "common_elbo", _NATS.format),
+    ("rate", "rate", None),
+    ("distortion", "common_distortion", None),
+    ("ELBO", "common_elbo", None),
     ("RMS", "rms", partial(number, digits=3)),
     ("active", "active_units", "{:.0f}".format),
     ("sigma", "sigma", partial(number, digits=3)),
@@ -76,12 +75,16 @@ def _columns(sweep: Sweep, signs, averaged: bool) -> list[tuple[str, str, Callab
     columns = [("seeds", "value", _seeds)] if averaged else []
     if len({row["method"] for row in sweep.rows}) > 1:
         columns.insert(0, ("method", "meaning", lambda s: s.method))
-    for head, key, written in _COLUMNS:
-        columns.append((head, "value", partial(_cell, key=key, written=written, sign=signs.get(key))))
     goal = goal_of(sweep)
     if goal.name in ("mig", "dci"):
         cell = partial(_cell, key=goal.key, written="{:.3f}".format, sign=signs["rate"])
-        columns.insert(-len(_COLUMNS), (goal.head.split()[0], "value", cell))
+        columns.append((goal.head.split()[0], "value", cell))
+    large = any(abs(row.get("common_elbo") or 0.0) >= 100.0 for row in sweep.done)
+    in_nats = "{:.1f}" if large else "{:.2f}"
+    for head, key, written in _COLUMNS:
+        if written is None or any(row.get(key) is not None for row in sweep.rows):
+            cell = partial(_cell, key=key, written=written or in_nats.format, sign=signs.get(key))
+            columns.append((head, "value", cell))
     return [*columns, ("status", "meaning", _status)]
 
 
@@ -121,6 +124,8 @@ def configuration(sweep: Sweep) -> list[tuple[str, str]]:
     """Lists the flags that matter: those that were given or that say what was trained, then those that vary."""
     rows, asked = sweep.rows, sweep.summary.get("flags") or {}
     results = KNOWN - set(asked) | {*_ABOUT_A_RUN, *MEASURED, *sweep.varied}
+    if all(row.get("sigma") is None for row in rows):
+        results |= without_effect({}, all(row.get("likelihood") == "tokens" for row in rows))
     shared = {k: asked.get(k, v) for k, v in rows[0].items() if k not in results}
     shown = {k: v for k, v in shared.items() if k in asked or (k in MATTERS and all(row.get(k) == v for row in rows))}
     seeds = list(dict.fromkeys(row["asked"]["seed"] for row in rows if "seed" in row["asked"]))
