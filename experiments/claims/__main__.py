@@ -6,11 +6,11 @@
     python -m experiments.claims --list
     python -m experiments.claims --only=water_filling,geco_fixed_point
 
-It prints a table and leaves claims.json, claims.html and figures/. ``--out=experiments/results/claims.json`` keeps the
-numbers of the README. The exit status is 1 where a claim does not hold. A statistical claim needs data that may not be
-there (``scripts/prepare_data.sh mnist``; the original files of others in the folder that VAE_JAX_RAW_DIR names): it is
-then skipped, and says so. Stopped, the same command goes on where it was; what has been checked is not run again while
-the claim and the code behind it are the same.
+It prints a table and leaves claims.json, claims.html and figures/, and table.json: the numbers of those asked for, of
+which ``experiments/results`` has copies. The exit status is 1 where a claim does not hold. A statistical claim needs
+data that may not be there (``scripts/prepare_data.sh mnist``; the original files of others in the folder that
+VAE_JAX_RAW_DIR names): it is then skipped, and says so. Stopped, the same command goes on where it was; what has been
+checked is not run again while the claim and the code behind it are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class Config:
     list: bool = option(False, "name the claims and stop", identity=False)
     full: bool = option(False, "the settings of the papers, for an accelerator")
     data_dir: str | None = option(None, "where prepared TFDS data sets are", identity=False)
-    out: str | None = option(None, "FILE.json to write the numbers of these claims to as well", identity=False)
 
 
 def names_in(text: str, known: tuple[str, ...], flag: str) -> list[str]:
@@ -80,10 +79,10 @@ def main(config: Config) -> None:
         settings = Settings(workdir / "runs", config.full, config.data_dir)
         entries = run_all(CLAIMS, asked, workdir, settings)
         page = write_page(workdir, entries)
-    if config.out:
         chosen = {claim.name for claim in asked}
         kept = ("name", "expected", "relation", "tolerance", "measured", "spread", "holds")
-        write_json(Path(config.out), [{key: e[key] for key in kept} for e in entries if e["name"] in chosen])
+        rows = [{key: e[key] for key in kept} for e in entries if e["name"] in chosen]
+        write_json(workdir / "table.json", {"rows": rows})
     print("", *table_lines(entries), f"ledger: {workdir / 'claims.json'}", f"page: {page}", sep="\n")
     if any(entry["holds"] is False for entry in entries):
         sys.exit(1)

@@ -2,8 +2,6 @@
 
     python -m experiments.papers.warmup --workdir=runs/warmup          a minute, two CPU cores
 
-``--out=experiments/results/warmup.json`` keeps the numbers of experiments/README.md.
-
 Trains the exact linear bed of the ledger (10 dimensions, 16 latents, no sampling noise) through the training step of
 real runs, by gradient descent and by Adam, and sets the update at which each latent is half way to its end beside the
 one that ``vae_jax/theory/dynamics.py`` foretells (Saxe 2013, 1312.6120; Lucas 2019, 1911.02469): from the first
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vae_jax.runtime.config import launch, option
-from vae_jax.runtime.files import write_atomic, write_json
+from vae_jax.runtime.files import write_atomic
 
 from . import arms
 
@@ -34,7 +32,6 @@ class Config:
 
     workdir: str = option("runs/warmup", "where the table and the figure go", identity=False)
     seeds: int = option(5, "how many seeds, from 0 on", least=1)
-    out: str | None = option(None, "FILE.json to write the table to as well", identity=False)
 
 
 SIDES = ("observed", "of_matrices", "of_size")
@@ -138,11 +135,8 @@ def main(config: Config) -> None:
     root = Path(config.workdir)
     root.mkdir(parents=True, exist_ok=True)
     rows = bed_rows(config.seeds)
-    table = {"rows": rows, "table": table_lines(rows)}
-    for path in (root / "table.json", *([Path(config.out)] if config.out else [])):
-        write_json(path, table)
     write_atomic(root / "figure.png", figure(rows).png)
-    print("", *table_lines(rows), f"figure: {root / 'figure.png'}", sep="\n")
+    arms.conclude(root, rows, table_lines(rows), "figure.png")
 
 
 if __name__ == "__main__":
