@@ -14,7 +14,7 @@ from vae_jax.linear_vae import predict
 from vae_jax.theory import dynamics, mode_updates
 from vae_jax.theory.dynamics import LinearRun, Optimizer, simulate
 from vae_jax.theory.saddle import Start, expected_start, growth_rate, settling_rate
-from vae_jax.theory.waking import asleep_at, best_ramp, log_growth, shortest_ramp, waking_steps
+from vae_jax.theory.waking import best_ramp, log_growth
 
 VALUES = np.array([3.0, 1.0, 0.4, 0.1, 0.05])
 
@@ -149,7 +149,6 @@ def test_what_is_above_the_water_wakes_and_ends_on_it_and_the_rest_never_does():
     np.testing.assert_allclose(path.rates[-1], kept.kl_per_latent, atol=1e-6)
     np.testing.assert_allclose(path.passed[-1], np.maximum(1 - s / values[:4], 0), atol=1e-6)
     assert np.all(np.diff(path.woke[:3]) > 0) and path.woke[3] == math.inf and path.ends[3] == 0
-    assert asleep_at(path, 0) == 3 and asleep_at(path, int(path.woke[1])) == 1 and asleep_at(path, 4000) == 0
 
 
 def test_settling_is_the_curvature_and_the_speed_of_the_last_steps():
@@ -347,27 +346,6 @@ def test_random_sizes_are_expected():
 # ---------------------------------------------------------------- the other way round
 
 
-def test_the_shortest_ramp_is_the_first_with_all_awake_at_its_end():
-    run = run_of(np.array([2.0, 1.0, 0.8, 0.6]), 4, sigma2=0.2, rate=2e-3, steps=2500)
-
-    def make(n):
-        return schedules.linear(1.0, n)
-
-    ramp = shortest_ramp(run, make)
-    assert waking_steps(run, make(ramp.steps)).max() <= ramp.steps
-    shorter = int(0.97 * ramp.steps)
-    assert waking_steps(run, make(shorter)).max() > shorter
-    assert ramp.asleep[0] == 4 and ramp.asleep[ramp.lengths >= ramp.steps].max() == 0
-    assert ramp.asleep[np.searchsorted(ramp.lengths, ramp.steps) - 1] >= 1
-    first = shortest_ramp(run, make, 1)
-    assert 0 < first.steps < ramp.steps
-    assert shortest_ramp(run, make, longest=first.steps // 2, modes=1).steps is None
-    with pytest.raises(ValueError, match="5 latents cannot wake: the last weight keeps 4"):
-        shortest_ramp(run, make, 5)
-    collapsed = shortest_ramp(run, lambda n: schedules.linear(50.0, n))
-    assert collapsed.steps == 0 and collapsed.asleep.max() == 0
-
-
 def test_a_ramp_pays_where_a_latent_would_sleep_through_the_run():
     values = np.array([2.0, 1.0] + [0.8] * 14)
     run = run_of(values, 16, sigma2=0.35, rate=2e-3, steps=1000)
@@ -392,7 +370,7 @@ def test_a_ramp_pays_where_a_latent_would_sleep_through_the_run():
 
 def test_cycles_wake_earlier_than_the_full_weight_and_later_than_none():
     run = run_of(np.array([2.0, 0.6, 0.35]), 3, sigma2=0.2, rate=2e-3, steps=4900)
-    cycled, full = waking_steps(run, [schedules.cyclical(1.5, 4900, 4, 0.5), 1.5])
+    cycled, full = simulate(run, [schedules.cyclical(1.5, 4900, 4, 0.5), 1.5], records=1).woke
     free = simulate(run, schedules.linear(1.5, 1, delay=4890)).woke
     assert np.all(free <= cycled) and np.all(cycled <= full) and np.all(cycled[:2] < full[:2])
 

@@ -1,40 +1,15 @@
-"""How long a warm-up must be: which latents are awake when, the ramp at whose end they are, the ramp that pays."""
+"""How long a warm-up must be: what a schedule lets grow at the saddle, and the shortest ramp that pays."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from vae_jax.theory.dynamics import LinearRun, Path, simulate
 from vae_jax.theory.saddle import growth_rate
 from vae_jax.types import Schedule
-
-
-class Ramp(NamedTuple):
-    """The shortest ramp that wakes what was asked for, and what shorter ones leave asleep.
-
-    Attributes:
-      steps: its length; None where none within the run does.
-      lengths: ``[n]``, all lengths that were tried, ascending.
-      asleep: ``[n]``, how many of the latents that the last weight keeps are asleep at the end of each.
-    """
-
-    steps: int | None
-    lengths: np.ndarray
-    asleep: np.ndarray
-
-
-def waking_steps(run: LinearRun, beta) -> np.ndarray:
-    """Returns after how many updates each latent wakes, as ``simulate(run, beta).woke``: inf for never."""
-    return simulate(run, beta, records=1).woke
-
-
-def asleep_at(path: Path, step: int) -> np.ndarray:
-    """Returns how many of the latents that the last weight keeps sleep after ``step`` updates, ``[]`` or ``[r]``."""
-    return np.sum((path.ends > 0) & (path.woke > step), axis=-1)
 
 
 def log_growth(eigenvalues, beta, rate, sigma2: float) -> np.ndarray:
@@ -55,47 +30,6 @@ def log_growth(eigenvalues, beta, rate, sigma2: float) -> np.ndarray:
     betas, rates = np.asarray(beta, np.float64)[:, None], np.asarray(rate, np.float64)
     rates = np.broadcast_to(rates, len(betas))[:, None]
     return np.cumsum(rates * growth_rate(np.asarray(eigenvalues)[None], betas, sigma2), axis=0)
-
-
-def shortest_ramp(
-    run: LinearRun, make: Callable[[int], Schedule], modes: int | None = None, longest: int | None = None
-) -> Ramp:
-    """Finds the shortest ramp with the first latents awake at its end: before the weight is at its full height.
-
-    Args:
-      run: the linear VAE and what moves it.
-      make: ``length -> schedule``, such as ``lambda n: schedules.linear(beta, n)``.
-      modes: how many latents; None for all that the last weight keeps and that wake within the run at all.
-      longest: the longest ramp to try; None for all of the run.
-
-    Raises:
-      ValueError: for more latents than the last weight keeps.
-    """
-    longest = run.steps if longest is None else min(longest, run.steps)
-    lengths = np.unique(np.append(0, np.rint(np.geomspace(min(10, longest), longest, 20)).astype(int)))
-    run = run._replace(steps=longest)
-    coarse = simulate(run, [make(int(n)) for n in lengths], records=1)
-    kept = int((coarse.ends[-1] > 0).sum())
-    if modes is None:
-        modes = int(np.isfinite(coarse.woke).any(0)[:kept].sum())
-    if modes > kept:
-        raise ValueError(f"{modes} latents cannot wake: the last weight keeps {kept}")
-
-    def awake(path, lengths):
-        return (path.woke[:, :modes] <= lengths[:, None]).all(-1)
-
-    left = np.array([asleep_at(path, n) for path, n in zip(_each(coarse), lengths)])
-    enough = awake(coarse, lengths)
-    if modes == 0 or not enough.any():
-        return Ramp(0 if modes == 0 else None, lengths, left)
-    first = int(np.argmax(enough))
-    between = np.unique(np.linspace(lengths[max(first - 1, 0)], lengths[first], 18).astype(int))
-    fine = simulate(run, [make(int(n)) for n in between], records=1)
-    steps = int(between[np.argmax(awake(fine, between))])
-    lengths = np.append(lengths, between)
-    left = np.append(left, [asleep_at(path, n) for path, n in zip(_each(fine), between)])
-    lengths, order = np.unique(lengths, return_index=True)
-    return Ramp(steps, lengths, left[order])
 
 
 WORTH = 0.25  # nats: a longer ramp has to be worth more than this
@@ -127,8 +61,3 @@ def _bound(run: LinearRun, path: Path) -> np.ndarray:
     sigma2 = np.full_like(error, run.sigma2) if run.precision == "fixed" else np.maximum(error / dim, run.least)
     found = -0.5 * (dim * np.log(2.0 * math.pi * sigma2) + error / sigma2) - beta * path.rates[-1].sum(-1)
     return np.where(np.isfinite(found), found, -np.inf)  # of what diverged
-
-
-def _each(path: Path) -> list[Path]:
-    """Returns the ends and waking steps of each schedule as a path of its own; the rest stays that of all."""
-    return [path._replace(ends=ends, woke=woke) for ends, woke in zip(path.ends, path.woke)]
