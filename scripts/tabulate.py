@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Numbers of runs and of sweeps in one small file, as experiments/results has them, and as a table in Markdown.
 
-    scripts/tabulate.py OUT.json KEY,KEY=DIGITS,... DIR [DIR ...]
+    .venv/bin/python scripts/tabulate.py OUT.json KEY,KEY=DIGITS,... DIR [DIR ...]
 
 A DIR is a run (its results.json) or a sweep (its sweep.jsonl; runs that differ in the seed alone are one row, mean ±
 standard deviation; what its report says is kept too). A KEY is a name in them, train.calibration is one inside another,
@@ -19,6 +19,7 @@ from experiments.papers.arms import by_arm, cell, markdown
 from vae_jax.report.sweep import load_sweep
 from vae_jax.report.sweep.sweep_findings import read_sweep
 from vae_jax.runtime.files import read_object, write_json
+from vae_jax.types import UserError, one_line
 
 
 def read(folder: Path) -> tuple[list[dict], list[str]]:
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
     if len(argv) < 3:
         print(f"error: usage: {sys.argv[0]} OUT.json KEY,KEY=DIGITS,... DIR [DIR ...]", file=sys.stderr)
         return 2
-    digits = {key: int(d or 2) for key, _, d in (k.partition("=") for k in argv[1].split(","))}
+    digits = {key: int(d) if d.isdigit() else 2 for key, _, d in (k.partition("=") for k in argv[1].split(","))}
     parts = [read(Path(folder)) for folder in argv[2:]]
     rows = [{"name": row["name"]} | {key: at(row, key) for key in digits} for found, _ in parts for row in found]
     own = by_arm(rows, digits)
@@ -65,4 +66,8 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (UserError, ValueError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
