@@ -15,7 +15,7 @@ from vae_jax.types import VAE
 
 from .ledger import Measured, Settings, claim_of
 
-LATENTS, SAMPLES, DRAWS = 5, (8, 32, 128), 10_000
+LATENTS, SAMPLES, DRAWS = 5, (8, 32, 128), 4_000
 
 
 @functools.cache
@@ -58,11 +58,11 @@ def _growth(bound, draws: int) -> Measured:
 def encoder_drowns_with_iwae(settings: Settings, bound=objective.iwae, draws: int = DRAWS) -> Measured:
     """More importance samples make the encoder's gradient noisier: its signal-to-noise ratio falls as K^(-1/2).
 
-    z of 5 dimensions, x = z + noise, q wider than the posterior and a little off; 10,000 gradients at each K from 8 to
+    z of 5 dimensions, x = z + noise, q wider than the posterior and a little off; 4,000 gradients at each K from 8 to
     128. Expected: the slope in logarithms, -1/2.
 
     Source: Rainforth 2018, 1802.04537, theorem 1 and figure 1
-    Tolerance: the slope is one of large K, and the noise of 10,000 draws is 1%
+    Tolerance: the slope is one of large K, and the noise of 4,000 draws is 2%
     """
     return _growth(bound, draws)
 
@@ -73,7 +73,7 @@ def encoder_is_heard_with_dreg(settings: Settings, bound=estimators.dreg, draws:
     The model and the draws are those of the claim before. Expected: the slope in logarithms, 1/2.
 
     Source: Tucker 2019, 1810.04152, section 5 and figure 1
-    Tolerance: the slope is one of large K, and the noise of 10,000 draws is 1%
+    Tolerance: the slope is one of large K, and the noise of 4,000 draws is 2%
     """
     return _growth(bound, draws)
 
