@@ -1,6 +1,6 @@
 """What this project claims, checked: expected against measured, one line each.
 
-    python -m experiments.claims                             exact and fixed points: about 3 minutes, two CPU cores
+    python -m experiments.claims                             exact and fixed points: a minute, two CPU cores
     python -m experiments.claims --tier=statistical          what papers report, three seeds each: an hour and a half
     python -m experiments.claims --tier=statistical --full --workdir=runs/claims_full       for an accelerator
     python -m experiments.claims --list

@@ -85,6 +85,6 @@ def _digits(dataset: str, settings: Settings) -> np.ndarray:
 
 
 CLAIMS = [
-    claim_of(annealing_brackets_the_exact, "exact", 0.0, tolerance=0.05, seconds=5.0),
+    claim_of(annealing_brackets_the_exact, "exact", 0.0, tolerance=0.05, seconds=10.0),
     claim_of(bytes_weigh_the_bound, "statistical", 0.01, relation="<=", tolerance=0.0, seconds=300.0),
 ]

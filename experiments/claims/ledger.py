@@ -12,8 +12,10 @@ import hashlib
 import inspect
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +30,7 @@ from vae_jax.types import UserError, one_line
 TIERS = ("exact", "fixed_point", "statistical")
 RELATIONS = ("=", ">=", "<=")
 KEPT = "claims.json"
+MOST_THREADS = 4
 
 
 class Settings(NamedTuple):
@@ -200,6 +203,20 @@ def run_all(claims: Sequence[Claim], asked: Sequence[Claim], workdir: Path, sett
       settings: of all claims.
     """
     entries = _settled(claims, workdir, settings)
+    # Small claims are compilation, which leaves the interpreter to others; the long ones first, so that none is left
+    # alone at the end. What the statistical ones train prints, and fills a machine by itself.
+    pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
+    small = [claim for claim in asked if claim.name not in entries and claim.tier != "statistical"]
+    ordered = sorted(small, key=lambda claim: -claim.seconds)
+    begun = {claim.name: pool.submit(check, claim, settings) for claim in ordered}
+    try:
+        return _collected(claims, asked, entries, begun, workdir, settings)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _collected(claims, asked, entries, begun, workdir: Path, settings: Settings) -> list[dict[str, Any]]:
+    """Waits for the claims that were begun, makes the others, prints and keeps each; their entries in order."""
     width = len(str(len(asked)))
     for number, claim in enumerate(asked, 1):
         head = f"[{number:{width}d}/{len(asked)}] {claim.name}"
@@ -209,7 +226,7 @@ def run_all(claims: Sequence[Claim], asked: Sequence[Claim], workdir: Path, sett
         # What a training run warns of goes to the terminal too, so its verdict has a line of its own.
         gap = "\n    " if claim.tier == "statistical" else " "
         print(f"{head} (about {claim.seconds:.3g} s):", end=gap, flush=True)
-        entry, plate = check(claim, settings)
+        entry, plate = begun[claim.name].result() if claim.name in begun else check(claim, settings)
         if plate is not None:
             write_atomic(figure_of(workdir, claim.name), plate.png)
         entries[claim.name] = entry

@@ -147,6 +147,6 @@ def latents_wake_when_foretold_by_adam(settings: Settings, simulated: Callable =
 
 
 CLAIMS = [
-    claim_of(latents_wake_when_foretold, "fixed_point", 0.0, 0.01, seconds=15.0),
-    claim_of(latents_wake_when_foretold_by_adam, "fixed_point", 0.0, 0.01, seconds=10.0),
+    claim_of(latents_wake_when_foretold, "fixed_point", 0.0, 0.01, seconds=6.0),
+    claim_of(latents_wake_when_foretold_by_adam, "fixed_point", 0.0, 0.01, seconds=5.0),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,9 @@ class Figure(NamedTuple):
         return round(COLUMN * min(1.0, int.from_bytes(self.png[16:20], "big") / (WIDTH * DPI)))
 
 
+_PAINTING = threading.Lock()  # the style and the warnings' filter are those of the process, not of a thread
+
+
 def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | None = "constrained") -> bytes:
     """Calls ``paint(figure)`` on an empty figure of ``width`` by ``height`` inches; returns a PNG of ``DPI``.
 
@@ -47,7 +51,7 @@ def draw(paint: Callable, height: float, width: float = WIDTH, layout: str | Non
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with style.context(_STYLE), warnings.catch_warnings():
+    with _PAINTING, style.context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a name in a script of its own
         figure = Figure(figsize=(width, height), dpi=DPI, layout=layout)
         FigureCanvasAgg(figure)
