@@ -209,14 +209,27 @@ def run_all(claims: Sequence[Claim], asked: Sequence[Claim], workdir: Path, sett
     small = [claim for claim in asked if claim.name not in entries and claim.tier != "statistical"]
     ordered = sorted(small, key=lambda claim: -claim.seconds)
     begun = {claim.name: pool.submit(check, claim, settings) for claim in ordered}
+
+    def keep(claim: Claim, entry: dict[str, Any], plate: Figure | None) -> None:
+        if plate is not None:
+            write_atomic(figure_of(workdir, claim.name), plate.png)
+        entries[claim.name] = entry
+        write_json(workdir / KEPT, [entries[c.name] for c in claims if c.name in entries])
+
     try:
-        return _collected(claims, asked, entries, begun, workdir, settings)
+        _collect(asked, entries, begun, settings, keep)
     finally:
         pool.shutdown(cancel_futures=True)
+        # An interruption loses nothing that came to its end.
+        for claim in small:
+            future = begun[claim.name]
+            if claim.name not in entries and not future.cancelled() and future.exception() is None:
+                keep(claim, *future.result())
+    return [entries[claim.name] for claim in asked]
 
 
-def _collected(claims, asked, entries, begun, workdir: Path, settings: Settings) -> list[dict[str, Any]]:
-    """Waits for the claims that were begun, makes the others, prints and keeps each; their entries in order."""
+def _collect(asked, entries, begun, settings: Settings, keep: Callable) -> None:
+    """Waits for the claims that were begun, makes the others, prints and keeps each, in order."""
     width = len(str(len(asked)))
     for number, claim in enumerate(asked, 1):
         head = f"[{number:{width}d}/{len(asked)}] {claim.name}"
@@ -227,12 +240,8 @@ def _collected(claims, asked, entries, begun, workdir: Path, settings: Settings)
         gap = "\n    " if claim.tier == "statistical" else " "
         print(f"{head} (about {claim.seconds:.3g} s):", end=gap, flush=True)
         entry, plate = begun[claim.name].result() if claim.name in begun else check(claim, settings)
-        if plate is not None:
-            write_atomic(figure_of(workdir, claim.name), plate.png)
-        entries[claim.name] = entry
-        write_json(workdir / KEPT, [entries[c.name] for c in claims if c.name in entries])
+        keep(claim, entry, plate)
         print(f"{word(entry)} ({entry['seconds']:.1f} s)", flush=True)
-    return [entries[claim.name] for claim in asked]
 
 
 def _settled(claims: Sequence[Claim], workdir: Path, settings: Settings) -> dict[str, dict[str, Any]]:

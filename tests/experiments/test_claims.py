@@ -194,18 +194,19 @@ def test_an_interrupted_ledger_goes_on_where_it_was(tmp_path, capsys):
     claims, settings = [first, stopped, last], Settings(tmp_path / "runs")
     with pytest.raises(KeyboardInterrupt):
         run_all(claims, claims, tmp_path, settings)
-    assert [entry["name"] for entry in json.loads((tmp_path / "claims.json").read_text())] == ["first"]
+    # The last one was begun beside the others, and is kept if it came to its end.
+    assert [e["name"] for e in json.loads((tmp_path / "claims.json").read_text())] in (["first"], ["first", "last"])
     again = [first, stopped._replace(run=passes), last]
     entries = run_all(again, again, tmp_path, settings)
-    assert counted == ["first", "last"] and [entry["name"] for entry in entries] == ["first", "stopped", "last"]
+    assert sorted(counted) == ["first", "last"] and [entry["name"] for entry in entries] == ["first", "stopped", "last"]
     assert "first: holds, kept from before" in capsys.readouterr().out
     # What a claim says or is run with has changed: it is checked again; one that was not asked for stays.
     changed = first._replace(tolerance=0.2)
     run_all([changed, *again[1:]], [changed], tmp_path, settings)
-    assert counted == ["first", "last", "first"]
+    assert sorted(counted) == ["first", "first", "last"]
     assert len(json.loads((tmp_path / "claims.json").read_text())) == 3
     run_all([changed], [changed], tmp_path, settings._replace(full=True))
-    assert counted == ["first", "last", "first", "first"]
+    assert sorted(counted) == ["first", "first", "first", "last"]
 
 
 def test_what_raised_or_was_skipped_is_tried_again(tmp_path):
